@@ -1,0 +1,51 @@
+"""Errors, split by whose fault it is.  A missed bound is none of these: it is a verdict.
+
+``blame`` is the word that a report shows beside an INCONCLUSIVE result: product | environment | agent | harness.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BlamedError(Exception):
+    """Base of every error that the harness raises on purpose; its text names the thing, the value and what is allowed."""
+
+    blame: ClassVar[str] = "harness"
+
+
+class SpecError(BlamedError):
+    """The author of a topology or scenario asked for something that makes no sense: fix the spec.
+
+    ``where`` names the place ("link alice/wifi – home/lan, up.delay"), ``what`` says what is wrong and what is allowed.
+    """
+
+    blame = "harness"
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where = where
+        self.what = what
+        super().__init__(f"{where}: {what}")
+
+
+class EnvironmentUnfit(BlamedError):  # noqa: N818 - the house's word for it, and it reads as a sentence
+    """This machine cannot do what was asked (no privilege, kernel feature or program); the text names it and what would fix it."""
+
+    blame = "environment"
+
+
+class AgentError(BlamedError):
+    """An agent broke its contract: garbage on its pipe, a hang, a death, another protocol version."""
+
+    blame = "agent"
+
+    def __init__(self, agent: str, what: str) -> None:
+        self.agent = agent
+        self.what = what
+        super().__init__(f"agent {agent}: {what}")
+
+
+class HarnessError(BlamedError):
+    """The harness itself broke: a bug here, or a receipt that never came."""
+
+    blame = "harness"

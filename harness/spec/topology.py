@@ -1,0 +1,326 @@
+"""A network as frozen data: hosts, routers, and links with a separate impairment for each direction.
+
+Addresses follow from the links.  On a link with subnet ``net4`` the far end ``b`` (by custom the side nearer the core) has the first address,
+the near end ``a`` the second; a NAT router's spare outside addresses come after these.  IPv6 likewise in ``net6``.
+
+A *realm* is a set of links between which addresses are routed without translation.  The same private subnet may be used in two homes, since a
+NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
+from typing import Any, TypeVar
+
+import msgspec
+
+from harness.errors import SpecError
+from harness.spec.link import Impairment
+from harness.spec.nat import Nat
+from harness.units import Quantity
+
+SCHEMA = 1
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+_INTERFACE = re.compile(r"[a-z][a-z0-9_-]{0,14}")  # IFNAMSIZ less the final NUL
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An end system.  Its first link is its default way out; it forwards nothing."""
+
+    name: str
+
+
+class Router(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A node that forwards, with shortest-path static routes, and translates where ``nat`` says so."""
+
+    name: str
+    nat: Nat | None = None
+
+
+class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A wire between two interfaces written ``node/interface``.
+
+    ``a_to_b`` and ``b_to_a`` are None for a plain wire that can never be impaired, an ``Impairment`` (``CLEAR`` included) for one that can.
+    ``mtu``: bytes of IP packet.  ``starts_up`` False: the link is built, and down until a fault or the scenario takes it up.
+    """
+
+    a: str
+    b: str
+    net4: str | None = None
+    net6: str | None = None
+    a_to_b: Impairment | None = None
+    b_to_a: Impairment | None = None
+    mtu: int = 1500
+    starts_up: bool = True
+
+    @property
+    def name(self) -> str:
+        """The link's name in messages: ``alice/wifi–home/lan``."""
+        return f"{self.a}–{self.b}"
+
+    @property
+    def impairable(self) -> bool:
+        """Whether an executor stands in this link; both directions or none."""
+        return self.a_to_b is not None or self.b_to_a is not None
+
+
+class Port(msgspec.Struct, frozen=True):
+    """One end of a link, resolved: the interface ``name`` of ``node`` with its addresses, and the port at the other end."""
+
+    node: str
+    name: str
+    link: Link
+    v4: IPv4Interface | None
+    v6: IPv6Interface | None
+    peer: str
+
+    @property
+    def path(self) -> str:
+        """``node/interface``."""
+        return f"{self.node}/{self.name}"
+
+
+class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The whole network.  Building one validates it: SpecError names the first thing that is wrong."""
+
+    name: str
+    nodes: tuple[Host | Router, ...]
+    links: tuple[Link, ...]
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise SpecError(f"topology {self.name}, schema", f"{self.schema} is not known; this harness reads {SCHEMA}")
+        _validate(self)
+
+    # -- looking things up -------------------------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> Host | Router:
+        """The node called ``name``; SpecError lists those there are."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise SpecError(f"topology {self.name}", f"there is no node {name!r}; there are {', '.join(n.name for n in self.nodes)}")
+
+    def link(self, end: str) -> Link:
+        """The link with an end ``node/interface``; SpecError lists the ends there are."""
+        for link in self.links:
+            if end in (link.a, link.b):
+                return link
+        ends = ", ".join(e for link in self.links for e in (link.a, link.b))
+        raise SpecError(f"topology {self.name}", f"there is no interface {end!r}; there are {ends}")
+
+    def port(self, end: str) -> Port:
+        """The resolved interface ``node/interface``."""
+        link = self.link(end)
+        index, peer = (1, link.b) if end == link.a else (0, link.a)
+        node, _, name = end.partition("/")
+        v4 = _address(IPv4Network(link.net4), index) if link.net4 else None
+        v6 = _address(IPv6Network(link.net6), index) if link.net6 else None
+        return Port(node, name, link, v4, v6, peer)
+
+    def ports(self, node: str) -> list[Port]:
+        """The interfaces of ``node`` in the order of the links; the first of a host is its default way out."""
+        return [self.port(end) for link in self.links for end in (link.a, link.b) if end.partition("/")[0] == node]
+
+    def spares(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
+        """The NAT's further outside addresses, per family, in the order in which rebinds use them."""
+        if router.nat is None:
+            return [], []
+        link = self.port(f"{router.name}/{router.nat.outside}").link
+        rest = range(2, 2 + router.nat.spare)
+        v4 = [_address(IPv4Network(link.net4), n) for n in rest] if link.net4 else []
+        v6 = [_address(IPv6Network(link.net6), n) for n in rest] if link.net6 else []
+        return v4, v6
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Hosts only, in order."""
+        return [node for node in self.nodes if isinstance(node, Host)]
+
+    @property
+    def routers(self) -> list[Router]:
+        """Routers only, in order."""
+        return [node for node in self.nodes if isinstance(node, Router)]
+
+    def realms(self) -> list[set[int]]:
+        """Sets of indexes into ``links`` that share one address space; a host joins nothing, a NAT joins its inside links only."""
+        realm = {n: {n} for n in range(len(self.links))}
+        for router in self.routers:
+            mine = [n for n, link in enumerate(self.links) for end in (link.a, link.b) if end.partition("/")[0] == router.name]
+            if router.nat is not None:
+                outside = self.links.index(self.link(f"{router.name}/{router.nat.outside}"))
+                mine = [n for n in mine if n != outside]
+            for n in mine[1:]:
+                joined = realm[mine[0]] | realm[n]
+                for member in joined:
+                    realm[member] = joined
+        unique: list[set[int]] = []
+        for members in realm.values():
+            if members not in unique:
+                unique.append(members)
+        return unique
+
+    # -- JSON --------------------------------------------------------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """Indented JSON that ``from_json`` reads back to an equal topology."""
+        return msgspec.json.format(msgspec.json.encode(to_plain(self)), indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Topology:
+        """The topology that ``text`` holds; SpecError names the field, the value and what is allowed."""
+        try:
+            document = msgspec.json.decode(text, type=_Document, dec_hook=from_text)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise SpecError("topology JSON", str(error)) from None
+        return Topology(document.name, (*document.hosts, *document.routers), document.links, document.schema)
+
+
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    """The JSON form: hosts and routers apart, so that neither needs a tag."""
+
+    schema: int
+    name: str
+    hosts: tuple[Host, ...]
+    routers: tuple[Router, ...]
+    links: tuple[Link, ...]
+
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """``value`` as plain JSON types, quantities in their text form."""
+    if isinstance(value, Topology):
+        value = _Document(value.schema, value.name, tuple(value.hosts), tuple(value.routers), value.links)
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def from_text(kind: type[T], text: Any) -> T:
+    """Decode hook of msgspec for the quantities; bare numbers are refused with the units that are allowed."""
+    if issubclass(kind, Quantity):
+        return kind.parse(text)
+    raise NotImplementedError(f"{kind} has no text form")
+
+
+def _address(network: Any, index: int) -> Any:
+    host = network.network_address + index + 1
+    return (IPv4Interface if network.version == 4 else IPv6Interface)(f"{host}/{network.prefixlen}")
+
+
+# -- validation ------------------------------------------------------------------------------------------------------------------------
+
+
+def _validate(topology: Topology) -> None:
+    if not _NAME.fullmatch(topology.name):
+        raise SpecError(f"topology {topology.name!r}, name", f"allowed is {_NAME.pattern}")
+    _validate_nodes(topology)
+    for link in topology.links:
+        _validate_link(topology, link)
+    _validate_ends(topology)
+    for router in topology.routers:
+        if router.nat is not None:
+            _validate_nat(topology, router, router.nat)
+    _validate_addresses(topology)
+
+
+def _validate_nodes(topology: Topology) -> None:
+    where = f"topology {topology.name}"
+    names = [node.name for node in topology.nodes]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise SpecError(f"{where}, node {name!r}", f"allowed is {_NAME.pattern}")
+        if names.count(name) > 1:
+            raise SpecError(f"{where}, node {name}", "the name is used twice")
+    if not topology.hosts:
+        raise SpecError(where, "there is no host; at least one is needed")
+    linked = {end.partition("/")[0] for link in topology.links for end in (link.a, link.b)}
+    for name in names:
+        if name not in linked:
+            raise SpecError(f"{where}, node {name}", "no link reaches it")
+
+
+def _validate_link(topology: Topology, link: Link) -> None:
+    where = f"topology {topology.name}, link {link.name}"
+    for field, end in (("a", link.a), ("b", link.b)):
+        node, _, interface = end.partition("/")
+        if not node or not _INTERFACE.fullmatch(interface):
+            raise SpecError(f"{where}, {field}", f"{end!r} is no end of a link; write node/interface, for example 'alice/wifi'")
+        if node not in {n.name for n in topology.nodes}:
+            known = ", ".join(n.name for n in topology.nodes)
+            raise SpecError(f"{where}, {field}", f"there is no node {node!r}; there are {known}")
+    if link.a.partition("/")[0] == link.b.partition("/")[0]:
+        raise SpecError(where, "both ends are on one node")
+    if link.net4 is None and link.net6 is None:
+        raise SpecError(where, "it has neither net4 nor net6, so nobody has an address on it")
+    for field, text, version in (("net4", link.net4, 4), ("net6", link.net6, 6)):
+        if text is None:
+            continue
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            raise SpecError(f"{where}, {field}", f"{error}; write for example {'192.0.2.0/24' if version == 4 else 'fd00:1::/64'}") from None
+        if network.version != version or network.num_addresses < 4:
+            raise SpecError(f"{where}, {field}", f"{text} is not an IPv{version} subnet with room for both ends")
+    if not 1280 <= link.mtu <= 65535:
+        raise SpecError(f"{where}, mtu", f"{link.mtu} is outside 1280 (RFC 8200's least) to 65535")
+    for field, impairment in (("a_to_b", link.a_to_b), ("b_to_a", link.b_to_a)):
+        if impairment is not None:
+            impairment.validate(f"{where}, {field}")
+
+
+def _validate_ends(topology: Topology) -> None:
+    seen: dict[str, Link] = {}
+    for link in topology.links:
+        for end in (link.a, link.b):
+            if end in seen:
+                raise SpecError(f"topology {topology.name}, link {link.name}", f"{end} already ends link {seen[end].name}")
+            seen[end] = link
+
+
+def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
+    where = f"topology {topology.name}, router {router.name}, nat"
+    nat.validate(where)
+    mine = [port.name for port in topology.ports(router.name)]
+    if nat.outside not in mine:
+        raise SpecError(f"{where}, outside", f"{router.name} has no interface {nat.outside!r}; it has {', '.join(mine)}")
+    if len(mine) < 2:
+        raise SpecError(where, "there is nothing inside: the router's only interface is the outside one")
+    realms = topology.realms()
+    links = list(topology.links)
+    outside = links.index(topology.link(f"{router.name}/{nat.outside}"))
+    inside = {links.index(port.link) for port in topology.ports(router.name)} - {outside}
+    for members in realms:
+        if outside in members and members & inside:
+            raise SpecError(where, f"{links[outside].name} leads back inside without translation: a loop of addresses")
+    link = links[outside]
+    for text in filter(None, (link.net4, link.net6)):
+        if ip_network(text).num_addresses < 4 + nat.spare:
+            raise SpecError(f"{where}, spare", f"{text} has no room for {nat.spare} spare outside addresses")
+    reachable = {end.partition("/")[0] for members in realms if members & inside for n in members for end in (links[n].a, links[n].b)}
+    for forward in nat.forwards:
+        if forward.host not in reachable - {router.name}:
+            raise SpecError(f"{where}, forwards, host", f"{forward.host!r} is not inside; inside are {', '.join(sorted(reachable - {router.name}))}")
+
+
+def _validate_addresses(topology: Topology) -> None:
+    """Refuse a subnet that overlaps another of the same realm, or of the same node."""
+    groups = [(f"realm of {topology.links[min(realm)].name}", sorted(realm)) for realm in topology.realms()]
+    for node in topology.nodes:
+        groups.append((f"node {node.name}", [topology.links.index(port.link) for port in topology.ports(node.name)]))
+    for what, members in groups:
+        for n, m in _pairs(members):
+            for field in ("net4", "net6"):
+                one, other = getattr(topology.links[n], field), getattr(topology.links[m], field)
+                if one and other and ip_network(one).overlaps(ip_network(other)):
+                    raise SpecError(
+                        f"topology {topology.name}, link {topology.links[m].name}, {field}",
+                        f"{other} overlaps {one} of link {topology.links[n].name} in the same {what.partition(' ')[0]}: a loop of addresses",
+                    )
+
+
+def _pairs(members: list[int]) -> Iterator[tuple[int, int]]:
+    return ((n, m) for at, n in enumerate(members) for m in members[at + 1 :])
