@@ -29,7 +29,7 @@ class SpecError(BlamedError):
 
 
 class EnvironmentUnfit(BlamedError):  # noqa: N818 - the house's word for it, and it reads as a sentence
-    """This machine cannot do what was asked (no privilege, kernel feature or program); the text names it and what would fix it."""
+    """The machine cannot do what was asked (no privilege, kernel feature or program); the text names it and what would fix it."""
 
     blame = "environment"
 

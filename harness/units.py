@@ -51,7 +51,7 @@ class Quantity:
         return self.count >= other.count if type(other) is type(self) else NotImplemented
 
     def __mul__(self, factor: float) -> Self:
-        if isinstance(factor, Quantity) or not isinstance(factor, int | float):
+        if not isinstance(factor, int | float):
             return NotImplemented
         if not math.isfinite(factor):
             raise ValueError(f"{factor!r} {type(self).__name__.lower()} is not a finite quantity")

@@ -1,10 +1,10 @@
 """A network as frozen data: hosts, routers, and links with a separate impairment for each direction.
 
-Addresses follow from the links.  On a link with subnet ``net4`` the far end ``b`` (by custom the side nearer the core) has the first address,
-the near end ``a`` the second; a NAT router's spare outside addresses come after these.  IPv6 likewise in ``net6``.
+Addresses follow from the links.  On a link with subnet ``net4`` the far end ``b`` (by custom the side nearer the core) has the first
+address, the near end ``a`` the second; a NAT router's spare outside addresses come after these.  IPv6 likewise in ``net6``.
 
-A *realm* is a set of links between which addresses are routed without translation.  The same private subnet may be used in two homes, since a
-NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.
+A *realm* is a set of links between which addresses are routed without translation.  The same private subnet may be used in two homes, since
+a NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.
 """
 
 from __future__ import annotations
@@ -262,7 +262,9 @@ def _validate_link(topology: Topology, link: Link) -> None:
         try:
             network = ip_network(text)
         except ValueError as error:
-            raise SpecError(f"{where}, {field}", f"{error}; write for example {'192.0.2.0/24' if version == 4 else 'fd00:1::/64'}") from None
+            raise SpecError(
+                f"{where}, {field}", f"{error}; write for example {'192.0.2.0/24' if version == 4 else 'fd00:1::/64'}"
+            ) from None
         if network.version != version or network.num_addresses < 4:
             raise SpecError(f"{where}, {field}", f"{text} is not an IPv{version} subnet with room for both ends")
     if not 1280 <= link.mtu <= 65535:
@@ -303,14 +305,16 @@ def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
     reachable = {end.partition("/")[0] for members in realms if members & inside for n in members for end in (links[n].a, links[n].b)}
     for forward in nat.forwards:
         if forward.host not in reachable - {router.name}:
-            raise SpecError(f"{where}, forwards, host", f"{forward.host!r} is not inside; inside are {', '.join(sorted(reachable - {router.name}))}")
+            raise SpecError(
+                f"{where}, forwards, host", f"{forward.host!r} is not inside; inside are {', '.join(sorted(reachable - {router.name}))}"
+            )
 
 
 def _validate_addresses(topology: Topology) -> None:
     """Refuse a subnet that overlaps another of the same realm, or of the same node."""
-    groups = [(f"realm of {topology.links[min(realm)].name}", sorted(realm)) for realm in topology.realms()]
+    groups = [("realm", sorted(realm)) for realm in topology.realms()]
     for node in topology.nodes:
-        groups.append((f"node {node.name}", [topology.links.index(port.link) for port in topology.ports(node.name)]))
+        groups.append(("node", [topology.links.index(port.link) for port in topology.ports(node.name)]))
     for what, members in groups:
         for n, m in _pairs(members):
             for field in ("net4", "net6"):
@@ -318,7 +322,7 @@ def _validate_addresses(topology: Topology) -> None:
                 if one and other and ip_network(one).overlaps(ip_network(other)):
                     raise SpecError(
                         f"topology {topology.name}, link {topology.links[m].name}, {field}",
-                        f"{other} overlaps {one} of link {topology.links[n].name} in the same {what.partition(' ')[0]}: a loop of addresses",
+                        f"{other} overlaps {one} of link {topology.links[n].name} in the same {what}: a loop of addresses",
                     )
 
 
