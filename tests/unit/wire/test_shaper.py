@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.spec.link import CLEAR, Impairment
+from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
+from harness.wire.shaper import QUEUE, Drop, Shaper
+
+MS = 1_000_000
+
+
+def shaper(impairment: Impairment, seed: int = 7) -> Shaper[int]:
+    return Shaper(impairment, Random(seed))
+
+
+def fates(impairment: Impairment, count: int, seed: int = 7, step: int = MS) -> list[int | Drop]:
+    link = shaper(impairment, seed)
+    return [link.push(n, 200, n * step) for n in range(count)]
+
+
+def lost(found: list[int | Drop]) -> list[int]:
+    return [n for n, fate in enumerate(found) if fate is Drop.LOST]
+
+
+class TestDelay:
+    def test_a_clear_link_lets_a_packet_out_at_once(self) -> None:
+        link = shaper(CLEAR)
+        assert link.push(1, 200, 5) == 5
+        assert link.next_departure == 5
+        assert link.release(5) == [1]
+        assert link.next_departure is None
+
+    def test_nothing_leaves_before_its_time(self) -> None:
+        link = shaper(Impairment(delay=20 * ms))
+        assert link.push(1, 200, 0) == 20 * MS
+        assert link.release(20 * MS - 1) == []
+        assert link.counters.in_flight == 1
+        assert link.release(20 * MS) == [1]
+        assert link.counters.delivered == 1
+
+    def test_jitter_is_uniform_around_the_delay_when_packets_are_far_apart(self) -> None:
+        found = fates(Impairment(delay=20 * ms, jitter=5 * ms), 4000, step=100 * MS)
+        delays = sorted(int(fate) - n * 100 * MS for n, fate in enumerate(found) if isinstance(fate, int))
+        assert delays[0] >= 15 * MS
+        assert delays[-1] <= 25 * MS
+        for part in (0.1, 0.5, 0.9):
+            assert delays[int(part * 4000)] == pytest.approx((15 + 10 * part) * MS, rel=0.02)
+
+    def test_jitter_keeps_the_order(self) -> None:
+        found = [int(f) for f in fates(Impairment(delay=20 * ms, jitter=20 * ms), 500) if isinstance(f, int)]
+        assert found == sorted(found)
+
+    def test_with_reordering_the_later_may_leave_first_and_release_goes_by_departure(self) -> None:
+        link = shaper(Impairment(delay=20 * ms, jitter=20 * ms, reordering=True))
+        departures = {n: link.push(n, 200, n * MS) for n in range(500)}
+        out = link.release(1000 * MS)
+        assert out != sorted(out)
+        assert sorted(out) == list(range(500))
+        assert [departures[n] for n in out] == sorted(departures[n] for n in out)
+
+
+class TestSeed:
+    def test_the_same_seed_loses_the_same_indexes_whatever_the_timing(self) -> None:
+        impairment = Impairment(loss=10 * percent)
+        assert lost(fates(impairment, 1000, step=MS)) == lost(fates(impairment, 1000, step=37))
+        assert lost(fates(impairment, 1000, seed=7)) != lost(fates(impairment, 1000, seed=8))
+
+    def test_loss_and_jitter_do_not_shift_each_other(self) -> None:
+        far = 100 * MS
+        plain = fates(Impairment(delay=20 * ms, jitter=5 * ms), 500, step=far)
+        lossy = fates(Impairment(delay=20 * ms, jitter=5 * ms, loss=10 * percent), 500, step=far)
+        assert lost(lossy) == lost(fates(Impairment(loss=10 * percent), 500, step=far))
+        assert all(a == b for a, b in zip(plain, lossy, strict=True) if b is not Drop.LOST)
+
+    def test_more_loss_only_adds_losses(self) -> None:
+        assert set(lost(fates(Impairment(loss=5 * percent), 2000))) < set(lost(fates(Impairment(loss=20 * percent), 2000)))
+
+    def test_chatter_shifts_nobody(self) -> None:
+        impairment = Impairment(loss=10 * percent)
+        link = shaper(impairment)
+        found = []
+        for n in range(1000):
+            if n % 3 == 0:
+                link.push(-1, 60, n * MS, chatter=True)
+            found.append(link.push(n, 200, n * MS))
+        assert lost(found) == lost(fates(impairment, 1000))
+        assert link.counters.received == 1334
+
+    def test_a_cut_and_a_change_shift_nobody(self) -> None:
+        impairment = Impairment(loss=10 * percent)
+        link = shaper(impairment)
+        found = []
+        for n in range(1000):
+            if n == 200:
+                link.cut(n)
+            if n == 300:
+                link.uncut()
+            if n == 500:
+                link.change(CLEAR, n)
+            if n == 600:
+                link.change(impairment, n)
+            found.append(link.push(n, 200, n))
+        asked = lost(fates(impairment, 1000))
+        assert lost(found) == [n for n in asked if n not in range(200, 300) and n not in range(500, 600)]
+
+    @pytest.mark.parametrize(("loss", "expected"), [(0 * percent, 0), (100 * percent, 500)])
+    def test_never_and_always(self, loss: Ratio, expected: int) -> None:
+        assert len(lost(fates(Impairment(loss=loss), 500))) == expected
+
+    def test_the_share_lost_is_the_share_asked_for(self) -> None:
+        # 20,000 draws at 5 %: a standard deviation is 30.8 packets; 3.3 of them is 99.9 %.
+        assert abs(len(lost(fates(Impairment(loss=5 * percent), 20_000))) - 1000) <= 102
+
+
+class TestRateAndQueue:
+    def test_packets_are_serialised_one_after_another(self) -> None:
+        link = shaper(Impairment(rate=1 * mbit))  # 1250 bytes take 10 ms
+        assert [link.push(n, 1250, 0) for n in range(3)] == [10 * MS, 20 * MS, 30 * MS]
+        assert link.push(3, 125, 100 * MS) == 101 * MS
+
+    def test_rate_and_delay_add_up(self) -> None:
+        link = shaper(Impairment(rate=1 * mbit, delay=50 * ms))
+        assert [link.push(n, 1250, 0) for n in range(2)] == [60 * MS, 70 * MS]
+
+    def test_the_rate_holds_at_the_exit_under_jitter(self) -> None:
+        link = shaper(Impairment(rate=1 * mbit, delay=50 * ms, jitter=50 * ms))
+        found = [link.push(n, 1250, n * 10 * MS) for n in range(200)]
+        departures = [f for f in found if isinstance(f, int)]
+        assert min(b - a for a, b in pairwise(departures)) >= 10 * MS
+
+    def test_with_reordering_the_rate_is_paid_on_entry(self) -> None:
+        link = shaper(Impairment(rate=1 * mbit, delay=50 * ms, jitter=0 * ms, reordering=True))
+        assert [link.push(n, 1250, 0) for n in range(2)] == [60 * MS, 70 * MS]
+
+    def test_the_tail_is_dropped_when_the_queue_is_full(self) -> None:
+        link = shaper(Impairment(delay=20 * ms, queue=3))
+        found = [link.push(n, 200, 0) for n in range(5)]
+        assert found == [20 * MS] * 3 + [Drop.QUEUE_FULL] * 2
+        assert link.counters.queue_dropped == 2
+        assert link.release(20 * MS) == [0, 1, 2]
+
+    def test_who_is_due_takes_no_room_though_nobody_collected_him(self) -> None:
+        link = shaper(Impairment(delay=20 * ms, queue=2))
+        link.push(0, 200, 0)
+        link.push(1, 200, 1)
+        assert link.push(2, 200, 20 * MS) == 40 * MS
+        assert link.release(20 * MS + 1) == [0, 1]
+
+    def test_without_a_queue_it_is_the_default(self) -> None:
+        found = fates(Impairment(delay=20 * ms), QUEUE + 5, step=0)
+        assert found.count(Drop.QUEUE_FULL) == 5
+
+    def test_a_lost_packet_takes_no_rate(self) -> None:
+        found = fates(Impairment(rate=800 * kbit, loss=50 * percent), 100, step=0)
+        departures = [f for f in found if isinstance(f, int)]
+        assert departures == [2 * MS * (n + 1) for n in range(len(departures))]
+
+
+class TestChange:
+    def test_packets_in_the_link_keep_their_departure_and_are_not_overtaken(self) -> None:
+        link = shaper(Impairment(delay=500 * ms))
+        assert link.push(0, 200, 0) == 500 * MS
+        link.change(Impairment(delay=10 * ms), 100 * MS)
+        assert link.push(1, 200, 100 * MS) == 500 * MS
+        assert link.release(500 * MS) == [0, 1]
+        assert link.push(2, 200, 500 * MS) == 510 * MS
+
+    def test_back_to_nothing(self) -> None:
+        link = shaper(Impairment(delay=10 * ms, loss=100 * percent, rate=1 * kbit))
+        link.push(0, 200, 0)
+        link.change(CLEAR, 5)
+        assert link.impairment == CLEAR
+        assert link.push(1, 200, 6) == 6
+        assert link.counters.lost == 1
+
+    def test_to_nothing_with_packets_in_it(self) -> None:
+        link = shaper(Impairment(delay=10 * ms))
+        link.push(0, 200, 0)
+        link.change(CLEAR, 1)
+        assert link.push(1, 200, 1) == 10 * MS
+        assert link.push(2, 200, 11 * MS) == 11 * MS
+
+    def test_from_order_to_reordering_spares_those_inside(self) -> None:
+        link = shaper(Impairment(delay=500 * ms))
+        link.push(0, 200, 0)
+        link.change(Impairment(delay=20 * ms, jitter=20 * ms, reordering=True), 1)
+        for n in range(1, 50):
+            link.push(n, 200, n)
+        assert link.release(600 * MS)[0] == 0
+
+    def test_from_reordering_to_order_nobody_passes_those_inside(self) -> None:
+        link = shaper(Impairment(delay=200 * ms, jitter=200 * ms, reordering=True))
+        for n in range(50):
+            link.push(n, 200, n)
+        link.change(CLEAR, 60)
+        link.push(50, 200, 61)
+        assert link.release(600 * MS)[-1] == 50
+
+    def test_a_smaller_queue_drops_nobody_who_is_in(self) -> None:
+        link = shaper(Impairment(delay=20 * ms))
+        for n in range(5):
+            link.push(n, 200, 0)
+        link.change(Impairment(delay=20 * ms, queue=2), 1)
+        assert link.push(5, 200, 2) is Drop.QUEUE_FULL
+        assert link.release(20 * MS) == [0, 1, 2, 3, 4]
+
+
+class TestCut:
+    def test_drops_what_is_inside_and_what_comes(self) -> None:
+        link = shaper(Impairment(delay=20 * ms))
+        link.push(0, 200, 0)
+        link.push(1, 200, 10 * MS)
+        link.cut(20 * MS)
+        assert link.is_cut
+        assert link.push(2, 200, 21 * MS) is Drop.CUT
+        assert link.release(100 * MS) == [0], "the first had left before the cut"
+        assert link.counters.cut_dropped == 2
+        link.uncut()
+        assert link.push(3, 200, 100 * MS) == 120 * MS
+
+    def test_a_change_while_cut_holds_after(self) -> None:
+        link = shaper(CLEAR)
+        link.cut(0)
+        link.change(Impairment(delay=5 * ms), 1)
+        link.uncut()
+        assert link.push(0, 200, 2) == 5 * MS + 2
+
+
+def impairments() -> st.SearchStrategy[Impairment]:
+    def build(
+        delay: int | None, jitter: float | None, loss: int | None, rate: int | None, queue: int | None, reordering: bool
+    ) -> Impairment:
+        jittered = Duration(int(delay * jitter)) if delay is not None and jitter is not None else None
+        return Impairment(
+            delay=None if delay is None else Duration(delay),
+            jitter=jittered,
+            reordering=reordering and jittered is not None,
+            loss=None if loss is None else Ratio(loss),
+            rate=None if rate is None else Rate(rate),
+            queue=queue,
+        )
+
+    def maybe(values: st.SearchStrategy[int]) -> st.SearchStrategy[int | None]:
+        return st.none() | values
+
+    return st.builds(
+        build,
+        maybe(st.integers(0, 10**9)),
+        st.none() | st.floats(0, 1),
+        maybe(st.integers(0, 10**12)),
+        maybe(st.integers(1, 10**9)),
+        maybe(st.integers(1, 20)),
+        st.booleans(),
+    )
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(20, 9000), st.booleans()),
+        st.tuples(st.just("push"), st.integers(20, 9000), st.booleans()),
+        st.tuples(st.just("wait"), st.integers(0, 10**8)),
+        st.tuples(st.just("release")),
+        st.tuples(st.just("change"), impairments()),
+        st.tuples(st.just("cut")),
+        st.tuples(st.just("uncut")),
+    ),
+    max_size=150,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(first=impairments(), story=steps, seed=st.integers(0, 2**32))
+def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment, story: list[tuple], seed: int) -> None:  # type: ignore[type-arg]
+    link: Shaper[int] = Shaper(first, Random(seed))
+    now, pushed = 0, 0
+    promised: dict[int, int] = {}
+    dropped: dict[Drop, int] = dict.fromkeys(Drop, 0)
+    out: list[tuple[int, int]] = []
+    in_order = not first.reordering
+    boundary = 0
+    class_of: list[int] = []  # packets of one class may overtake each other; a class never overtakes the one before
+    for step in story:
+        match step:
+            case ("push", size, chatter):
+                class_of.append(pushed if in_order else boundary)
+                fate = link.push(pushed, size, now, chatter)
+                if isinstance(fate, Drop):
+                    dropped[fate] += 1
+                else:
+                    assert fate >= now
+                    promised[pushed] = fate
+                pushed += 1
+            case ("wait", span):
+                now += span
+            case ("release",):
+                out += [(now, packet) for packet in link.release(now)]
+            case ("change", impairment):
+                link.change(impairment, now)
+                if in_order or not impairment.reordering:
+                    boundary = pushed
+                in_order = not impairment.reordering
+            case ("cut",):
+                before = link.counters
+                link.cut(now)
+                dropped[Drop.CUT] += link.counters.cut_dropped - before.cut_dropped
+                assert link.counters.in_flight == 0
+            case ("uncut",):
+                link.uncut()
+        counters = link.counters
+        assert counters.received == pushed
+        assert (counters.lost, counters.queue_dropped, counters.cut_dropped) == (
+            dropped[Drop.LOST],
+            dropped[Drop.QUEUE_FULL],
+            dropped[Drop.CUT],
+        )
+        assert pushed == counters.delivered + counters.lost + counters.queue_dropped + counters.cut_dropped + counters.in_flight
+    end = max([now, *promised.values()])
+    out += [(end, packet) for packet in link.release(end)]
+    packets = [packet for _, packet in out]
+    assert len(set(packets)) == len(packets) == link.counters.delivered
+    assert set(packets) <= set(promised)
+    assert all(at >= promised[packet] for at, packet in out), "somebody left early"
+    classes = [class_of[packet] for packet in packets]
+    assert classes == sorted(classes), "somebody overtook where order was promised"
+
+
+@settings(max_examples=100, deadline=None)
+@given(impairment=impairments(), sizes=st.lists(st.integers(20, 9000), max_size=80), seed=st.integers(0, 2**32))
+def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[int], seed: int) -> None:
+    link: Shaper[int] = Shaper(impairment, Random(seed))
+    left = [(fate, size) for n, size in enumerate(sizes) if isinstance(fate := link.push(n, size, 0), int)]
+    if impairment.rate is None or impairment.reordering or not left:
+        return
+    gaps = [(b, size, b - a) for (a, _), (b, size) in pairwise(left)]
+    assert all(gap >= size * 8 * 10**9 // impairment.rate.bits_per_second for _, size, gap in gaps)
