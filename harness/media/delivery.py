@@ -1,0 +1,78 @@
+"""How many of the packets that a source offered came to be heard, and what became of the rest.
+
+    offered = expired (never left the stack) + lost (left, never came) + late (came after the deadline) + in time
+
+Network loss and playout loss are two figures.  Over reliable QUIC streams the network loses nothing and everything is late instead, so loss
+for the listener is counted by deadline.  Duplicates are extra copies and never hide a loss (RFC 3550's expected - received would let them).
+Reordering is RFC 4737's singleton: a packet whose first copy arrives after one that was offered later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from harness.media.figure import share
+from harness.media.records import MediaPacket
+from harness.media.window import offered_in
+from harness.units import Ratio
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of packets offered in one window; ``duplicates`` counts copies beyond the first."""
+
+    offered: int
+    expired: int
+    lost: int
+    late: int
+    duplicates: int
+    reordered: int
+
+    @property
+    def sent(self) -> int:
+        """Packets that left the stack."""
+        return self.offered - self.expired
+
+    @property
+    def arrived(self) -> int:
+        """Packets of which a copy came, late ones included."""
+        return self.sent - self.lost
+
+    @property
+    def unheard(self) -> int:
+        """Packets that the listener missed: expired, lost or late."""
+        return self.expired + self.lost + self.late
+
+    @property
+    def network_loss(self) -> Ratio | None:
+        """Lost of those sent; None when none was sent."""
+        return share(self.lost, self.sent)
+
+    @property
+    def playout_loss(self) -> Ratio | None:
+        """Unheard of those offered; None when none was offered."""
+        return share(self.unheard, self.offered)
+
+    @property
+    def rfc3550_lost(self) -> int:
+        """RFC 3550's expected - received over these packets: signed, and lowered by duplicates."""
+        return self.offered - self.arrived - self.duplicates
+
+
+def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> Delivery:
+    """The fates of the packets offered in the window; an arrival after ``until`` still counts.  ``deadline``: ns from offered."""
+    chosen = offered_in(packets, since, until)
+    came = sorted((packet.arrived, position) for position, packet in enumerate(chosen) if packet.arrived is not None)
+    reordered, newest = 0, -1
+    for _, position in came:
+        reordered += position < newest
+        newest = max(newest, position)
+    return Delivery(
+        offered=len(chosen),
+        expired=sum(packet.sent is None for packet in chosen),
+        lost=sum(packet.sent is not None and not packet.arrivals for packet in chosen),
+        late=sum(bool(packet.arrivals) and not packet.heard_by(deadline) for packet in chosen),
+        duplicates=sum(max(0, len(packet.arrivals) - 1) for packet in chosen),
+        reordered=reordered,
+    )

@@ -1,0 +1,46 @@
+"""A figure as a judge takes it: a quantity or the reason why there is none, the direction it belongs to, and the gaps behind it.
+
+A figure that could not be measured has ``value`` None and says why in ``note``; no measure ever puts 0 in its place, because 0 is the best
+silence, the best loss and the best delay there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from harness.units import Duration, Quantity, Ratio
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A stretch of time in which a flow was silent (or late to come back), and how much of it counts.
+
+    ``start`` and ``end``: ns; the last thing heard before it and the first after it, or the edge of the window.  ``excess``: the part that
+    counts: the stretch less the sender's own pause.  ``recovered``: False when the stretch ran into the end of the window.
+    """
+
+    excess: Duration
+    start: int
+    end: int
+    recovered: bool = True
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure.
+
+    ``value``: None when it could not be measured.  ``direction``: "alice → bob audio".  ``note``: how to read it, or why it is None.
+
+    ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.
+    """
+
+    value: Quantity | None
+    direction: str = ""
+    gaps: tuple[Gap, ...] = ()
+    note: str = ""
+
+
+def share(part: int, whole: int) -> Ratio | None:
+    """``part`` of ``whole`` packets, exact to one in 10^12; None when there is no whole, for nothing is known then."""
+    return Ratio((part * 10**12 + whole // 2) // whole) if whole else None

@@ -1,0 +1,197 @@
+"""What one agent heard of one flow of one other agent: the figures by the names that scenarios use.
+
+``Heard`` holds the joined packets of one flow and direction and the window of the run; every method takes ``since`` and ``until`` (ns) to
+narrow it and gives a ``Figure``: a quantity with its direction, or None with the reason.  The rules are in the modules that compute:
+``continuity`` (silence), ``delivery`` (loss), ``timing``, ``bursts``, ``emodel``, ``freezes``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.media import continuity, timing
+from harness.media.bursts import LossPattern, loss_pattern
+from harness.media.delivery import Delivery, delivery
+from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
+from harness.media.figure import Figure, Gap
+from harness.media.freezes import VideoReport, video_report
+from harness.media.records import MediaPacket
+from harness.units import Count, Duration, Quantity, Ratio, expect
+
+NOTHING_OFFERED = "not measured: the source offered nothing in this window"
+NOTHING_CAME = "not measured: nothing that was offered in this window arrived"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One flow in one direction.
+
+    ``packets``: every packet of it (``records.join``), not only those of the window.  ``opened``/``closed``: ns, the window judged unless a
+    method is told otherwise; let it end before the hang-up, or the last packets in flight count as lost.  ``deadline``: how long after it
+    was offered a packet may arrive and still be played; None plays everything.  ``clock_stepped``: the clock conversion stepped by more
+    than 0.5 ms during the run, which voids the delay and jitter figures.
+    """
+
+    packets: Sequence[MediaPacket]
+    direction: str
+    opened: int
+    closed: int
+    deadline: Duration | None
+    clock_stepped: bool = False
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None:
+            expect(Duration, self.deadline, f"{self.direction}: deadline")
+        if self.closed < self.opened:
+            raise ValueError(f"{self.direction}: the window ends {self.opened - self.closed} ns before it begins")
+
+    def longest_gap(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The longest silence that ends in the window; to its end when the flow does not come back."""
+        since, until = self._window(since, until)
+        return self._longest(continuity.silences(self.packets, since=since, until=until, deadline=self._deadline_ns), since, until)
+
+    def interruption(self, at: int, until: int | None = None) -> Figure:
+        """The longest silence of a fault at ``at``: it ends between the fault and the arrival of the first packet offered after it."""
+        _, until = self._window(at, until)
+        return self._longest(continuity.interruptions(self.packets, at=at, until=until, deadline=self._deadline_ns), at, until)
+
+    def recovery(self, after: int, until: int | None = None) -> Figure:
+        """From ``after`` to the arrival of the first packet offered after it, path delay included; to the window's end if none came."""
+        _, until = self._window(after, until)
+        gap = continuity.recovery(self.packets, after=after, until=until, deadline=self._deadline_ns)
+        return Figure(gap.excess, self.direction, (gap,), "" if gap.recovered else "never came back")
+
+    def longest_pause_of_source(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The longest time in which the source offered nothing: silence forgives it, so a scenario without a mute bounds it."""
+        since, until = self._window(since, until)
+        return self._longest(continuity.source_pauses(self.packets, since=since, until=until), since, until)
+
+    def loss(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Playout loss: expired in the stack, lost or late, of what was offered in the window."""
+        counts = self.delivery(since, until)
+        parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent, of {counts.offered}"
+        return self._share(counts.playout_loss, parts, NOTHING_OFFERED)
+
+    def network_loss(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Sent but never arrived, of what was sent."""
+        counts = self.delivery(since, until)
+        return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", "not measured: nothing was sent in this window")
+
+    def lost(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets that left the stack and never arrived."""
+        counts = self.delivery(since, until)
+        return self._count(counts.lost, counts)
+
+    def late(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets that arrived after the deadline."""
+        counts = self.delivery(since, until)
+        return self._count(counts.late, counts)
+
+    def expired(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets that the stack let expire in its own queue."""
+        counts = self.delivery(since, until)
+        return self._count(counts.expired, counts)
+
+    def duplicates(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Copies beyond the first."""
+        counts = self.delivery(since, until)
+        return self._count(counts.duplicates, counts)
+
+    def reordered(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets that arrived after one that was offered later."""
+        counts = self.delivery(since, until)
+        return self._count(counts.reordered, counts)
+
+    def arrived(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets offered in the window that arrived; 0 is a measured 0 here, for a scenario that wants silence or wants media."""
+        return Figure(Count(self.delivery(since, until).arrived), self.direction)
+
+    def delivery(self, since: int | None = None, until: int | None = None) -> Delivery:
+        """All the counts at once."""
+        since, until = self._window(since, until)
+        return delivery(self.packets, since=since, until=until, deadline=self._deadline_ns)
+
+    def delay(self, since: int | None = None, until: int | None = None) -> timing.DelaySummary | None:
+        """One-way delay through the network (sendmsg to the kernel's receive stamp); None when nothing came or the clock stepped."""
+        since, until = self._window(since, until)
+        return None if self.clock_stepped else timing.delay(self.packets, since=since, until=until)
+
+    def delay_p99(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The 99th percentile of the one-way delay through the network."""
+        return self._timed("p99", since, until)
+
+    def delay_p50(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The median of the one-way delay through the network."""
+        return self._timed("p50", since, until)
+
+    def jitter(self, clock_rate: int, since: int | None = None, until: int | None = None) -> Figure:
+        """The highest RFC 3550 jitter reached in the window."""
+        since, until = self._window(since, until)
+        if self.clock_stepped:
+            return self._unmeasured(_STEPPED)
+        both = timing.jitter(self.packets, since=since, until=until, clock_rate=clock_rate)
+        return self._unmeasured("not measured: fewer than two packets arrived") if both is None else Figure(both[1], self.direction)
+
+    def losses(self, since: int | None = None, until: int | None = None) -> LossPattern:
+        """How the losses cluster."""
+        since, until = self._window(since, until)
+        return loss_pattern(self.packets, since=since, until=until, deadline=self._deadline_ns)
+
+    def quality(self, codec: Codec = G711_PLC, since: int | None = None, until: int | None = None) -> list[ScoredSecond]:
+        """Every second's R and MOS, the worst first; to be reported, never gated on."""
+        since, until = self._window(since, until)
+        return worst_seconds(self.packets, since=since, until=until, deadline=self._deadline_ns, codec=codec)
+
+    def video(self, since: int | None = None, until: int | None = None) -> VideoReport:
+        """Freezes and pauses, for a video flow."""
+        since, until = self._window(since, until)
+        return video_report(self.packets, since=since, until=until)
+
+    def freezes(self, since: int | None = None, until: int | None = None) -> Figure:
+        """How often the picture froze; not measured when no frame was ever shown, since no freeze can be counted then."""
+        report = self.video(since, until)
+        if not report.frames_rendered:
+            return self._unmeasured("not measured: no frame was rendered in this window")
+        return Figure(Count(report.freeze_count), self.direction, note=f"frozen for {report.total_freezes_duration}")
+
+    def longest_standstill(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The longest time without a new picture, a standstill that never ends included."""
+        since, until = self._window(since, until)
+        return self._longest(self.video(since, until).intervals, since, until)
+
+    @property
+    def _deadline_ns(self) -> int | None:
+        return None if self.deadline is None else self.deadline.ns
+
+    def _window(self, since: int | None, until: int | None) -> tuple[int, int]:
+        return self.opened if since is None else since, self.closed if until is None else until
+
+    def _longest(self, gaps: Sequence[Gap], since: int, until: int) -> Figure:
+        if until <= since:
+            return self._unmeasured("not measured: the window has no length")
+        longest = continuity.longest(gaps, since=since)
+        return Figure(longest.excess, self.direction, tuple(gaps), "" if longest.recovered else "to the end of the window")
+
+    def _share(self, value: Ratio | None, note: str, unmeasured: str) -> Figure:
+        return self._unmeasured(unmeasured) if value is None else Figure(value, self.direction, note=note)
+
+    def _count(self, value: int, counts: Delivery) -> Figure:
+        return Figure(Count(value), self.direction, note=f"of {counts.offered}") if counts.offered else self._unmeasured(NOTHING_OFFERED)
+
+    def _timed(self, which: str, since: int | None, until: int | None) -> Figure:
+        if self.clock_stepped:
+            return self._unmeasured(_STEPPED)
+        summary = self.delay(since, until)
+        value: Quantity | None = None if summary is None else getattr(summary, which)
+        return (
+            self._unmeasured(NOTHING_CAME)
+            if value is None
+            else Figure(value, self.direction, note=f"spread {summary.spread}" if summary else "")
+        )
+
+    def _unmeasured(self, why: str) -> Figure:
+        return Figure(None, self.direction, note=why)
+
+
+_STEPPED = "not measured: the clock offset stepped by more than 0.5 ms"
