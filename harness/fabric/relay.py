@@ -1,0 +1,229 @@
+"""The userspace link: TAPs for its two ends, and the handle on the process that shapes what passes between them.
+
+One relay process serves all the impaired links of a run (``relay_process``: its loop).  Who starts it (the keeper):
+
+1. opens ``open_tap(name)`` inside each node's namespace, gives the TAP its MAC, MTU and ``TX_QUEUE`` by netlink, and takes it up;
+2. makes ``seqpacket.pair()`` and starts ``argv(theirs.fileno())`` with that descriptor and all the TAPs' inherited;
+3. asks ``RelayControl(ours).start(links)``; from its answer on packets pass.
+
+What the relay answers is counted outside the agents, so an answer with its counters is a receipt.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from harness.errors import EnvironmentUnfit, SpecError
+from harness.fabric.seqpacket import Asker
+from harness.spec.link import CLEAR, Impairment
+from harness.spec.topology import from_text, to_plain
+from harness.units import Duration, s
+
+TX_QUEUE = 10_000
+"""The transmit queue length that a TAP needs (IFLA_TXQLEN).  Of 100,000 packets/s the kernel's default of 1,000 lost 1.1 %, this 0.03 %."""
+
+Direction = Literal["a_to_b", "b_to_a"]
+T = TypeVar("T")
+
+_TUNSETIFF, _TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+_IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
+
+
+def open_tap(name: str) -> int:
+    """A new TAP ``name`` in the CURRENT network namespace, down, offloads off; its descriptor, non-blocking and close-on-exec.
+
+    The interface lives as long as the descriptor does.  Raises EnvironmentUnfit that names what is missing.
+    """
+    try:
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise EnvironmentUnfit(f"/dev/net/tun cannot be opened ({error.strerror}): {_remedy(error.errno)}") from None
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH14x", name.encode(), _IFF_TAP | _IFF_NO_PI))
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
+    except OSError as error:
+        os.close(fd)
+        raise EnvironmentUnfit(f"no TAP interface {name!r} could be made ({error.strerror}): {_remedy(error.errno)}") from None
+    return fd
+
+
+def _remedy(code: int | None) -> str:
+    if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return "the userspace link needs it; in Docker run with --device /dev/net/tun, on the host `modprobe tun`"
+    if code in (errno.EPERM, errno.EACCES):
+        return "this needs CAP_NET_ADMIN in the namespace and access to the device; in Docker --cap-add NET_ADMIN --device /dev/net/tun"
+    return "an interface of that name exists already" if code == errno.EBUSY else "unexpected; see `dmesg`"
+
+
+def argv(control_fd: int) -> list[str]:
+    """The command of the relay process, which finds its control socket at the inherited descriptor ``control_fd``."""
+    return [sys.executable, "-m", "harness.fabric.relay_process", str(control_fd)]
+
+
+class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
+    """One link for the relay: its ends' inherited TAP descriptors, and per direction the first impairment and the seed of its fates."""
+
+    name: str
+    fd_a: int
+    fd_b: int
+    a_to_b: Impairment = CLEAR
+    b_to_a: Impairment = CLEAR
+    seed_a_to_b: int
+    seed_b_to_a: int
+    mtu: int = 1500
+
+
+class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets of one direction so far, as the relay saw them.
+
+    ``received == delivered + lost + queue_dropped + cut_dropped + refused + in_flight``; ``refused`` are those that the far interface did
+    not take, by errno name in ``refusals`` (EIO: it is down).
+    """
+
+    received: int
+    delivered: int
+    lost: int
+    queue_dropped: int
+    cut_dropped: int
+    refused: int
+    in_flight: int
+    refusals: dict[str, int] = {}
+
+
+class LinkCounters(msgspec.Struct, frozen=True):
+    """Both directions of one link, and whether it is cut."""
+
+    a_to_b: DirectionCounters
+    b_to_a: DirectionCounters
+    cut: bool
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The counters of all links ``at`` one moment (ns, CLOCK_MONOTONIC)."""
+
+    at: int
+    links: dict[str, LinkCounters]
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """Receipt of a change: packets that the relay took after ``at`` met the new impairment; the counters are those just before."""
+
+    at: int
+    link: str
+    direction: Direction
+    was: Impairment
+    now: Impairment
+    before: DirectionCounters
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Receipt of a cut or of its end: the counters are those just before ``at``, so what the cut drops is counted from there."""
+
+    at: int
+    link: str
+    cut: bool
+    before: LinkCounters
+
+
+class RelayStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the relay itself ran.
+
+    ``stalls``: (start, end) ns of CLOCK_MONOTONIC in which it ran late by more than 1 ms; a packet that was under way in one of them says
+    nothing about the link.  ``more``: ask again with ``since`` the last end.  ``unlisted``: stalls dropped from a full list (0 unless it
+    was overloaded for long).  ``frames``: frames read.  ``scheduling``: ``realtime``, ``nice`` or ``normal``.
+    """
+
+    at: int
+    stalls: list[tuple[int, int]]
+    more: bool
+    unlisted: int
+    frames: int
+    cpu_ns: int
+    worst_late_ns: int
+    scheduling: str
+
+
+class RelayControl:
+    """The handle on a started relay process; synchronous, every call bounded by ``within``.
+
+    Raises SpecError for a link or impairment that makes no sense, HarnessError when the process is dead or silent.
+    """
+
+    def __init__(self, control: socket.socket, within: Duration = 5 * s) -> None:
+        self._asker = Asker(control, "relay", within)
+
+    def start(self, links: Sequence[RelayLink]) -> Counted:
+        """Hand over the links; on return they are served."""
+        return _read(self._asker.ask("start", links=[to_plain(link) for link in links]), Counted)
+
+    def impair(self, link: str, direction: Direction, impairment: Impairment) -> Changed:
+        """Let ``impairment`` rule one direction; packets in the link keep their departures."""
+        return _read(self._asker.ask("impair", link=link, direction=direction, impairment=to_plain(impairment)), Changed)
+
+    def cut(self, link: str) -> Cut:
+        """Drop everything both ways, what is in the link included, until ``uncut``."""
+        return _read(self._asker.ask("cut", link=link), Cut)
+
+    def uncut(self, link: str) -> Cut:
+        """Mend a cut link."""
+        return _read(self._asker.ask("uncut", link=link), Cut)
+
+    def counters(self) -> Counted:
+        """All links' counters."""
+        return _read(self._asker.ask("counters"), Counted)
+
+    def stats(self, since: int = 0) -> RelayStats:
+        """The relay's own figures, with the stalls that ended after ``since``, at most 1,000 of them."""
+        return _read(self._asker.ask("stats", since=since), RelayStats)
+
+    def stalls(self, since: int = 0) -> list[tuple[int, int]]:
+        """All stalls that ended after ``since``."""
+        found: list[tuple[int, int]] = []
+        while True:
+            stats = self.stats(since)
+            found += stats.stalls
+            if not stats.more:
+                return found
+            since = stats.stalls[-1][1]
+
+    def shutdown(self) -> Counted:
+        """The last counters; the process then exits with code 0.  What is still in the links is dropped."""
+        last = _read(self._asker.ask("shutdown"), Counted)
+        self._asker.close()
+        return last
+
+
+def decode_link(raw: Any) -> RelayLink:
+    """The RelayLink in a message; SpecError names what is wrong with it."""
+    name = raw.get("name") if isinstance(raw, dict) else None
+    link = _spec(raw, RelayLink, f"link {name}")
+    for direction, impairment in (("a_to_b", link.a_to_b), ("b_to_a", link.b_to_a)):
+        impairment.validate(f"link {link.name}, {direction}")
+    return link
+
+
+def decode_impairment(raw: Any, where: str) -> Impairment:
+    """The Impairment in a message; SpecError names ``where`` and what is wrong with it."""
+    impairment = _spec(raw, Impairment, where)
+    impairment.validate(where)
+    return impairment
+
+
+def _spec(raw: Any, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(raw, kind, dec_hook=from_text)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SpecError(where, str(error)) from None
+
+
+def _read(raw: dict[str, Any], kind: type[T]) -> T:
+    return msgspec.convert(raw, kind, dec_hook=from_text)

@@ -1,0 +1,375 @@
+"""The relay's loop: reads Ethernet frames from one end's TAP, asks the direction's shaper, writes them to the other end's when due.
+
+``python -m harness.fabric.relay_process CONTROL_FD``.  One thread, epoll and one timerfd; all the shapers' next departures are in one
+agenda, a heap in which an entry that its direction no longer vouches for is stale.  Ends on ``shutdown`` or when the control socket closes.
+
+It keeps its own lateness: a *stall* is a time in which it ran late by more than 1 ms, so that whatever passed through then says nothing
+about the link.  While packets pass, a tick every 4 ms makes sure that a stall is noticed when no departure is due in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from heapq import heappop, heappush
+from random import Random
+from time import monotonic_ns
+from typing import Any
+
+from harness.errors import EnvironmentUnfit, HarnessError, SpecError
+from harness.fabric.relay import (
+    Changed,
+    Counted,
+    Cut,
+    Direction,
+    DirectionCounters,
+    LinkCounters,
+    RelayLink,
+    RelayStats,
+    decode_impairment,
+    decode_link,
+)
+from harness.fabric.seqpacket import Answerer
+from harness.fabric.timer import Timer
+from harness.spec.topology import to_plain
+from harness.wire.shaper import Shaper
+
+BATCH = 64  # frames read from one TAP before anything else gets its turn: about 0.5 ms
+DRAIN = 2_000  # frames at most that are let in before a change takes effect: those were sent before it
+LATE = 1_000_000  # ns
+TICK = 4_000_000  # ns
+WAKING = 50_000  # ns that waking up takes (measured: p50 of 48 and 55 µs), allowed for on both sides: see run
+ACTIVE = 100_000_000  # ns since the last frame in which the tick runs
+STALLS_KEPT = 20_000
+STALLS_ANSWERED = 1_000
+NEVER = 1 << 63
+_ETHERNET = 14
+_GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
+
+
+class Lateness:
+    """The stalls so far, merged where they touch."""
+
+    def __init__(self) -> None:
+        self.stalls: list[tuple[int, int]] = []
+        self.unlisted = 0
+        self.worst = 0
+
+    def note(self, start: int, end: int, late: int) -> None:
+        """From ``start`` to ``end`` the loop ran late, in the end by ``late`` ns."""
+        self.worst = max(self.worst, late)
+        if self.stalls and start <= self.stalls[-1][1] + LATE:
+            start = min(start, self.stalls[-1][0])
+            self.stalls.pop()
+        elif len(self.stalls) >= STALLS_KEPT:
+            self.unlisted += 1
+            return
+        self.stalls.append((start, end))
+
+
+class Way:
+    """One direction of a link: from one TAP, through a shaper, to the other TAP."""
+
+    def __init__(self, number: int, read_fd: int, write_fd: int, frame_size: int, shaper: Shaper[bytes]) -> None:
+        self.number = number
+        self.read_fd = read_fd
+        self.write_fd = write_fd
+        self.frame_size = frame_size
+        self.shaper = shaper
+        self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
+        self.refusals: dict[str, int] = {}
+
+    def write(self, frames: list[bytes]) -> None:
+        """Give ``frames`` to the far interface, counting by errno those that it does not take."""
+        fd = self.write_fd
+        for frame in frames:
+            try:
+                os.write(fd, frame)
+            except OSError as error:
+                name = errno.errorcode.get(error.errno or 0, "unknown")
+                self.refusals[name] = self.refusals.get(name, 0) + 1
+
+    @property
+    def counters(self) -> DirectionCounters:
+        """The shaper's counters, less what the far interface refused."""
+        counted = self.shaper.counters
+        refused = sum(self.refusals.values())
+        return DirectionCounters(
+            received=counted.received,
+            delivered=counted.delivered - refused,
+            lost=counted.lost,
+            queue_dropped=counted.queue_dropped,
+            cut_dropped=counted.cut_dropped,
+            refused=refused,
+            in_flight=counted.in_flight,
+            refusals=dict(self.refusals),
+        )
+
+
+class Line:
+    """One link: its two ways."""
+
+    def __init__(self, link: RelayLink, number: int) -> None:
+        self.name = link.name
+        size = link.mtu + _ETHERNET + 4  # a VLAN tag may ride on top
+        self.ways: dict[Direction, Way] = {
+            "a_to_b": Way(number, link.fd_a, link.fd_b, size, Shaper(link.a_to_b, Random(link.seed_a_to_b))),
+            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, Shaper(link.b_to_a, Random(link.seed_b_to_a))),
+        }
+
+    @property
+    def counters(self) -> LinkCounters:
+        """Both ways."""
+        return LinkCounters(self.ways["a_to_b"].counters, self.ways["b_to_a"].counters, self.ways["a_to_b"].shaper.is_cut)
+
+
+def is_chatter(frame: bytes) -> bool:
+    """Whether ``frame`` is the link's own housekeeping: not IP, to a group (ARP, MLD, router solicitation), or neighbour discovery."""
+    if frame[0] & 1:
+        return True
+    kind = frame[12:14]
+    if kind == b"\x86\xdd":
+        return len(frame) > 54 and frame[20] == 58 and 133 <= frame[54] <= 137  # RFC 4861's ICMPv6 types
+    return kind != b"\x08\x00"
+
+
+class Relay:
+    """The loop and the answers."""
+
+    def __init__(self, control_fd: int, scheduling: str) -> None:
+        self._lines: dict[str, Line] = {}
+        self._ways: list[Way] = []
+        self._by_fd: dict[int, Way] = {}
+        self._agenda: list[tuple[int, int]] = []
+        self._lateness = Lateness()
+        self._frames = 0
+        self._last_frame = 0
+        self._done = False
+        self._scheduling = scheduling
+        self._poll = select.epoll()
+        self._timer = Timer()
+        self._armed = NEVER
+        self._control = Answerer(control_fd, self._answer)
+        self._poll.register(self._timer.fileno(), select.EPOLLIN)
+        self._poll.register(self._control.fileno(), select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serve until told to stop or left alone.
+
+        A frame that woke the loop came one waking before it was seen, so it is let in as of then (not before the loop fell asleep).  The
+        timer is set one waking early, and what is left until the departure is waited out awake, unless frames are waiting.
+        """
+        timer_fd, control_fd, by_fd = self._timer.fileno(), self._control.fileno(), self._by_fd
+        poll = self._poll.poll
+        asleep = monotonic_ns()
+        while not self._done:
+            self._arm(asleep)
+            events = poll()
+            awake = monotonic_ns()
+            if awake - self._armed > LATE:
+                # It slept past its alarm.  Nothing is known of it since it fell asleep.
+                self._lateness.note(asleep, awake, awake - self._armed)
+            asked, idle = False, True
+            for fd, _ in events:
+                if fd in by_fd:
+                    idle = False
+                    self._take(by_fd[fd], BATCH, max(asleep, awake - WAKING))
+                elif fd == timer_fd:
+                    self._armed = NEVER
+                elif fd == control_fd:
+                    asked = True
+            self._serve(WAKING if idle else 0)
+            if asked and not self._control.serve():
+                return
+            asleep = monotonic_ns()
+            if asleep - awake > LATE:
+                self._lateness.note(awake, asleep, asleep - awake)
+
+    def _arm(self, now: int) -> None:
+        at = self._agenda[0][0] - WAKING if self._agenda else NEVER
+        if now - self._last_frame < ACTIVE:
+            at = min(at, now + TICK)
+        if at < self._armed:
+            self._armed = at
+            self._timer.arm(max(at, 1))
+        elif self._armed == NEVER:
+            self._timer.arm(0)  # nothing to come: a firing already seen must not wake it again
+
+    def _take(self, way: Way, most: int, now: int) -> None:
+        """Let in what waits at the near end, up to ``most`` frames, as of ``now``."""
+        fd, size, push, read = way.read_fd, way.frame_size, way.shaper.push, os.read
+        earliest = way.vouched
+        taken = 0
+        try:
+            while taken < most:
+                frame = read(fd, size)
+                taken += 1
+                fate = push(frame, len(frame) - _ETHERNET, now, is_chatter(frame))
+                if fate.__class__ is int and fate < earliest:
+                    earliest = fate
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            self._poll.unregister(fd)
+            del self._by_fd[fd]
+        if taken:
+            self._frames += taken
+            self._last_frame = now
+            if earliest < way.vouched:
+                way.vouched = earliest
+                heappush(self._agenda, (earliest, way.number))
+
+    def _serve(self, ahead: int = 0) -> None:
+        """Write out everything that is due, and what will be within ``ahead`` ns when it is."""
+        agenda = self._agenda
+        now = monotonic_ns()
+        while agenda and agenda[0][0] <= now + ahead:
+            due, number = heappop(agenda)
+            way = self._ways[number]
+            if way.vouched != due:
+                continue
+            while now < due:
+                now = monotonic_ns()
+            if now - due > LATE:
+                self._lateness.note(due, now, now - due)
+            way.write(way.shaper.release(now))
+            self._vouch(way)
+            now = monotonic_ns()
+
+    def _vouch(self, way: Way) -> None:
+        following = way.shaper.next_departure
+        way.vouched = NEVER if following is None else following
+        if following is not None:
+            heappush(self._agenda, (following, way.number))
+
+    # -- answers ---------------------------------------------------------------------------------------------------------------------------
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        match message.get("op"):
+            case "start":
+                result: Any = self._start(message.get("links"))
+            case "impair":
+                result = self._impair(message)
+            case "cut" | "uncut" as op:
+                result = self._cut(self._line(message), op == "cut")
+            case "counters":
+                result = self._counted()
+            case "stats":
+                result = self._stats(int(message.get("since", 0)))
+            case "shutdown":
+                self._done = True
+                result = self._counted()
+            case op:
+                known = "start, impair, cut, uncut, counters, stats, shutdown"
+                raise HarnessError(f"there is no request {op!r}; there are {known}")
+        return dict(to_plain(result))
+
+    def _start(self, raw: Any) -> Counted:
+        if self._lines:
+            raise HarnessError("it was started already")
+        if not isinstance(raw, list):
+            raise HarnessError(f"start: links is {raw!r}; a list is meant")
+        links = [decode_link(link) for link in raw]
+        for link in links:
+            if link.name in self._lines:
+                raise SpecError(f"link {link.name}", "two links have this name")
+            line = Line(link, len(self._ways))
+            self._lines[link.name] = line
+            self._ways += line.ways.values()
+            for way in line.ways.values():
+                try:
+                    os.set_blocking(way.read_fd, False)
+                    self._poll.register(way.read_fd, select.EPOLLIN)
+                except OSError as error:
+                    raise EnvironmentUnfit(f"link {link.name}: descriptor {way.read_fd} was not inherited ({error.strerror})") from None
+                self._by_fd[way.read_fd] = way
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection in the middle of traffic is a stall, and the loop makes no cycles
+        return self._counted()
+
+    def _line(self, message: dict[str, Any]) -> Line:
+        name = message.get("link")
+        if not isinstance(name, str) or name not in self._lines:
+            raise SpecError(f"link {name}", f"the relay has no such link; it has {', '.join(self._lines) or 'none'}")
+        return self._lines[name]
+
+    def _impair(self, message: dict[str, Any]) -> Changed:
+        line = self._line(message)
+        direction: Any = message.get("direction")
+        if direction not in line.ways:
+            raise SpecError(f"link {line.name}, direction", f"{direction!r} is not one; there are {', '.join(line.ways)}")
+        way = line.ways[direction]
+        impairment = decode_impairment(message.get("impairment"), f"link {line.name}, {direction}")
+        self._settle(way)
+        at, before, was = monotonic_ns(), way.counters, way.shaper.impairment
+        way.shaper.change(impairment, at)
+        return Changed(at, line.name, direction, was, impairment, before)
+
+    def _cut(self, line: Line, cut: bool) -> Cut:
+        for way in line.ways.values():
+            self._settle(way)
+        at, before = monotonic_ns(), line.counters
+        for way in line.ways.values():
+            if cut:
+                way.shaper.cut(at)
+            else:
+                way.shaper.uncut()
+            way.write(way.shaper.release(at))
+            self._vouch(way)
+        return Cut(at, line.name, cut, before)
+
+    def _settle(self, way: Way) -> None:
+        """Let in what was sent before now, and out what is due, so that a change parts before from after."""
+        if way.read_fd in self._by_fd:
+            self._take(way, DRAIN, monotonic_ns())
+        self._serve()
+
+    def _counted(self) -> Counted:
+        for way in self._ways:
+            self._settle(way)
+        return Counted(monotonic_ns(), {name: line.counters for name, line in self._lines.items()})
+
+    def _stats(self, since: int) -> RelayStats:
+        later = [stall for stall in self._lateness.stalls if stall[1] > since]
+        return RelayStats(
+            at=monotonic_ns(),
+            stalls=later[:STALLS_ANSWERED],
+            more=len(later) > STALLS_ANSWERED,
+            unlisted=self._lateness.unlisted,
+            frames=self._frames,
+            cpu_ns=time.process_time_ns(),
+            worst_late_ns=self._lateness.worst,
+            scheduling=self._scheduling,
+        )
+
+
+def prefer_this_process() -> str:
+    """Be scheduled before the agents, since a link that waits for a core is no link: realtime where allowed, else nice, else neither."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return "realtime"
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        return "nice"
+    return "normal"
+
+
+def main(arguments: list[str]) -> int:
+    """Run on the control socket whose descriptor is the only argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches everyone; the keeper decides when links end
+    relay = Relay(int(arguments[0]), prefer_this_process())
+    relay.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

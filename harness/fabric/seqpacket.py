@@ -1,0 +1,131 @@
+"""How the keeper talks with the processes that it starts for packets (relay, capture): one JSON message per SOCK_SEQPACKET datagram.
+
+The keeper asks, the process answers: ``{"id": 3, "op": "cut", "link": …}`` → ``{"id": 3, "ok": {…}}`` or
+``{"id": 3, "error": {"kind": "SpecError", "where": …, "what": …}}``.  The process says nothing unasked, and ends when the socket closes.
+Every wait of the asking side has a time limit; an answer that comes after its limit is recognised by its id and thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from harness.errors import BlamedError, EnvironmentUnfit, HarnessError, SpecError
+from harness.units import Duration, s
+
+LARGEST = 1 << 17
+"""Bytes of one message at most; a unix socket's default buffer holds more than one of these."""
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A connected pair: the first for the asking side, the second to be inherited by the process."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+class Asker:
+    """The asking side, synchronous, for a single-threaded caller.  ``whose`` names the process in errors."""
+
+    def __init__(self, sock: socket.socket, whose: str, within: Duration = 5 * s) -> None:
+        self._socket = sock
+        self._whose = whose
+        self._within = within
+        self._last_id = 0
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """The answer's ``ok``.  Raises the error that the process answered; HarnessError when it is dead or silent for too long."""
+        self._last_id += 1
+        message = json.dumps({"id": self._last_id, "op": op, **fields}).encode()
+        if len(message) > LARGEST:
+            raise HarnessError(f"the {self._whose} cannot be sent {len(message)} bytes for {op!r}; allowed is {LARGEST}")
+        deadline = time.monotonic_ns() + self._within.ns
+        try:
+            self._socket.settimeout(self._within.s)
+            self._socket.send(message)
+            while True:
+                self._socket.settimeout(max(deadline - time.monotonic_ns(), 1_000) / 1e9)
+                raw = self._socket.recv(LARGEST)
+                if not raw:
+                    raise HarnessError(f"the {self._whose} process ended before it answered {op!r}; its stderr says why")
+                answer = json.loads(raw)
+                if answer.get("id") == self._last_id:
+                    break
+        except TimeoutError:
+            raise HarnessError(f"the {self._whose} process did not answer {op!r} within {self._within}") from None
+        except OSError as error:
+            raise HarnessError(f"the {self._whose} process is gone, it cannot be asked {op!r}: {error.strerror}") from None
+        if "ok" not in answer:
+            raise _error(self._whose, answer["error"])
+        return dict(answer["ok"])
+
+    def close(self) -> None:
+        """Close the socket, which ends the process; safe to call twice."""
+        self._socket.close()
+
+
+def _error(whose: str, error: dict[str, Any]) -> BlamedError:
+    kind, what = error["kind"], error["what"]
+    if kind == "SpecError":
+        return SpecError(error["where"], what)
+    return EnvironmentUnfit(what) if kind == "EnvironmentUnfit" else HarnessError(f"{whose}: {what}")
+
+
+class Answerer:
+    """The answering side: give it to epoll (it has ``fileno``) and call ``serve`` when readable."""
+
+    def __init__(self, fd: int, handler: Handler) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._handler = handler
+
+    def fileno(self) -> int:
+        """The descriptor to wait on."""
+        return self._socket.fileno()
+
+    def serve(self) -> bool:
+        """Answer one request; False when the asking side has closed.
+
+        A BlamedError of the handler becomes an error answer; any other exception too, and is then raised: it is a bug here.
+        """
+        try:
+            raw = self._socket.recv(LARGEST)
+        except ConnectionResetError:
+            return False
+        if not raw:
+            return False
+        message: dict[str, Any] = {}
+        bug: Exception | None = None
+        try:
+            message = json.loads(raw)
+            answer = {"id": message.get("id"), "ok": self._handler(message)}
+        except BlamedError as error:
+            answer = {"id": message.get("id"), "error": _described(error)}
+        except Exception as error:
+            answer = {"id": message.get("id"), "error": {"kind": "HarnessError", "what": f"{type(error).__name__}: {error}"}}
+            bug = error
+        self._send(json.dumps(answer).encode())
+        if bug is not None:
+            raise bug
+        return True
+
+    def _send(self, raw: bytes) -> None:
+        # Waiting for a keeper that does not read would stall every link, so the answer is sent now or never.
+        try:
+            self._socket.send(raw, socket.MSG_DONTWAIT)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            return
+
+    def wait(self, within: Duration) -> bool:
+        """Whether a request came within this time (for the first message, before any loop runs)."""
+        readable, _, _ = select.select([self._socket], [], [], within.s)
+        return bool(readable)
+
+
+def _described(error: BlamedError) -> dict[str, str]:
+    if isinstance(error, SpecError):
+        return {"kind": "SpecError", "where": error.where, "what": error.what}
+    return {"kind": "EnvironmentUnfit" if isinstance(error, EnvironmentUnfit) else "HarnessError", "what": str(error)}

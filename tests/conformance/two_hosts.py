@@ -1,0 +1,172 @@
+"""Two hosts in namespaces of their own, joined by one link under test: the bench on which every executor is measured.
+
+``python -m tests.conformance.two_hosts relay|netem`` is a process of its own, since it enters namespaces; it answers JSON lines on stdin
+with JSON lines on stdout.  Single-threaded: it sends and receives in one loop, and arrival times are the kernel's, so that its own
+slowness in reading falsifies nothing.  Slowness in sending would: a packet whose ``send`` took more than ``SLOW_SEND`` is reported as such.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from harness.errors import BlamedError
+from harness.fabric import netns, relay, rtnl, seqpacket
+from harness.spec.link import CLEAR, Impairment
+from harness.spec.topology import from_text, to_plain
+from harness.units import s
+
+SLOW_SEND = 300_000  # ns
+HEADERS = 28  # IPv4 and UDP
+SO_TIMESTAMPNS = 35
+PATIENCE = 1.0  # seconds without any arrival before the rest counts as lost, beyond the longest delay asked for
+A, B = ipaddress.ip_interface("10.9.0.1/24"), ipaddress.ip_interface("10.9.0.2/24")
+MAC_A, MAC_B = "02:00:00:00:09:01", "02:00:00:00:09:02"
+PORT = 9000
+
+
+class RelayWire:
+    """The link under test is the userspace relay."""
+
+    def __init__(self, a: netns.Namespace, b: netns.Namespace) -> None:
+        fds = []
+        self.indexes = []
+        for namespace in (a, b):
+            with netns.inside(namespace.fd):
+                fds.append(relay.open_tap("wire"))
+                self.indexes.append(socket.if_nametoindex("wire"))
+        for namespace, index, mac in ((a, self.indexes[0], MAC_A), (b, self.indexes[1], MAC_B)):
+            namespace.rtnl.batch([rtnl.set_link(index, mac=mac, mtu=1500, queue=relay.TX_QUEUE)])
+        ours, theirs = seqpacket.pair()
+        self.process = subprocess.Popen(relay.argv(theirs.fileno()), pass_fds=[theirs.fileno(), *fds])
+        theirs.close()
+        self.control = relay.RelayControl(ours, 30 * s)
+        self.control.start([relay.RelayLink(name="wire", fd_a=fds[0], fd_b=fds[1], seed_a_to_b=1, seed_b_to_a=2)])
+
+    def impair(self, impairment: Impairment) -> None:
+        self.control.impair("wire", "a_to_b", impairment)
+
+    def counters(self) -> dict[str, Any]:
+        return dict(to_plain(self.control.counters().links["wire"].a_to_b))
+
+    def own(self, since: int) -> dict[str, Any]:
+        stats = self.control.stats()
+        return {**to_plain(stats), "stalls": self.control.stalls(since)}
+
+    def close(self) -> None:
+        self.control.shutdown()
+        self.process.wait(10)
+
+
+class Bench:
+    """Hosts a and b, the link, and one UDP socket on each."""
+
+    def __init__(self, executor: str) -> None:
+        self.a, self.b = netns.new_namespace("a"), netns.new_namespace("b")
+        self.wire: Any = {"relay": RelayWire}[executor](self.a, self.b)
+        for namespace, index, mine, other, mac in (
+            (self.a, self.wire.indexes[0], A, B, MAC_B),
+            (self.b, self.wire.indexes[1], B, A, MAC_A),
+        ):
+            namespace.rtnl.batch(
+                [rtnl.set_link(index, up=True), rtnl.new_address(index, mine), rtnl.new_neighbour(index, other.ip, mac)],
+            )
+            namespace.rtnl.request(rtnl.get_link(index))
+        with netns.inside(self.a.fd):
+            self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sender.bind((str(A.ip), PORT))
+        self.sender.connect((str(B.ip), PORT))
+        with netns.inside(self.b.fd):
+            self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.receiver.bind((str(B.ip), PORT))
+        self.receiver.setblocking(False)
+        self.receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        for option in (socket.SO_RCVBUF, 33):  # 33: SO_RCVBUFFORCE, refused where not root
+            with contextlib.suppress(OSError):
+                self.receiver.setsockopt(socket.SOL_SOCKET, option, 64 << 20)
+
+    def send(self, count: int, interval: int, size: int, patience: int, changes: list[tuple[int, Impairment]]) -> dict[str, Any]:
+        """``count`` packets of ``size`` bytes of IP, one every ``interval`` ns; before packet n the change for n, if there is one."""
+        due_changes = dict(changes)
+        sent: list[int] = [0] * count
+        done: list[int] = [0] * count
+        arrived: list[tuple[int, int]] = []
+        filler = bytes(size - HEADERS - 4)
+        before, began = self.wire.counters(), time.monotonic_ns()
+        offset = time.time_ns() - began  # arrival stamps are CLOCK_REALTIME
+        for n in range(count):
+            due = began + n * interval
+            while (now := time.monotonic_ns()) < due:
+                if due - now > 200_000:
+                    select.select([self.receiver], [], [], (due - now - 100_000) / 1e9)
+                    self._receive(arrived, offset, 50)
+            if n in due_changes:
+                self.wire.impair(due_changes[n])
+            packet = n.to_bytes(4, "big") + filler
+            sent[n] = time.monotonic_ns()
+            self.sender.send(packet)
+            done[n] = time.monotonic_ns()
+        while len(arrived) < count and select.select([self.receiver], [], [], patience / 1e9 + PATIENCE)[0]:
+            self._receive(arrived, offset, 1000)
+        drift = abs(time.time_ns() - time.monotonic_ns() - offset)
+        return {
+            "sent": sent,
+            "slow": [n for n in range(count) if done[n] - sent[n] > SLOW_SEND],
+            "arrived": arrived,
+            "drift": drift,
+            "before": before,
+            "after": self.wire.counters(),
+            "own": self.wire.own(began),
+        }
+
+    def _receive(self, arrived: list[tuple[int, int]], offset: int, most: int) -> None:
+        for _ in range(most):
+            try:
+                data, ancillary, _, _ = self.receiver.recvmsg(2000, 64)
+            except BlockingIOError:
+                return
+            seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+            arrived.append((int.from_bytes(data[:4], "big"), seconds * 1_000_000_000 + nanoseconds - offset))
+
+    def answer(self, request: dict[str, Any]) -> Any:
+        def impairment(raw: Any) -> Impairment:
+            return msgspec.convert(raw, Impairment, dec_hook=from_text)
+
+        match request.pop("op"):
+            case "send":
+                changes = [(n, impairment(raw)) for n, raw in request.pop("changes", [])]
+                return self.send(**request, changes=changes)
+            case "impair":
+                return self.wire.impair(impairment(request["impairment"]))
+            case op:
+                raise ValueError(op)
+
+
+def main() -> None:
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        bench = Bench(sys.argv[1])
+    except BlamedError as error:
+        print(json.dumps({"unfit": str(error)}), file=out, flush=True)
+        return
+    print(json.dumps({"ready": True}), file=out, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(bench.answer(json.loads(line))), file=out, flush=True)
+    bench.wire.impair(CLEAR)
+    bench.wire.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""The relay process itself, with datagram sockets in the place of TAPs: both are read and written a frame at a time."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from harness.errors import EnvironmentUnfit, HarnessError, SpecError
+from harness.fabric import relay, seqpacket
+from harness.fabric.relay import RelayControl, RelayLink
+from harness.fabric.relay_process import Lateness, is_chatter
+from harness.spec.link import CLEAR, Impairment
+from harness.units import ms, percent, s
+
+WAIT = 10.0  # seconds; an upper limit, never slept through
+
+
+class Wire:
+    """A running relay with links made of socket pairs."""
+
+    def __init__(self, count: int = 1, **impairments: Impairment) -> None:
+        ours, theirs = seqpacket.pair()
+        self.ends: list[tuple[socket.socket, socket.socket]] = []
+        far: list[socket.socket] = []
+        links = []
+        for n in range(count):
+            (a, a_far), (b, b_far) = (socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
+            a.settimeout(WAIT)
+            b.settimeout(WAIT)
+            self.ends.append((a, b))
+            far += [a_far, b_far]
+            links.append(
+                RelayLink(
+                    name=f"link{n}", fd_a=a_far.fileno(), fd_b=b_far.fileno(), seed_a_to_b=2 * n, seed_b_to_a=2 * n + 1, **impairments
+                )
+            )
+        fds = [theirs.fileno(), *(end.fileno() for end in far)]
+        self.process = subprocess.Popen(relay.argv(theirs.fileno()), pass_fds=fds)
+        for inherited in (theirs, *far):
+            inherited.close()
+        self.links = links
+        self.raw = ours
+        self.control = RelayControl(ours, 20 * s)
+
+    def start(self) -> Wire:
+        self.control.start(self.links)
+        return self
+
+    def close(self) -> None:
+        self.raw.close()
+        for a, b in self.ends:
+            a.close()
+            b.close()
+        self.process.wait(WAIT)
+
+
+def frame(number: int, size: int = 200) -> bytes:
+    return b"\2" * 12 + b"\x08\x00" + number.to_bytes(4, "big") + bytes(size - 4)
+
+
+def numbers(end: socket.socket, count: int) -> list[int]:
+    return [int.from_bytes(end.recv(2000)[14:18], "big") for _ in range(count)]
+
+
+def is_silent(end: socket.socket) -> bool:
+    return not select.select([end], [], [], 0)[0]
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    made = Wire().start()
+    yield made
+    made.close()
+
+
+class TestForwarding:
+    def test_frames_pass_unchanged_and_in_order_both_ways(self, wire: Wire) -> None:
+        a, b = wire.ends[0]
+        for n in range(20):
+            a.send(frame(n))
+            b.send(frame(100 + n, 1500))
+        assert numbers(b, 20) == list(range(20))
+        assert [len(a.recv(2000)) for _ in range(20)] == [1514] * 20
+        counted = wire.control.counters().links["link0"]
+        assert counted.a_to_b.received == counted.a_to_b.delivered == 20
+        assert counted.b_to_a.delivered == 20
+        assert not counted.cut
+
+    def test_links_do_not_meet(self) -> None:
+        wire = Wire(3).start()
+        try:
+            wire.ends[1][0].send(frame(5))
+            assert numbers(wire.ends[1][1], 1) == [5]
+            counted = wire.control.counters().links
+            assert [counted[f"link{n}"].a_to_b.received for n in range(3)] == [0, 1, 0]
+            assert is_silent(wire.ends[0][1])
+        finally:
+            wire.close()
+
+    def test_a_delay_holds_packets_back(self) -> None:
+        wire = Wire(a_to_b=Impairment(delay=30 * ms)).start()
+        try:
+            a, b = wire.ends[0]
+            before = wire.control.counters().at
+            a.send(frame(0))
+            assert numbers(b, 1) == [0]
+            assert wire.control.counters().at - before >= 30_000_000
+        finally:
+            wire.close()
+
+    def test_the_same_seed_loses_the_same_packets_and_chatter_does_not_count(self) -> None:
+        arp = b"\xff" * 6 + b"\2" * 6 + b"\x08\x06" + bytes(28)
+        survivors = []
+        for chatty in (False, True):
+            wire = Wire(a_to_b=Impairment(loss=20 * percent)).start()
+            a, b = wire.ends[0]
+            for n in range(100):
+                if chatty and n % 10 == 0:
+                    a.send(arp)
+                a.send(frame(n))
+                if n % 5 == 4:  # a unix socket's queue holds 10
+                    wire.control.counters()
+                    survivors.append([])
+                    while not is_silent(b):
+                        got = b.recv(2000)
+                        survivors[-1] += [int.from_bytes(got[14:18], "big")] if got[12:14] == b"\x08\x00" else []
+            counted = wire.control.counters().links["link0"].a_to_b
+            assert counted.received == counted.delivered + counted.lost
+            wire.close()
+        assert survivors[:20] == survivors[20:]
+        assert 5 < 100 - sum(map(len, survivors[:20])) < 40
+
+    def test_what_the_far_interface_refuses_is_counted(self, wire: Wire) -> None:
+        a, b = wire.ends[0]
+        b.close()
+        a.send(frame(0))
+        wire.control.counters()
+        counted = wire.control.counters().links["link0"].a_to_b
+        assert (counted.received, counted.delivered, counted.refused) == (1, 0, 1)
+        assert sum(counted.refusals.values()) == 1
+
+
+class TestControl:
+    def test_change_is_a_receipt_and_back_to_nothing_is_one_call(self, wire: Wire) -> None:
+        a, b = wire.ends[0]
+        a.send(frame(0))
+        changed = wire.control.impair("link0", "a_to_b", Impairment(loss=100 * percent))
+        assert (changed.was, changed.now) == (CLEAR, Impairment(loss=100 * percent))
+        assert changed.before.received == 1, "what was sent before the change met the old impairment"
+        a.send(frame(1))
+        back = wire.control.impair("link0", "a_to_b", CLEAR)
+        assert back.before.lost == 1
+        assert back.at > changed.at
+        a.send(frame(2))
+        assert numbers(b, 2) == [0, 2]
+
+    def test_cut_drops_what_is_under_way_and_what_comes_and_nothing_after_the_mending(self, wire: Wire) -> None:
+        a, b = wire.ends[0]
+        wire.control.impair("link0", "a_to_b", Impairment(delay=5 * s))
+        a.send(frame(0))
+        cut = wire.control.cut("link0")
+        assert cut.cut
+        assert cut.before.a_to_b.in_flight == 1
+        a.send(frame(1))
+        b.send(frame(2))
+        counted = wire.control.counters().links["link0"]
+        while counted.b_to_a.received == 0:
+            counted = wire.control.counters().links["link0"]
+        assert counted.cut
+        mended = wire.control.uncut("link0")
+        assert not mended.cut
+        assert (mended.before.a_to_b.cut_dropped, mended.before.b_to_a.cut_dropped) == (2, 1)
+        wire.control.impair("link0", "a_to_b", CLEAR)
+        a.send(frame(3))
+        assert numbers(b, 1) == [3]
+
+    def test_an_unknown_link_or_direction_is_named(self, wire: Wire) -> None:
+        with pytest.raises(SpecError, match="link alice/lte: the relay has no such link; it has link0"):
+            wire.control.cut("alice/lte")
+        with pytest.raises(SpecError, match="link link0, direction: 'up' is not one; there are a_to_b, b_to_a"):
+            wire.control.impair("link0", "up", CLEAR)  # type: ignore[arg-type]
+
+    def test_a_bad_impairment_is_refused_and_changes_nothing(self, wire: Wire) -> None:
+        with pytest.raises(SpecError, match=r"link link0, a_to_b, jitter: 5ms is above the delay of None"):
+            wire.control.impair("link0", "a_to_b", Impairment(jitter=5 * ms))
+        with pytest.raises(SpecError, match="'20' is not a duration"):
+            wire.control._asker.ask("impair", link="link0", direction="a_to_b", impairment={"delay": "20"})
+        with pytest.raises(SpecError, match="unknown field `dely`"):
+            wire.control._asker.ask("impair", link="link0", direction="a_to_b", impairment={"dely": "20ms"})
+        assert wire.control.impair("link0", "a_to_b", CLEAR).was == CLEAR
+
+    def test_an_unknown_request_is_named(self, wire: Wire) -> None:
+        with pytest.raises(HarnessError, match="no request 'explode'; there are start, impair"):
+            wire.control._asker.ask("explode")
+
+    def test_started_twice_is_refused(self, wire: Wire) -> None:
+        with pytest.raises(HarnessError, match="started already"):
+            wire.control.start(wire.links)
+
+    def test_a_descriptor_that_was_not_inherited_is_named(self) -> None:
+        wire = Wire(0)
+        try:
+            with pytest.raises(EnvironmentUnfit, match="link x: descriptor 999 was not inherited"):
+                wire.control.start([RelayLink(name="x", fd_a=999, fd_b=998, seed_a_to_b=1, seed_b_to_a=2)])
+        finally:
+            wire.close()
+
+    def test_stats_tell_of_the_relay_itself(self, wire: Wire) -> None:
+        wire.ends[0][0].send(frame(0))
+        numbers(wire.ends[0][1], 1)
+        stats = wire.control.stats()
+        assert stats.frames == 1
+        assert stats.cpu_ns > 0
+        assert stats.scheduling in ("realtime", "nice", "normal")
+        assert all(start < end <= stats.at for start, end in wire.control.stalls())
+        assert wire.control.stalls(since=wire.control.stats().at) == []
+
+    def test_shutdown_answers_with_the_last_counters_and_ends(self, wire: Wire) -> None:
+        wire.ends[0][0].send(frame(0))
+        numbers(wire.ends[0][1], 1)
+        assert wire.control.shutdown().links["link0"].a_to_b.delivered == 1
+        assert wire.process.wait(WAIT) == 0
+
+    def test_it_ends_when_it_is_left_alone(self, wire: Wire) -> None:
+        wire.raw.close()
+        assert wire.process.wait(WAIT) == 0
+
+    def test_a_dead_relay_is_told(self, wire: Wire) -> None:
+        wire.process.kill()
+        wire.process.wait(WAIT)
+        with pytest.raises(HarnessError, match=r"relay process (ended|is gone)"):
+            wire.control.counters()
+
+    def test_a_silent_relay_is_told_within_the_limit(self) -> None:
+        ours, theirs = seqpacket.pair()
+        with ours, theirs, pytest.raises(HarnessError, match="did not answer 'counters' within 20ms"):
+            RelayControl(ours, 20 * ms).counters()
+
+    def test_a_late_answer_is_not_taken_for_the_next(self) -> None:
+        ours, theirs = seqpacket.pair()
+        with ours, theirs:
+            theirs.send(b'{"id": 0, "ok": {"n": 0}}')
+            theirs.send(b'{"id": 1, "ok": {"n": 1}}')
+            assert seqpacket.Asker(ours, "relay", 1 * s).ask("counters") == {"n": 1}
+
+
+class TestChatter:
+    @pytest.mark.parametrize(
+        ("packet", "expected"),
+        [
+            (frame(0), False),
+            (b"\xff" * 6 + b"\2" * 6 + b"\x08\x06", True),
+            (b"\2" * 12 + b"\x08\x06" + bytes(28), True),
+            (b"\x33\x33" + bytes(10) + b"\x86\xdd" + bytes(60), True),
+            (b"\2" * 12 + b"\x86\xdd" + bytes(6) + b"\x11" + bytes(60), False),
+            (b"\2" * 12 + b"\x86\xdd" + bytes(6) + b"\x3a" + bytes(33) + b"\x88" + bytes(20), True),
+            (b"\2" * 12 + b"\x86\xdd" + bytes(6) + b"\x3a" + bytes(33) + b"\x80" + bytes(20), False),
+        ],
+        ids=["ipv4", "arp to all", "arp to one", "ipv6 group", "ipv6 udp", "neighbour advertisement", "ipv6 ping"],
+    )
+    def test_only_housekeeping_is_chatter(self, packet: bytes, expected: bool) -> None:
+        assert is_chatter(packet) is expected
+
+
+class TestLateness:
+    def test_stalls_that_touch_are_one(self) -> None:
+        lateness = Lateness()
+        lateness.note(0, 5_000_000, 5_000_000)
+        lateness.note(5_500_000, 9_000_000, 2_000_000)
+        lateness.note(50_000_000, 60_000_000, 3_000_000)
+        assert lateness.stalls == [(0, 9_000_000), (50_000_000, 60_000_000)]
+        assert lateness.worst == 5_000_000
+
+
+def test_open_tap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> int:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "open", missing)
+    with pytest.raises(EnvironmentUnfit, match=r"/dev/net/tun cannot be opened .* --device /dev/net/tun"):
+        relay.open_tap("eth0")
+
+
+def test_the_command_is_this_interpreter() -> None:
+    assert relay.argv(7) == [sys.executable, "-m", "harness.fabric.relay_process", "7"]
