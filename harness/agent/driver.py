@@ -1,0 +1,437 @@
+"""The reference agent: the sans-IO call stack, driven by trio.
+
+Theory.  Everything that can change the stack (a datagram, a timer, a source's packet, a request) ends in ``pump``: send what the stack
+wants sent, tell what happened, set the alarm for whatever is due next.  There is no other path to the wire, so each datagram is stamped in
+one place. One task sleeps until the alarm; one task per socket reads it; one reads requests; one does what is periodic.
+
+Stamps are ``time.monotonic_ns()``; trio's own clock, which has an arbitrary offset, only says when to wake.  A wake-up that comes late
+sends what is due and stamps it with the true time; the schedule does not move.  Lateness above ``LAG`` is told, because the judge must know
+whose silence it was.
+
+A driver can be subclassed, and the stack that it drives can be given (``harness.agent.process.run``): that is how the sabotaged agents of
+tests/controls are made, and why the seams here are methods.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from math import inf
+from typing import Any, Literal
+
+import msgspec
+import trio
+
+from harness.agent import messages, translate
+from harness.agent.clock import StampClock
+from harness.agent.files import AgentFiles
+from harness.agent.holdings import open_descriptors, task_names
+from harness.agent.lines import BadLine, LineSplitter, decode_request, ok
+from harness.agent.sockets import Family, PathSocket, SocketTable, canonical, errno_name
+from harness.agent.stdio import Output
+from harness.agent.studio import SourceRefused, Studio
+from harness.call.capabilities import MediaConstraints
+from harness.call.errors import CallError, InvalidState, TransportError
+from harness.call.events import Address, Event, MediaExpired, MediaReceived, StateChanged, Transmit
+from harness.call.session import Endpoint
+from harness.call.states import State
+
+CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer")
+LAG = 10_000_000
+TICK = 0.1
+FLUSH_EVERY = 5  # ticks
+LAST_WORDS = 2  # seconds for the harness to read them
+MS = 1_000_000
+
+EndpointFactory = Callable[..., Endpoint]
+
+
+class BadRequest(Exception):  # noqa: N818 - the protocol's word
+    """A request that makes no sense to this agent now; its text is the answer."""
+
+
+class Driver:
+    """One agent.  ``run`` is its life: hello, requests until shutdown, end of file or ``stop``; then everything is closed and written."""
+
+    def __init__(
+        self, output: Output, *, endpoint_factory: EndpointFactory = Endpoint, agent: str = "reference", version: str = "0"
+    ) -> None:
+        self.output = output
+        self.agent = agent
+        self.version = version
+        self.capabilities: tuple[str, ...] = CAPABILITIES
+        self.clock = StampClock()
+        self.configuration: messages.Configure | None = None
+        self.endpoint: Endpoint
+        self.files: AgentFiles | None = None
+        self.studio: Studio
+        self.sockets: SocketTable
+        self.calls: dict[str, State] = {}
+        self.listening = False
+        self._endpoint_factory = endpoint_factory
+        self._nursery: trio.Nursery
+        self._serving = trio.CancelScope()
+        self._alarm = trio.CancelScope()
+        self._alarm_at: int | None = None
+        self._send_errors: dict[tuple[str, str], int] = {}
+
+    # -- life ------------------------------------------------------------------------------------------------------------------------------
+
+    async def run(self, requests: trio.abc.ReceiveStream) -> None:
+        """Serve ``requests`` until there are no more.  Whatever ends it, calls are closed and files written before it returns or raises."""
+        self.tell(messages.Hello(protocol=messages.PROTOCOL, agent=self.agent, version=self.version, capabilities=self.capabilities))
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self.output.run, name="output")
+                with self._serving:
+                    await self._serve(requests)
+                self.close()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.close()
+        with trio.move_on_after(LAST_WORDS):
+            await self.output.drain()
+
+    def stop(self) -> None:
+        """End as at end of file, from another task; ``run`` returns soon after."""
+        self._serving.cancel()
+
+    def close(self) -> None:
+        """End all calls, send what that takes, write and close all files, close all sockets.  Harmless the second time."""
+        files, self.files = self.files, None
+        if files is None:
+            return
+        try:
+            self.endpoint.close(time.monotonic_ns())
+            self._exchange(time.monotonic_ns())
+        finally:
+            self.studio.abandon()
+            self.sockets.close_all()
+            files.close()
+
+    async def _serve(self, requests: trio.abc.ReceiveStream) -> None:
+        splitter = LineSplitter()
+        while chunk := await requests.receive_some(65536):
+            for line in splitter.feed(bytes(chunk)):
+                try:
+                    if isinstance(line, BadLine):
+                        raise line
+                    request = decode_request(line)
+                except BadLine as bad:
+                    self._refuse(bad.id, "BadRequest", bad.what)
+                    continue
+                self._answer(request)
+                if isinstance(request, messages.Shutdown):
+                    return
+
+    def _answer(self, request: messages.Request) -> None:
+        """Do ``request`` and answer it; nothing that goes wrong in it ends the agent."""
+        try:
+            answer = self.perform(request)
+        except CallError as error:
+            self.output.tell(messages.Answer(id=request.id, error=translate.failure(error)))
+        except (BadRequest, SourceRefused) as error:
+            self._refuse(request.id, "BadRequest", str(error))
+        except Exception as error:  # a bug here, or in a stack under test: it is one request's failure
+            traceback.print_exc()
+            self._refuse(request.id, type(error).__name__, f"{error} (a bug in the agent; its log has the traceback)")
+        else:
+            self.output.tell(ok(request.id, answer))
+        self.pump()
+
+    def _refuse(self, id: int, kind: str, message: str) -> None:
+        self.output.tell(messages.Answer(id=id, error=messages.Failure(kind=kind, message=message)))
+
+    # -- telling ---------------------------------------------------------------------------------------------------------------------------
+
+    def tell(self, event: messages.Event) -> None:
+        """Push an event."""
+        self.output.tell(event)
+
+    def log(self, level: Literal["info", "warning", "error"], message: str) -> None:
+        """Push a line for the timeline, and the log."""
+        print(f"{level}: {message}", file=sys.stderr, flush=True)
+        self.tell(messages.Log(at=time.monotonic_ns(), level=level, message=message))
+
+    # -- the hot path ----------------------------------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Send what the stack wants sent, tell what happened, set the alarm."""
+        if self.files is None:
+            return
+        now = time.monotonic_ns()
+        self._exchange(now)
+        due, source = self.endpoint.timer(), self.studio.due
+        if source is not None and (due is None or source < due):
+            due = source
+        if due != self._alarm_at:
+            self._alarm_at = due
+            self._alarm.deadline = inf if due is None else trio.current_time() + (due - now) / 1e9
+
+    def _exchange(self, now: int) -> None:
+        for transmit in self.endpoint.transmit(now):
+            self.send(transmit)
+        for event in self.endpoint.events():
+            self.happened(event)
+
+    def send(self, transmit: Transmit) -> None:
+        """Send one datagram and record the media in it."""
+        data, address = transmit.data, transmit.address
+        socket = self.sockets.of(address.path, address.ip)
+        sent = time.monotonic_ns()
+        kind = "NoSocket" if socket is None else ""
+        error = None if socket is None else socket.send(data, address.ip, address.port)
+        if error is not None:
+            kind = errno_name(error)
+        if kind:
+            self._send_failed(address, kind, error)
+            if transmit.media:
+                self.studio.departed(transmit.media, address, udp=len(data), sent=None, done=None)
+        elif transmit.media:
+            self.studio.departed(transmit.media, address, udp=len(data), sent=sent, done=time.monotonic_ns())
+
+    def _send_failed(self, address: Address, kind: str, error: OSError | None) -> None:
+        key = address.path, kind
+        count = self._send_errors[key] = self._send_errors.get(key, 0) + 1
+        if count & (count - 1) == 0:  # told at 1, 2, 4, 8 …: often enough to see it go on, never a flood
+            message = f"{translate.remote(address)}: {error.strerror if error else 'no socket is open on that path'}"
+            self.tell(messages.SendError(at=time.monotonic_ns(), path=address.path, kind=kind, count=count, message=message))
+
+    def happened(self, event: Event) -> None:
+        """Record or tell one event of the stack."""
+        if isinstance(event, MediaReceived):
+            self.studio.heard(event)
+            return
+        if isinstance(event, MediaExpired):
+            self.studio.expired(event.token)
+            return
+        message = translate.event(event)
+        if message is not None:
+            self.tell(message)
+        if isinstance(event, StateChanged):
+            self.calls[event.call] = event.new
+            if event.new is State.IDLE:
+                del self.calls[event.call]
+                for figures in self.studio.call_over(event.call, event.at):
+                    self.tell(figures)
+
+    def receive(self, socket: PathSocket) -> None:
+        """Read what waits in ``socket``, then pump."""
+        dropped = socket.dropped
+        oldest = 0
+        path, endpoint = socket.path, self.endpoint
+        for datagram in socket.drain():
+            now = time.monotonic_ns()
+            oldest = max(oldest, now - datagram.arrived)
+            endpoint.receive(datagram.data, Address(path, datagram.ip, datagram.port), now=now, arrived=datagram.arrived)
+        if oldest > LAG:
+            self.tell(messages.Lag(at=time.monotonic_ns(), late_ns=oldest, behind="receive"))
+        if socket.dropped != dropped:
+            self.tell(messages.Overflow(at=time.monotonic_ns(), path=path, dropped=socket.dropped - dropped))
+        self.pump()
+
+    # -- tasks -----------------------------------------------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        """Sleep until the alarm, do what is due, again."""
+        while True:
+            with trio.CancelScope(deadline=self._alarm.deadline) as self._alarm:
+                await trio.sleep_forever()
+            if self.files is None:
+                return
+            now, due = time.monotonic_ns(), self._alarm_at
+            if due is not None and now - due > LAG:
+                self.tell(messages.Lag(at=now, late_ns=now - due, behind="timer"))
+            timer = self.endpoint.timer()
+            if timer is not None and timer <= now:
+                self.endpoint.handle_timer(now)
+            self.studio.offer(now)
+            self._alarm_at = -1  # pump must set the deadline even if the same thing is due again
+            self.pump()
+            if self._alarm_at is not None and self._alarm_at <= now:
+                self._alarm.deadline = trio.current_time() + 0.001  # a stack that asks for the past must not spin
+
+    async def _do_the_periodic(self) -> None:
+        """Tell figures every TICK; sample the clock and flush the files a few times a second; let go of sockets that nobody needs."""
+        tick = 0
+        while True:
+            await trio.sleep(TICK)
+            if self.files is None:
+                return
+            tick += 1
+            now = time.monotonic_ns()
+            for figures in self.studio.figures(now):
+                self.tell(figures)
+            self.release_sockets()
+            if tick % FLUSH_EVERY == 0:
+                self._sample_clock(now)
+                self.files.flush()
+
+    def _sample_clock(self, now: int) -> None:
+        step = self.clock.sample()
+        if step:
+            self.tell(messages.ClockStep(at=now, step_ns=step))
+
+    async def _read_socket(self, socket: PathSocket) -> None:
+        try:
+            while True:
+                await socket.readable()
+                self.receive(socket)
+        except trio.ClosedResourceError:
+            return
+
+    # -- sockets ---------------------------------------------------------------------------------------------------------------------------
+
+    def open_socket(self, path: str, family: Family, port: int = 0, *, before_it_is_up: bool = False) -> PathSocket:
+        """The socket of ``path`` and ``family``, opened if it is not; TransportError that names path and address when it cannot be."""
+        socket = self.sockets.get(path, family)
+        if socket is None:
+            try:
+                socket = self.sockets.open(path, family, port, before_it_is_up=before_it_is_up)
+            except ValueError as error:
+                raise BadRequest(str(error)) from None
+            except OSError as error:
+                ip = self.sockets.address(path, family)
+                raise TransportError("", f"path {path}: {ip} port {port} cannot be bound, {errno_name(error)}: {error.strerror}") from None
+            self._nursery.start_soon(self._read_socket, socket, name=f"read {path}/{family}")
+        return socket
+
+    def release_sockets(self) -> None:
+        """Close all sockets when nothing needs them: no call, no connection that still drains, nobody listens."""
+        if not self.listening and self.sockets and not self.calls and not any(self.endpoint.inventory().values()):
+            self.sockets.close_all()
+
+    # -- requests --------------------------------------------------------------------------------------------------------------------------
+
+    def perform(self, request: messages.Request) -> msgspec.Struct:
+        """Do ``request``; returns its answer.  Raises CallError, BadRequest, SourceRefused."""
+        if isinstance(request, messages.Configure):
+            return self.configure(request)
+        if isinstance(request, messages.Shutdown):
+            self.close()
+            return messages.Done()
+        if self.files is None:
+            raise BadRequest("the first request must be configure" if self.configuration is None else "the agent is shutting down")
+        handler: Callable[[Any], msgspec.Struct] = getattr(self, str(type(request).__struct_config__.tag))
+        return handler(request)
+
+    def configure(self, request: messages.Configure) -> messages.Done:
+        """Become somebody."""
+        if self.configuration is not None:
+            raise BadRequest(f"already configured as {self.configuration.name}")
+        try:
+            sockets = SocketTable(request.paths, request.options.receive_buffer, self.clock)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        if not request.name or set(request.name) & set("/\0"):
+            raise BadRequest(f"name {request.name!r} cannot be used for files")
+        try:
+            files = AgentFiles(request.folder, request.name)
+        except OSError as error:
+            raise BadRequest(f"folder {request.folder}: {error.strerror}") from None
+
+        def generator(purpose: str) -> random.Random:
+            return random.Random(f"{request.seed} {request.name} {purpose}")
+
+        try:
+            self.endpoint = self._endpoint_factory(translate.config(request), rng=generator("endpoint"), keylog=files.keys, qlog=files.qlog)
+        except BaseException:
+            files.close()
+            raise
+        self.configuration, self.files, self.sockets = request, files, sockets
+        self.studio = Studio(
+            self.endpoint,
+            files.records,
+            generator=generator,
+            expiry=request.options.media_expiry_ms * MS,
+            complain=lambda line: self.log("warning", line),
+        )
+        self._nursery.start_soon(self._keep_time, name="timer")
+        self._nursery.start_soon(self._do_the_periodic, name="periodic")
+        gc.collect()
+        gc.freeze()  # what was imported lives as long as the process: looking through it again would be a stall in the middle of a call
+        return messages.Done()
+
+    def listen(self, request: messages.Listen) -> messages.Listening:
+        """Open all sockets.  A path that is down is listened on too, and heard as soon as it is up."""
+        if self.listening:
+            raise BadRequest("already listening")
+        for path, family in self.sockets.places:
+            self.open_socket(path, family, request.port, before_it_is_up=True)
+        self.listening = True
+        return messages.Listening(sockets=self.sockets.bound)
+
+    def dial(self, request: messages.Dial) -> messages.Dialled:
+        """Start a call."""
+        try:
+            family, ip = canonical(request.ip)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        self.open_socket(request.path, family)
+        wanted = MediaConstraints(audio=request.audio, video=request.video, screen_share=request.screen_share)
+        to = Address(request.path, ip, request.port)
+        return messages.Dialled(call=self.endpoint.initiate(to, wanted, now=time.monotonic_ns(), server_name=request.server_name))
+
+    def accept(self, request: messages.Accept) -> messages.Done:
+        """Take a call."""
+        self.endpoint.accept(request.call, time.monotonic_ns())
+        return messages.Done()
+
+    def reject(self, request: messages.Reject) -> messages.Done:
+        """Refuse a call."""
+        self.endpoint.reject(request.call, request.reason, time.monotonic_ns())
+        return messages.Done()
+
+    def end(self, request: messages.End) -> messages.Done:
+        """Hang up."""
+        self.endpoint.end(request.call, request.reason, time.monotonic_ns())
+        return messages.Done()
+
+    def migrate(self, request: messages.Migrate) -> messages.Done:
+        """Open the new path's socket, then let the stack probe it."""
+        family, _ = canonical(self.endpoint.stats(request.call).address.ip)
+        was_open = self.sockets.get(request.path, family) is not None
+        self.open_socket(request.path, family)
+        try:
+            self.endpoint.migrate(request.call, request.path, time.monotonic_ns())
+        except BaseException:
+            if not was_open:
+                self.sockets.close(request.path, family)
+            raise
+        return messages.Done()
+
+    def media_start(self, request: messages.MediaStart) -> messages.Done:
+        """Start a source; its first packet is offered at once, so that its errors are this request's."""
+        state = self.endpoint.stats(request.call).state
+        if state is not State.CONNECTED:
+            raise InvalidState(request.call, f"media cannot start in {state.value}; it can in {State.CONNECTED.value}")
+        now = time.monotonic_ns()
+        self.studio.start(request.call, request.flow, bitrate_kbps=request.bitrate_kbps, mode=request.mode, now=now)
+        return messages.Done()
+
+    def media_stop(self, request: messages.MediaStop) -> messages.Done:
+        """Stop a source."""
+        self.endpoint.stats(request.call)  # CallNotFound for a call that is not there
+        self.studio.stop(request.call, request.flow)
+        return messages.Done()
+
+    def stats(self, request: messages.Stats) -> messages.CallStats:
+        """A call's figures."""
+        return translate.stats(self.endpoint.stats(request.call))
+
+    def inventory(self, request: messages.Inventory) -> messages.Holdings:
+        """All that this process holds."""
+        self.release_sockets()
+        return messages.Holdings(
+            sockets=self.sockets.bound,
+            tasks=tuple(sorted(task_names(self._nursery))),
+            sources=self.studio.sources,
+            calls=tuple(self.calls),
+            stack=dict(self.endpoint.inventory()),
+            descriptors=tuple(open_descriptors()),
+        )

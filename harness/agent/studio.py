@@ -1,0 +1,238 @@
+"""All media of one agent: its sources, what became of each packet, and what was heard.
+
+A packet's way out: a source offers it, the stack takes it and gives it a token, and then either a datagram leaves with that token or the
+stack lets it expire.  Only then is its record written, once, with the times on both sides of the system call that sent it.  A packet that
+the stack refuses, or the kernel, was offered all the same: its record says that it was never sent.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from harness.agent.messages import Media
+from harness.agent.translate import remote
+from harness.call.errors import CallError
+from harness.call.events import Address, MediaReceived, Mode
+from harness.call.session import Endpoint
+from harness.media.records import ArrivedRecord, RecordWriter, SentRecord
+from harness.media.source import Source, SourcePacket, SyntheticAudio, SyntheticVideo, read_payload
+from harness.rtp.packet import parse_rtp_untrusted
+
+
+class SourceRefused(ValueError):  # noqa: N818 - an answer
+    """A source that cannot be started or stopped as asked."""
+
+
+class _Running(NamedTuple):
+    call: str
+    flow: str
+    mode: Mode
+    source: Source
+
+
+class _Waiting(NamedTuple):
+    running: _Running
+    packet: SourcePacket
+
+
+class _Count:
+    """Packets of one flow of one call so far."""
+
+    __slots__ = ("heard", "last_heard", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.heard = 0
+        self.last_heard: int | None = None
+
+
+class Studio:
+    """``generator`` makes a generator for a named purpose; ``expiry``: ns that a packet may wait in the stack; ``complain`` logs a line."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        records: RecordWriter,
+        *,
+        generator: Callable[[str], random.Random],
+        expiry: int,
+        complain: Callable[[str], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._records = records
+        self._generator = generator
+        self._expiry = expiry
+        self._complain = complain
+        self._running: dict[tuple[str, str], _Running] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._counts: dict[tuple[str, str], _Count] = {}
+        self._started = 0
+        self._complained: set[tuple[str, str, str]] = set()
+
+    # -- sources ---------------------------------------------------------------------------------------------------------------------------
+
+    def start(self, call: str, flow: str, *, bitrate_kbps: int | None, mode: Mode, now: int) -> None:
+        """Start a source whose first packets are offered here and now, so what the stack has against them is the caller's to hear.
+
+        Raises SourceRefused (already running, no such source, a bitrate out of range) and whatever ``Endpoint.send_rtp`` raises.
+        """
+        if (call, flow) in self._running:
+            raise SourceRefused(f"{flow} of call {call} is being sent already")
+        source = self._make(flow, bitrate_kbps, now)
+        running = _Running(call, flow, mode, source)
+        for packet in source.take(now):
+            self._send(running, packet)
+        self._running[call, flow] = running
+
+    def _make(self, flow: str, bitrate_kbps: int | None, now: int) -> Source:
+        rng = self._generator(f"source {self._started}")
+        self._started += 1
+        ssrc, sequence, timestamp = rng.getrandbits(32), rng.getrandbits(16), rng.getrandbits(32)
+        try:
+            if flow == "audio":
+                size = {} if bitrate_kbps is None else {"payload_bytes": bitrate_kbps * 1000 // (8 * 50)}
+                return SyntheticAudio(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **size)
+            if flow in ("video", "screen"):
+                rate = {} if bitrate_kbps is None else {"kbps": bitrate_kbps}
+                return SyntheticVideo(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **rate)
+        except ValueError as error:
+            raise SourceRefused(f"{flow} at {bitrate_kbps} kbit/s: {error}") from None
+        raise SourceRefused(f"there is no source for flow {flow}; there is one for audio, video and screen")
+
+    def stop(self, call: str, flow: str) -> None:
+        """Stop a source; SourceRefused when there is none."""
+        if self._running.pop((call, flow), None) is None:
+            raise SourceRefused(f"{flow} of call {call} is not being sent")
+
+    def call_over(self, call: str, now: int) -> list[Media]:
+        """Stop all of ``call``; returns its last figures."""
+        for key in [key for key in self._running if key[0] == call]:
+            del self._running[key]
+        last = [figures for figures in self.figures(now) if figures.call == call]
+        for key in [key for key in self._counts if key[0] == call]:
+            del self._counts[key]
+        return last
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What is being sent, as "call/flow"."""
+        return tuple(f"{call}/{flow}" for call, flow in self._running)
+
+    @property
+    def due(self) -> int | None:
+        """When the next packet of any source is owed, ns."""
+        return min((running.source.due for running in self._running.values()), default=None)
+
+    def offer(self, now: int) -> None:
+        """Give the stack all that is owed at ``now``."""
+        for running in list(self._running.values()):
+            if running.source.due <= now:
+                for packet in running.source.take(now):
+                    try:
+                        self._send(running, packet)
+                    except CallError as error:
+                        self._write_sent(running, packet)
+                        key = (running.call, running.flow, type(error).__name__)
+                        if key not in self._complained:
+                            self._complained.add(key)
+                            self._complain(f"{running.flow} of call {running.call}: {type(error).__name__}: {error.what}")
+
+    def _send(self, running: _Running, packet: SourcePacket) -> None:
+        expires = packet.offered + self._expiry
+        token = self._endpoint.send_rtp(running.call, running.flow, packet.data, now=packet.offered, expires=expires, mode=running.mode)
+        self._waiting[token] = _Waiting(running, packet)
+
+    # -- what became of the packets --------------------------------------------------------------------------------------------------------
+
+    def departed(self, tokens: tuple[int, ...], address: Address, *, udp: int, sent: int | None, done: int | None) -> None:
+        """The packets of ``tokens`` left in a datagram of ``udp`` bytes; ``sent`` None: the kernel refused it."""
+        for token in tokens:
+            waiting = self._waiting.pop(token, None)
+            if waiting is None:
+                continue
+            if sent is None:
+                self._write_sent(waiting.running, waiting.packet, address=address)
+            else:
+                self._write_sent(waiting.running, waiting.packet, address=address, udp=udp, sent=sent, done=done)
+                self._count(waiting.running.call, waiting.running.flow).sent += 1
+
+    def expired(self, token: int) -> None:
+        """The packet of ``token`` left the stack unsent."""
+        waiting = self._waiting.pop(token, None)
+        if waiting is not None:
+            self._write_sent(waiting.running, waiting.packet)
+
+    def heard(self, media: MediaReceived) -> None:
+        """A packet came in."""
+        packet = parse_rtp_untrusted(media.packet)
+        payload = read_payload(packet.payload)
+        count = self._count(media.call, media.flow)
+        count.heard += 1
+        count.last_heard = media.arrived
+        self._records.write(
+            ArrivedRecord(
+                call=media.call,
+                flow=media.flow,
+                ssrc=packet.ssrc,
+                seq=packet.sequence,
+                rtp=packet.timestamp,
+                frame=None if payload is None else payload.frame,
+                marker=packet.marker,
+                size=len(media.packet),
+                arrived=media.arrived,
+                udp=media.udp_size,
+                path=media.address.path,
+                remote=remote(media.address),
+                mode=media.mode,
+            )
+        )
+
+    def _count(self, call: str, flow: str) -> _Count:
+        count = self._counts.get((call, flow))
+        if count is None:
+            count = self._counts[call, flow] = _Count()
+        return count
+
+    def figures(self, now: int) -> list[Media]:
+        """The figures of every flow."""
+        return [
+            Media(at=now, call=call, flow=flow, sent=count.sent, heard=count.heard, last_heard=count.last_heard)
+            for (call, flow), count in self._counts.items()
+        ]
+
+    def abandon(self) -> None:
+        """Write a record of every packet that still waits: the process ends before they are sent."""
+        for token in list(self._waiting):
+            self.expired(token)
+
+    def _write_sent(
+        self,
+        running: _Running,
+        packet: SourcePacket,
+        *,
+        address: Address | None = None,
+        udp: int | None = None,
+        sent: int | None = None,
+        done: int | None = None,
+    ) -> None:
+        self._records.write(
+            SentRecord(
+                call=running.call,
+                flow=running.flow,
+                ssrc=running.source.ssrc,
+                seq=packet.sequence,
+                rtp=packet.timestamp,
+                frame=packet.frame,
+                marker=packet.marker,
+                size=len(packet.data),
+                offered=packet.offered,
+                sent=sent,
+                done=done,
+                udp=udp,
+                path=None if address is None else address.path,
+                remote=None if address is None else remote(address),
+                mode=running.mode,
+            )
+        )
