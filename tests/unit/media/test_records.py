@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import AgentError
+from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, decode, encode, join, media_line, read
+
+MS = 1_000_000
+
+
+def out(seq: int, offered: int, **changes: Any) -> SentRecord:
+    fields: dict[str, Any] = {
+        "call": "c1",
+        "flow": "audio",
+        "ssrc": 7,
+        "seq": seq,
+        "rtp": 960 * seq,
+        "frame": seq,
+        "marker": False,
+        "size": 92,
+        "offered": offered,
+        "sent": offered + 5,
+        "done": offered + 9,
+        "udp": 130,
+        "path": "wifi",
+        "remote": "10.0.0.2:4433",
+        "mode": "datagram",
+    }
+    return SentRecord(**fields | changes)
+
+
+def into(seq: int, arrived: int, **changes: Any) -> ArrivedRecord:
+    fields: dict[str, Any] = {
+        "call": "c1",
+        "flow": "audio",
+        "ssrc": 7,
+        "seq": seq,
+        "rtp": 960 * seq,
+        "frame": seq,
+        "marker": False,
+        "size": 92,
+        "arrived": arrived,
+        "udp": 130,
+        "path": "eth",
+        "remote": "10.0.0.1:5555",
+        "mode": "datagram",
+    }
+    return ArrivedRecord(**fields | changes)
+
+
+def test_a_line_holds_the_contract_s_fields_in_order() -> None:
+    line = encode(out(3, 100))
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert " ".join(json.loads(line)) == "dir call flow ssrc seq rtp frame marker size offered sent done udp path remote mode"
+    assert " ".join(json.loads(encode(into(3, 100)))) == "dir call flow ssrc seq rtp frame marker size arrived udp path remote mode"
+    assert json.loads(line)["dir"] == "out"
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 2**62), st.booleans(), st.sampled_from(["datagram", "stream"]))
+def test_records_survive_the_line_form(seq: int, at: int, marker: bool, mode: Any) -> None:
+    for record in (
+        out(seq, at, marker=marker, mode=mode, rtp=1),
+        out(seq, at, sent=None, done=None, udp=None),
+        into(seq, at, rtp=2, frame=None),
+    ):
+        assert decode(encode(record)) == record
+
+
+def test_the_writer_writes_each_line_in_one_write_and_the_reader_reads_them_back() -> None:
+    pieces: list[bytes] = []
+
+    class Pieces(io.BytesIO):
+        def write(self, data: Any, /) -> int:
+            pieces.append(bytes(data))
+            return super().write(data)
+
+    file = Pieces()
+    writer = RecordWriter(file)
+    records = [out(0, 0), into(0, 30 * MS), out(1, 20 * MS, sent=None, done=None)]
+    for record in records:
+        writer.write(record)
+    writer.flush()
+    assert pieces == [encode(record) for record in records]
+    assert writer.written == 3
+    file.seek(0)
+    assert list(read(file, "alice")) == records
+
+
+GOOD = encode(out(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (b"{}\n", "missing required field `dir`"),
+        (b"garbage\n", "malformed"),
+        (b"\n", "data"),
+        (b"\xff\xfe\n", "malformed"),
+        (GOOD.replace(b'"seq":0', b'"seq":65536'), "$.seq"),
+        (GOOD.replace(b'"seq":0', b'"seq":"0"'), "$.seq"),
+        (GOOD.replace(b'"ssrc":7', b'"ssrc":4294967296'), "$.ssrc"),
+        (GOOD.replace(b'"size":92', b'"size":-1'), "$.size"),
+        (GOOD.replace(b'"dir":"out"', b'"dir":"sideways"'), "sideways"),
+        (GOOD.replace(b'"call"', b'"extra":1,"call"'), "extra"),
+        (GOOD.replace(b'"mode":"datagram"', b'"mode":"pigeon"'), "pigeon"),
+        (GOOD.replace(b'"offered":0', b'"offered":6'), "1 ns before it was offered"),
+        (GOOD.replace(b'"done":9', b'"done":4'), "done at 4"),
+        (GOOD[:-1], ""),
+    ],
+)
+def test_a_bad_line_is_the_agent_s_fault_and_is_named_by_number(bad: bytes, says: str) -> None:
+    lines = [GOOD, GOOD, bad]
+    if bad == GOOD[:-1]:
+        assert len(list(read(lines, "alice"))) == 3  # whole, only its newline is missing
+        return
+    with pytest.raises(AgentError, match="agent alice: media record, line 3: ") as caught:
+        list(read(lines, "alice"))
+    assert says in str(caught.value)
+    assert caught.value.blame == "agent"
+
+
+def test_only_an_agent_that_was_killed_may_leave_a_torn_last_line() -> None:
+    torn = [GOOD, GOOD[:40]]
+    with pytest.raises(AgentError, match="line 2"):
+        list(read(torn, "alice"))
+    assert len(list(read(torn, "alice", killed=True))) == 1
+    with pytest.raises(AgentError, match="line 1"):
+        list(read([b"{}\n", *torn], "alice", killed=True))
+
+
+def test_text_lines_are_read_too() -> None:
+    assert list(read(io.StringIO(GOOD.decode()), "alice")) == [out(0, 0)]
+
+
+def test_join_gives_each_packet_its_arrivals_and_index() -> None:
+    joined = join(
+        [out(0, 0), out(1, 20 * MS), out(2, 40 * MS, sent=None, done=None)], [into(1, 60 * MS), into(0, 30 * MS), into(0, 31 * MS)]
+    )
+    assert [packet.index for packet in joined.packets] == [0, 1, 2]
+    assert [[arrival.at for arrival in packet.arrivals] for packet in joined.packets] == [[30 * MS, 31 * MS], [60 * MS], []]
+    assert joined.packets[0].arrivals[0].remote == "10.0.0.1:5555"
+    assert joined.packets[2].arrived is None
+    assert joined.strays == []
+
+
+def test_join_unwraps_sequence_numbers() -> None:
+    """metrics.md §1: base 65530, one wrap, highest 9 is extended 65545, 16 expected."""
+    sequence = [*range(65530, 65536), *range(10)]
+    joined = join([out(seq, number * 20 * MS) for number, seq in enumerate(sequence)], [])
+    indices = [packet.index for packet in joined.packets]
+    assert indices[0] == 65530
+    assert indices[-1] == 65545
+    assert indices[-1] - indices[0] + 1 == 16
+
+
+def test_a_packet_is_matched_with_the_latest_of_its_number_sent_by_then() -> None:
+    first, second = out(5, 0), out(5, 65536 * 20 * MS, rtp=4800)
+    joined = join([first, second], [into(5, second.offered + 30 * MS, rtp=4800), into(5, 30 * MS)])
+    assert [packet.arrived for packet in joined.packets] == [30 * MS, second.offered + 30 * MS]
+
+
+@pytest.mark.parametrize(
+    ("arrival", "says"),
+    [
+        (into(9, 30 * MS), "no packet with this number was ever sent"),
+        (into(0, 30 * MS, ssrc=8), "no packet with this number was ever sent"),
+        (into(0, 100 * MS - 600_000), "before any packet with this number was sent"),
+        (into(1, 200 * MS), "no packet with this number was ever sent"),  # it expired in the stack
+        (into(0, 130 * MS, size=91), "size 92 became 91"),
+        (into(0, 130 * MS, call="c2"), "call 'c1' became 'c2'"),
+        (into(0, 130 * MS, flow="video"), "flow 'audio' became 'video'"),
+        (into(0, 130 * MS, rtp=1), "rtp 0 became 1"),
+        (into(0, 130 * MS, frame=44), "frame 0 became 44"),
+    ],
+)
+def test_an_arrival_that_nothing_sent_explains_is_evidence_against_the_agent(arrival: ArrivedRecord, says: str) -> None:
+    joined = join([out(0, 100 * MS), out(1, 120 * MS, sent=None, done=None)], [arrival])
+    assert [stray.record for stray in joined.strays] == [arrival]
+    assert says in joined.strays[0].why
+    assert all(not packet.arrivals for packet in joined.packets)
+
+
+def test_half_a_millisecond_of_clock_conversion_is_no_accusation() -> None:
+    assert join([out(0, 100 * MS)], [into(0, 100 * MS - 400_000)]).strays == []
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_every_arrival_is_either_a_copy_or_a_stray(copies: list[int]) -> None:
+    sent = [out(seq, seq * 20 * MS) for seq in range(len(copies))]
+    arrivals = [into(seq, seq * 20 * MS + 30 * MS + copy) for seq, count in enumerate(copies) for copy in range(count)]
+    joined = join(sent, [*arrivals, into(999, 0)])
+    assert [len(packet.arrivals) for packet in joined.packets] == copies
+    assert len(joined.strays) == 1
+
+
+def test_the_artifact_line() -> None:
+    joined = join([out(0, 0), out(1, 20 * MS)], [into(0, 30 * MS), into(0, 31 * MS)])
+    lines = [json.loads(media_line(packet, sender="alice", receiver="bob")) for packet in joined.packets]
+    assert (lines[0]["from"], lines[0]["to"]) == ("alice", "bob")
+    assert (lines[0]["arrived"], lines[0]["copies"]) == (30 * MS, 2)
+    assert (lines[1]["arrived"], lines[1]["copies"]) == (None, 0)
+    assert {"flow", "ssrc", "seq", "size", "offered", "sent", "path"} <= set(lines[0])
+    assert msgspec.json.decode(media_line(joined.packets[0], sender="a", receiver="b"))
