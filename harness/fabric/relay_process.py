@@ -37,6 +37,7 @@ from harness.fabric.relay import (
 )
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.timer import Timer
+from harness.spec.link import Impairment
 from harness.spec.topology import to_plain
 from harness.wire.shaper import Shaper
 
@@ -76,12 +77,13 @@ class Lateness:
 class Way:
     """One direction of a link: from one TAP, through a shaper, to the other TAP."""
 
-    def __init__(self, number: int, read_fd: int, write_fd: int, frame_size: int, shaper: Shaper[bytes]) -> None:
+    def __init__(self, number: int, read_fd: int, write_fd: int, frame_size: int, impairment: Impairment, seed: int) -> None:
         self.number = number
         self.read_fd = read_fd
         self.write_fd = write_fd
         self.frame_size = frame_size
-        self.shaper = shaper
+        self._seed = seed
+        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed))
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
 
@@ -94,6 +96,11 @@ class Way:
             except OSError as error:
                 name = errno.errorcode.get(error.errno or 0, "unknown")
                 self.refusals[name] = self.refusals.get(name, 0) + 1
+
+    def restart(self) -> None:
+        """Counters and fates from the beginning."""
+        self.shaper.restart(Random(self._seed))
+        self.refusals = {}
 
     @property
     def counters(self) -> DirectionCounters:
@@ -119,8 +126,8 @@ class Line:
         self.name = link.name
         size = link.mtu + _ETHERNET + 4  # a VLAN tag may ride on top
         self.ways: dict[Direction, Way] = {
-            "a_to_b": Way(number, link.fd_a, link.fd_b, size, Shaper(link.a_to_b, Random(link.seed_a_to_b))),
-            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, Shaper(link.b_to_a, Random(link.seed_b_to_a))),
+            "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b),
+            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a),
         }
 
     @property
@@ -262,13 +269,15 @@ class Relay:
                 result = self._cut(self._line(message), op == "cut")
             case "counters":
                 result = self._counted()
+            case "restart":
+                result = self._restart()
             case "stats":
                 result = self._stats(int(message.get("since", 0)))
             case "shutdown":
                 self._done = True
                 result = self._counted()
             case op:
-                known = "start, impair, cut, uncut, counters, stats, shutdown"
+                known = "start, impair, cut, uncut, counters, restart, stats, shutdown"
                 raise HarnessError(f"there is no request {op!r}; there are {known}")
         return dict(to_plain(result))
 
@@ -337,6 +346,12 @@ class Relay:
         for way in self._ways:
             self._settle(way)
         return Counted(monotonic_ns(), {name: line.counters for name, line in self._lines.items()})
+
+    def _restart(self) -> Counted:
+        last = self._counted()
+        for way in self._ways:
+            way.restart()
+        return last
 
     def _stats(self, since: int) -> RelayStats:
         later = [stall for stall in self._lateness.stalls if stall[1] > since]

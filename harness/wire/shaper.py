@@ -60,21 +60,14 @@ class Shaper(Generic[T]):
     """
 
     def __init__(self, impairment: Impairment, rng: Random) -> None:
-        # The order of these seeds is part of what "the same seed" means: a further stream is added behind them, never between.
-        self._loss_draw = Random(rng.getrandbits(64)).random
-        self._jitter_draw = Random(rng.getrandbits(64)).random
-        self._chatter_draw = Random(rng.getrandbits(64)).random
-        self._queue: list[tuple[int, int, T]] = []  # a heap of (departure, index, packet)
+        self._queue: list[tuple[int, int, T]] = []  # a heap of (departure, place in the order of entry, packet)
+        self._entered = 0
         self._departed: list[T] = []  # left the link, not yet collected
         self._last = 0  # the latest departure promised so far
         self._barrier = 0  # with reordering: nobody leaves before this
         self._busy = 0  # with reordering: the entry is serialising until then
         self._cut = False
-        self._received = 0
-        self._delivered = 0
-        self._lost = 0
-        self._queue_dropped = 0
-        self._cut_dropped = 0
+        self.restart(rng)
         self._adopt(impairment)
 
     @property
@@ -106,8 +99,7 @@ class Shaper(Generic[T]):
 
     def push(self, packet: T, size: int, now: int, chatter: bool = False) -> int | Drop:
         """Let ``packet`` of ``size`` bytes (of IP packet) enter at ``now``: the time of its departure, or why it has none."""
-        index = self._received
-        self._received = index + 1
+        self._received += 1
         if chatter:
             luck, spread = self._chatter_draw(), self._chatter_draw()
         else:
@@ -138,7 +130,8 @@ class Shaper(Generic[T]):
                 departure += waits
             departure = max(departure, self._barrier)
             self._last = max(departure, self._last)
-        heappush(self._queue, (departure, index, packet))
+        self._entered += 1
+        heappush(self._queue, (departure, self._entered, packet))
         return departure
 
     def release(self, now: int) -> list[T]:
@@ -167,6 +160,18 @@ class Shaper(Generic[T]):
     def uncut(self) -> None:
         """Mend the link; it is empty, and has the impairment that it had or has been given since."""
         self._cut = False
+
+    def restart(self, rng: Random) -> None:
+        """Count and draw from the beginning: the next packet has index 0.  What is in the link stays there, as if just received."""
+        # The order of these seeds is part of what "the same seed" means: a further stream is added behind them, never between.
+        self._loss_draw = Random(rng.getrandbits(64)).random
+        self._jitter_draw = Random(rng.getrandbits(64)).random
+        self._chatter_draw = Random(rng.getrandbits(64)).random
+        self._received = len(self._queue)
+        self._delivered = 0
+        self._lost = 0
+        self._queue_dropped = 0
+        self._cut_dropped = 0
 
     def _adopt(self, impairment: Impairment) -> None:
         self._impairment = impairment

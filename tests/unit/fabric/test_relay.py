@@ -180,6 +180,22 @@ class TestControl:
         a.send(frame(3))
         assert numbers(b, 1) == [3]
 
+    def test_a_restart_repeats_the_fates(self) -> None:
+        wire = Wire(a_to_b=Impairment(loss=50 * percent)).start()
+        try:
+            a, b = wire.ends[0]
+            heard = []
+            for _ in range(2):
+                for n in range(8):
+                    a.send(frame(n))
+                delivered = wire.control.restart().links["link0"].a_to_b.delivered
+                heard.append(numbers(b, delivered))
+            assert heard[0] == heard[1]
+            assert 0 < len(heard[0]) < 8
+            assert wire.control.counters().links["link0"].a_to_b.received == 0
+        finally:
+            wire.close()
+
     def test_an_unknown_link_or_direction_is_named(self, wire: Wire) -> None:
         with pytest.raises(SpecError, match="link alice/lte: the relay has no such link; it has link0"):
             wire.control.cut("alice/lte")

@@ -108,6 +108,18 @@ class TestSeed:
         asked = lost(fates(impairment, 1000))
         assert lost(found) == [n for n in asked if n not in range(200, 300) and n not in range(500, 600)]
 
+    def test_a_restart_begins_the_luck_anew_and_spares_what_is_inside(self) -> None:
+        impairment = Impairment(delay=5 * ms, loss=10 * percent)
+        link = shaper(impairment)
+        first = [link.push(n, 200, 0) for n in range(500)]
+        inside = link.counters.in_flight
+        link.restart(Random(7))
+        again = [link.push(n, 200, 0) for n in range(500)]
+        assert lost(again) == lost(first)
+        counters = link.counters
+        assert (counters.received, counters.lost) == (inside + 500, len(lost(first)))
+        assert len(link.release(5 * MS)) == 2 * inside
+
     @pytest.mark.parametrize(("loss", "expected"), [(0 * percent, 0), (100 * percent, 500)])
     def test_never_and_always(self, loss: Ratio, expected: int) -> None:
         assert len(lost(fates(Impairment(loss=loss), 500))) == expected
