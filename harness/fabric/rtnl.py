@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from pyroute2.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, nlmsg
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -157,9 +157,10 @@ def _describe(message: Any) -> str:
 # -- messages --------------------------------------------------------------------------------------------------------------------------
 
 RTM_NEWLINK, RTM_GETLINK, RTM_SETLINK = 16, 18, 19
-RTM_NEWADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWNEIGH, RTM_NEWRULE = 20, 24, 25, 28, 32
+RTM_NEWADDR, RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE, RTM_NEWNEIGH, RTM_NEWRULE = 20, 24, 25, 26, 28, 32
 _CREATE = NLM_F_CREATE | NLM_F_EXCL
 _REPLACE = NLM_F_CREATE | NLM_F_REPLACE
+_NLA_F_NESTED = 0x8000
 _IFF_UP = 1
 _IFA_F_NODAD, _IFA_F_PERMANENT = 0x02, 0x80
 _NUD_PERMANENT = 0x80
@@ -223,15 +224,22 @@ def set_link(index: int, *, up: bool | None = None, mac: str | None = None, mtu:
     return _message(ifinfmsg, RTM_NEWLINK, 0, attributes, **fields)
 
 
+class _DeviceConf(nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """A link message whose IFLA_AF_SPEC is written by hand: pyroute2 knows the kernel's answer (a struct), not the request (attributes).
+
+    No child of ifinfmsg: it would inherit that class's compiled attribute map.
+    """
+
+    fields = ifinfmsg.fields
+    nla_map = ((26, "IFLA_AF_SPEC", "hex"),)
+
+
 def set_ipv4_forwarding(index: int) -> Any:
     """Forward IPv4 on this interface, through netlink because /proc/sys is read-only in a container (IFLA_INET_CONF)."""
-    return _message(
-        ifinfmsg,
-        RTM_SETLINK,
-        0,
-        [("IFLA_AF_SPEC", {"attrs": [("AF_INET", {"attrs": [("IFLA_INET_CONF", {"forwarding": 1})]})]})],
-        index=index,
-    )
+    forwarding = struct.pack("=HHI", 8, 1, 1)  # IPV4_DEVCONF_FORWARDING = 1
+    conf = struct.pack("=HH", 4 + len(forwarding), 1 | _NLA_F_NESTED) + forwarding  # IFLA_INET_CONF
+    spec = struct.pack("=HH", 4 + len(conf), socket.AF_INET | _NLA_F_NESTED) + conf
+    return _message(_DeviceConf, RTM_SETLINK, 0, [("IFLA_AF_SPEC", spec)], index=index)
 
 
 def get_link(index: int) -> Any:
@@ -309,3 +317,9 @@ def new_source_rule(address: Any, table: int) -> Any:
         src_len=address.max_prefixlen,
         action=_FR_ACT_TO_TBL,
     )
+
+
+def get_route(target: str) -> Any:
+    """Ask the kernel how it would send a packet to the address ``target`` now."""
+    family = socket.AF_INET6 if ":" in target else socket.AF_INET
+    return _message(rtmsg, RTM_GETROUTE, 0, [("RTA_DST", target)], family=family, dst_len=128 if ":" in target else 32)

@@ -1,0 +1,144 @@
+"""The keeper: the one process that holds a run's network and its agents.
+
+``python -m harness.fabric.keeper FD`` enters a user namespace (when not root), a PID and a network namespace, forks, and the child is PID 1
+of that PID namespace: when it dies, however it dies, the kernel kills every agent and frees every namespace, link, rule and conntrack
+entry.  So clean-up needs no clean-up code.  It dies when the socket ``FD`` to the lab closes, on SIGTERM, and with its parent.
+
+It is single-threaded and does all kernel work itself, synchronously, on request (``wires``); ``Build`` does the building.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.fabric import wires
+from harness.fabric.build import Build
+from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
+
+_SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the keeper on the socket whose descriptor is ``arguments[0]``; returns the exit code."""
+    control = socket.socket(fileno=int(arguments[0]))
+    os.set_inheritable(control.fileno(), False)
+    wires.prepare(control)
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C goes to the whole foreground group; the lab decides when we end
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        enter_run_namespaces()
+    except Exception as error:
+        wires.send(control, {"id": 0, "error": wires.describe(error)})
+        return 1
+    child = os.fork()
+    if child:
+        control.close()
+        _pid, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status) & 0xFF
+    die_with_parent(signal.SIGKILL)
+    Keeper(control).serve()
+    os._exit(0)
+
+
+class Keeper:
+    """PID 1 of the run: requests in, answers and events out, until the lab is gone."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._build: Build | None = None
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
+            end.setblocking(False)
+
+    def serve(self) -> None:
+        """Answer until the lab closes its end or SIGTERM comes; then simply end, and the kernel does the rest."""
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)  # PID 1 has no default actions: without a handler SIGTERM is ignored
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        wires.send(self._control, {"id": 0, "ok": {"pid": os.getpid()}})
+        while True:
+            readable, _, _ = select.select([self._control, self._wake], [], [])
+            if self._wake in readable:
+                if signal.SIGTERM in self._wake.recv(4096):
+                    return
+                self._reap()
+            if self._control in readable:
+                try:
+                    message, fds = wires.receive(self._control)
+                except ConnectionError:
+                    return
+                if message is None:
+                    return
+                try:
+                    self._answer(message, fds)
+                except (BrokenPipeError, ConnectionError):
+                    return
+
+    def _answer(self, message: dict[str, Any], fds: list[int]) -> None:
+        identity, op = message.pop("id"), message.pop("op")
+        out: list[int] = []
+        try:
+            if op == "build":
+                self._build = Build(**message)
+                result = self._build.report()
+            elif op == "spawn":
+                result, out = self._spawn(fds, **message)
+            else:
+                result = self._network.do(op, message)
+            answer = {"id": identity, "ok": result}
+        except Exception as error:
+            answer = {"id": identity, "error": wires.describe(error)}
+        wires.send(self._control, answer, out)
+        for fd in (*fds, *out):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    @property
+    def _network(self) -> Build:
+        if self._build is None:
+            raise HarnessError("nothing is built yet")
+        return self._build
+
+    def _spawn(self, fds: list[int], node: str, argv: list[str], env: dict[str, str], cwd: str) -> tuple[dict[str, Any], list[int]]:
+        """Start ``argv`` in ``node`` with ``fds`` as its standard streams; answers its PID here and a pidfd for the lab."""
+        namespace = self._network.nodes[node].namespace
+        stdin, stdout, stderr = fds
+        with inside(namespace.fd):
+            try:
+                process = subprocess.Popen(
+                    argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
+                )
+            except OSError as error:
+                raise HarnessError(f"{argv[0]} could not be started in {node}: {error.strerror}") from None
+        self._running[process.pid] = process
+        return {"pid": process.pid, "inode": namespace.inode}, [os.pidfd_open(process.pid)]
+
+    def _reap(self) -> None:
+        """Collect every child that ended, orphans included, and tell of those we started."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            process = self._running.pop(pid, None)
+            if process is not None:
+                process.returncode = code
+                wires.send(self._control, {"event": "exited", "pid": pid, "code": code})
+            elif self._build is not None:
+                self._build.child_ended(pid, code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,125 @@
+"""Namespaces held by file descriptor, entered by file descriptor, and the few system calls for it.
+
+Nothing is put into /run/netns, so no name can collide and nothing is left when the holder dies: the kernel frees a network namespace with
+its last descriptor, socket or process.  Only ever call these from a single-threaded process: ``setns`` moves one thread, and a child
+started from another thread would run in the wrong namespace (seen with trio, which starts processes from a worker thread).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.errors import EnvironmentUnfit
+from harness.fabric.rtnl import Rtnl
+
+CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)  # Python 3.11, which Debian 12 has, lacks os.unshare and os.setns
+
+
+def _call(what: str, name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by ``flags`` for new ones; OSError as the kernel gives it."""
+    _call("unshare", "unshare", ctypes.c_int(flags))
+
+
+def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
+    """Enter the namespace that ``fd`` holds; OSError as the kernel gives it."""
+    _call("setns", "setns", ctypes.c_int(fd), ctypes.c_int(kind))
+
+
+def die_with_parent(signal: int) -> None:
+    """Ask the kernel to send this process ``signal`` when its parent dies (PR_SET_PDEATHSIG)."""
+    _call("prctl", "prctl", ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal), *(ctypes.c_ulong(0),) * 3)
+
+
+def mount_fresh_proc() -> None:
+    """Mount a writable /proc of the current PID namespace in a mount namespace of our own; OSError where that is not allowed."""
+    unshare(CLONE_NEWNS)
+    _call("mount", "mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
+    _call("mount", "mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC), None)
+
+
+def enter_run_namespaces() -> None:
+    """Move this process to new network (and, when not root, user) namespaces, and its future children to a new PID namespace.
+
+    Raises EnvironmentUnfit that says what would allow it.
+    """
+    flags = CLONE_NEWPID | CLONE_NEWNET
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        if uid != 0:
+            unshare(CLONE_NEWUSER)
+            for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+                with open(f"/proc/self/{name}", "w") as file:
+                    file.write(text)
+        unshare(flags)
+    except OSError as error:
+        raise EnvironmentUnfit(f"network namespaces cannot be made here ({error.strerror}): {_remedy(uid, error.errno)}") from None
+
+
+def _remedy(uid: int, code: int | None) -> str:
+    if uid == 0:
+        return "in Docker run with --privileged, or with --cap-add NET_ADMIN --cap-add SYS_ADMIN --device /dev/net/tun"
+    if code == errno.ENOSPC:
+        return "the limit user.max_user_namespaces is reached; raise it, or run as root"
+    return "allow unprivileged user namespaces (kernel.unprivileged_userns_clone, AppArmor, seccomp), or run as root"
+
+
+@dataclass(slots=True)
+class Namespace:
+    """One node's network namespace: the descriptor that keeps it alive, its inode (its identity), and rtnetlink inside it."""
+
+    name: str
+    fd: int
+    inode: int
+    rtnl: Rtnl
+
+    def close(self) -> None:
+        """Let go; the kernel frees links, addresses and rules once nothing else holds the namespace."""
+        self.rtnl.close()
+        os.close(self.fd)
+
+
+def current_namespace_fd() -> int:
+    """A descriptor of the network namespace that the calling thread is in."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+@contextlib.contextmanager
+def inside(fd: int) -> Iterator[None]:
+    """Be in the network namespace ``fd`` for the length of the block; sockets opened there stay there."""
+    home = current_namespace_fd()
+    try:
+        setns(fd)
+        try:
+            yield
+        finally:
+            setns(home)
+    finally:
+        os.close(home)
+
+
+def new_namespace(name: str) -> Namespace:
+    """Make a network namespace and stay where we are."""
+    home = current_namespace_fd()
+    try:
+        unshare(CLONE_NEWNET)
+        try:
+            fd = current_namespace_fd()
+            return Namespace(name, fd, os.fstat(fd).st_ino, Rtnl())
+        finally:
+            setns(home)
+    finally:
+        os.close(home)

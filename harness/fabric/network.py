@@ -1,0 +1,359 @@
+"""The lab's handle on a run's network: starts the keeper, asks it, and turns its answers into receipts.
+
+Everything here runs in the lab's own process, under trio, and enters no namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from harness.errors import EnvironmentUnfit, HarnessError, SpecError
+from harness.fabric import wires
+from harness.fabric.conntrack import Mapping
+from harness.fabric.links import DIRECTIONS, Direction
+from harness.fabric.plan import reach
+from harness.fabric.receipts import Observation
+from harness.spec.link import Impairment
+from harness.spec.topology import Topology, to_plain
+from harness.units import Duration, s
+
+_ANSWER_WITHIN = 20 * s
+_END_WITHIN = 5 * s
+_POLL_S = 0.01
+
+
+@dataclass(slots=True)
+class Process:
+    """A command in a namespace.  ``pid`` is its number in this process's PID namespace, read from the pidfd."""
+
+    name: str
+    pid: int
+    pidfd: int
+    ended: trio.Event = field(default_factory=trio.Event)
+    code: int | None = None
+
+    def signal(self, number: int) -> None:
+        """Send a signal by descriptor: never to another process that has since got the number."""
+        import signal
+
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+
+class Network:
+    """A built network.  ``observe`` is called with every Observation (a fault's raw receipt) as it is made."""
+
+    def __init__(self, topology: Topology, keeper: Keeper, report: dict[str, Any], observe: Callable[[Observation], None]) -> None:
+        self.topology = topology
+        self.report = report
+        self.probed: dict[str, Any] = {}
+        self._keeper = keeper
+        self._observe = observe
+
+    @property
+    def executor(self) -> str:
+        """``netem`` or ``relay``."""
+        return str(self.report["executor"])
+
+    def link(self, end: str) -> LinkHandle:
+        """The link that has the interface ``node/interface``."""
+        self.topology.link(end)
+        return LinkHandle(self, end)
+
+    def nat(self, router: str) -> NatHandle:
+        """The NAT of ``router``."""
+        self.topology.node(router)
+        return NatHandle(self, router)
+
+    def reach(self, caller: str, callee: str, port: int, version: int = 4) -> tuple[str, int]:
+        """The address and port at which ``caller`` reaches ``callee``'s UDP ``port``."""
+        return reach(self.topology, caller, callee, port, version)
+
+    async def route(self, host: str, interface: str) -> None:
+        """Switch the way out of ``host`` (for sockets bound to no address) to ``interface``."""
+        answer = await self.ask("route", node=host, interface=interface)
+        self._observe(
+            Observation(f"{host} routes by {interface}", "route", answer["at"], answer, answer["after"] == interface, "rtnetlink")
+        )
+
+    async def probe(self) -> dict[str, Any]:
+        """Measure the network against its spec; EnvironmentUnfit when it is not what was asked for."""
+        self.probed = await self.ask("probe")
+        if self.probed["differs"]:
+            raise EnvironmentUnfit("the built network differs from its spec: " + "; ".join(self.probed["differs"]))
+        return self.probed
+
+    async def capture(self) -> list[str]:
+        """Start the captures, and take those links down that start down."""
+        return list((await self.ask("capture"))["files"])
+
+    async def finish(self) -> dict[str, Any]:
+        """Close the captures; the last counters of links and captures."""
+        return await self.ask("finish")
+
+    async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """One request to the keeper."""
+        answer, _fds = await self._keeper.ask(op, **fields)
+        return answer
+
+    async def spawn(
+        self,
+        node: str,
+        argv: list[str],
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
+        """Start ``argv`` in ``node``'s namespace; HarnessError unless it is seen, from outside, to be in that namespace."""
+        self.topology.node(node)
+        return await self._keeper.spawn(node, argv, [stdin, stdout, stderr], dict(os.environ if env is None else env), cwd or Path.cwd())
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHandle:
+    """Faults of one link."""
+
+    network: Network
+    end: str
+
+    async def down(self) -> None:
+        """Take both ends down, as when the radio is switched off; addresses stay, routes go."""
+        await self._set(False)
+
+    async def up(self) -> None:
+        """Take both ends up again, with all addresses and routes."""
+        await self._set(True)
+
+    async def _set(self, up: bool) -> None:
+        answer = await self.network.ask("link", end=self.end, up=up)
+        taken = all(state["up"] == up for state in answer["after"].values())
+        name = f"{self.end} {'up' if up else 'down'}"
+        self.network._observe(Observation(name, "link", answer["at"], answer, taken, "rtnetlink"))
+
+    async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> None:
+        """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing."""
+        wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
+        if not any(wanted.values()):
+            raise SpecError(f"link {self.end}", "impair() was given no impairment; to set back to nothing give CLEAR")
+        for direction in DIRECTIONS:
+            impairment = wanted[direction]
+            if impairment is None:
+                continue
+            answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
+            taken = answer["now"] == to_plain(impairment)
+            name = f"{self.end} {direction} {describe(impairment)}"
+            self.network._observe(Observation(name, "impair", answer["at"], answer, taken, self.network.executor))
+
+    async def counters(self) -> dict[str, Any]:
+        """The executor's counters of this link."""
+        answer = await self.network.ask("counters")
+        return dict(answer["links"][self.network.topology.link(self.end).name])
+
+
+@dataclass(frozen=True, slots=True)
+class NatHandle:
+    """Faults of one NAT."""
+
+    network: Network
+    router: str
+
+    async def mappings(self) -> list[Mapping]:
+        """The UDP flows that it maps now."""
+        answer = await self.network.ask("mappings", router=self.router)
+        return [
+            Mapping(m["version"], tuple(m["inside"]), tuple(m["outside"]), tuple(m["remote"]), tuple(m["reached"]))
+            for m in answer["mappings"]
+        ]
+
+    async def rebind(self, host: str, *, address: bool = False, within: Duration = 5 * s) -> Observation:
+        """Give every UDP flow of ``host`` a new outside port (and address); returns once conntrack shows a new mapping carrying the flow.
+
+        The observation is taken when the old mapping is gone and the new one, really different, was seen within ``within``.
+        """
+        answer = await self.network.ask("rebind", router=self.router, host=host, address=address)
+        seen: list[tuple[str, int]] = []
+        with trio.move_on_after(within.s):
+            while not seen:
+                for flow in answer["expected"]:
+                    now = await self.network.ask(
+                        "mapping", router=self.router, version=flow["version"], inside=flow["inside"], remote=flow["remote"]
+                    )
+                    if now["mapping"] is not None and now["mapping"]["outside"] == flow["outside"]:
+                        seen.append((flow["outside"][0], flow["outside"][1]))
+                if not seen:
+                    await trio.sleep(_POLL_S)
+        old = {tuple(m["outside"]) for m in answer["before"]}
+        different = all(new not in old and (not address or new[0] not in {o[0] for o in old}) for new in seen)
+        kind = "rebind address and port" if address else "rebind port"
+        observation = Observation(
+            f"{self.router} rebinds {host}: {'new address and port' if address else 'new port'}",
+            kind,
+            answer["at"],
+            {**answer, "seen": seen},
+            bool(seen) and different and answer["old_gone"],
+            "conntrack",
+        )
+        self.network._observe(observation)
+        return observation
+
+
+def describe(impairment: Impairment) -> str:
+    """The impairment in tc's words: ``delay 20ms loss 1%``, or ``clear``."""
+    return " ".join(f"{key} {value}" for key, value in to_plain(impairment).items()) or "clear"
+
+
+class Keeper:
+    """The keeper process and the conversation with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: trio.socket.SocketType) -> None:
+        self._process = process
+        self._control = control
+        self._last_id = 0
+        self._waiting: dict[int, tuple[trio.Event, list[Any]]] = {}
+        self._started: dict[int, Process] = {}
+        self._gone = False
+
+    async def listen(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read answers and events until the keeper ends."""
+        self._waiting[0] = (trio.Event(), [])
+        task_status.started()
+        while True:
+            try:
+                message, fds = await self._receive()
+            except OSError:
+                message, fds = None, []
+            if message is None:
+                break
+            if "event" in message:
+                process = self._started.get(message["pid"])
+                if process is not None:
+                    process.code = message["code"]
+                    process.ended.set()
+                continue
+            waiting = self._waiting.pop(message["id"], None)
+            if waiting is None:
+                for fd in fds:
+                    os.close(fd)
+                continue
+            waiting[1].extend([message, fds])
+            waiting[0].set()
+        self._gone = True
+        for event, _box in self._waiting.values():
+            event.set()
+        for process in self._started.values():
+            process.ended.set()
+
+    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        data, ancillary, _flags, _address = await self._control.recvmsg(wires.LIMIT, socket.CMSG_LEN(64), socket.MSG_CMSG_CLOEXEC)
+        return wires.decode(data, ancillary)
+
+    async def ready(self) -> None:
+        """Wait for the keeper's first word."""
+        await self._answer(0, "start")
+
+    async def ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        """One request; raises what the keeper raised, HarnessError when it is dead or silent."""
+        return await self._ask(op, fields, [])
+
+    async def _ask(self, op: str, fields: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+        if self._gone:
+            raise HarnessError(f"the keeper is gone; it cannot be asked {op!r}: see keeper.log")
+        self._last_id += 1
+        identity = self._last_id
+        self._waiting[identity] = (trio.Event(), [])
+        data = wires.encode({"id": identity, "op": op, **fields})
+        await self._control.sendmsg([data], wires.ancillary(fds))
+        return await self._answer(identity, op)
+
+    async def _answer(self, identity: int, op: str) -> tuple[dict[str, Any], list[int]]:
+        event, box = self._waiting[identity]
+        with trio.move_on_after(_ANSWER_WITHIN.s) as scope:
+            await event.wait()
+        if scope.cancelled_caught:
+            raise HarnessError(f"the keeper did not answer {op!r} within {_ANSWER_WITHIN}")
+        if not box:
+            raise HarnessError(f"the keeper died before it answered {op!r}: see keeper.log")
+        message, fds = box
+        if "error" in message:
+            raise wires.rebuild(message["error"])
+        return message["ok"], fds
+
+    async def spawn(self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path) -> Process:
+        """Start a process and check, from outside, that its network namespace is the node's."""
+        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd)}, fds)
+        pidfd = received[0]
+        process = Process(node, _pid_of(pidfd), pidfd)
+        self._started[answer["pid"]] = process
+        with contextlib.suppress(FileNotFoundError):  # it may have ended at once; then its exit is what is to be told
+            inode = os.stat(f"/proc/{process.pid}/ns/net").st_ino
+            if inode != answer["inode"]:
+                raise HarnessError(f"{node}: the process is in network namespace {inode}, not in the node's {answer['inode']}")
+        return process
+
+    async def end(self) -> None:
+        """Close the conversation, which ends the keeper, and with it everything in its PID namespace; then reap it."""
+        self._control.close()
+        pidfd = os.pidfd_open(self._process.pid)
+        with trio.CancelScope(shield=True), trio.move_on_after(_END_WITHIN.s):
+            await trio.lowlevel.wait_readable(pidfd)
+        os.close(pidfd)
+        self._process.kill()  # a no-op for a process that has ended
+        self._process.wait()
+        for process in self._started.values():
+            os.close(process.pidfd)
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise HarnessError("a pidfd tells no PID: this kernel is older than 5.5")
+
+
+def _start_keeper(log: Path) -> Keeper:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wires.prepare(ours)
+    root = str(Path(__file__).resolve().parents[2])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    argv = [sys.executable, "-m", "harness.fabric.keeper", str(theirs.fileno())]
+    with theirs, log.open("ab") as out:
+        process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+    return Keeper(process, trio.socket.from_stdlib_socket(ours))
+
+
+@contextlib.asynccontextmanager
+async def open_network(
+    topology: Topology, *, impair: str, seed: int, captures: Path | None, log: Path, observe: Callable[[Observation], None]
+) -> AsyncIterator[Network]:
+    """Build ``topology``; on leaving the block all of it is gone, agents included.
+
+    ``captures``: the folder for one pcapng per interface, or None for none.  ``log``: the file for the keeper's own stderr.
+    """
+    keeper = _start_keeper(log)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.listen)
+            try:
+                await keeper.ready()
+                report, _fds = await keeper.ask(
+                    "build", topology=topology.to_json(), impair=impair, seed=seed, captures=str(captures) if captures else None
+                )
+                yield Network(topology, keeper, report, observe)
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        await keeper.end()

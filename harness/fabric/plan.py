@@ -1,0 +1,172 @@
+"""From a topology to what each namespace must hold: indexes, MAC addresses, neighbours, routes, policy rules.  Pure: nothing is built here.
+
+Routes are shortest paths over links.  A NAT hides what is inside it from outside; from inside, everything outside is visible.  A host has a
+default route by each of its interfaces, the first one preferred, and one routing table per interface which packets from that interface's
+address use: a socket's bound address picks its way out, as on a phone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
+
+from harness.errors import SpecError
+from harness.spec.topology import Host, Link, Port, Router, Topology
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+_FIRST_INDEX = 100  # interface indexes are unique over the whole run, so that a capture's or receipt's index names one interface
+_FIRST_TABLE = 100
+_METRIC_STEP = 100
+PREFERRED_METRIC = 10
+DEFAULT: dict[int, Network] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A static route by the interface that it belongs to; ``gateway`` None means on-link; ``table`` None means the main table."""
+
+    network: Network
+    gateway: Address | None
+    metric: int = 0
+    table: int | None = None
+
+
+@dataclass(slots=True)
+class PortPlan:
+    """What one interface gets."""
+
+    port: Port
+    index: int
+    mac: str
+    addresses: list[Interface]
+    neighbours: list[tuple[Address, str]] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    rules: list[tuple[Address, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class NodePlan:
+    """What one namespace gets."""
+
+    node: Host | Router
+    ports: dict[str, PortPlan]
+    forwards: bool
+
+
+def make_plan(topology: Topology) -> dict[str, NodePlan]:
+    """A NodePlan per node name."""
+    plans = {node.name: NodePlan(node, {}, isinstance(node, Router)) for node in topology.nodes}
+    for number, link in enumerate(topology.links):
+        for side, end in enumerate((link.a, link.b)):
+            port = topology.port(end)
+            index = _FIRST_INDEX + 2 * number + side
+            addresses: list[Interface] = [address for address in (port.v4, port.v6) if address is not None]
+            node = topology.node(port.node)
+            if isinstance(node, Router) and node.nat is not None and node.nat.outside == port.name:
+                v4, v6 = topology.spares(node)
+                addresses += [*v4, *v6]
+            plans[port.node].ports[port.name] = PortPlan(port, index, _mac(index), addresses)
+    for plan in plans.values():
+        for mine in plan.ports.values():
+            peer = _peer(plans, mine)
+            mine.neighbours = [(address.ip, peer.mac) for address in peer.addresses]
+        (_route_router if plan.forwards else _route_host)(topology, plans, plan)
+    return plans
+
+
+def reach(topology: Topology, caller: str, callee: str, port: int, version: int) -> tuple[str, int]:
+    """The address and port at which ``caller`` reaches ``callee``'s UDP ``port``: its own, or that of a port forward (or forwards) to it.
+
+    Raises SpecError when there is no way in: ICE and hole punching are out.
+    """
+    for mine in topology.ports(callee):
+        address = mine.v4 if version == 4 else mine.v6
+        if address is not None and mine.link.name in visible_links(topology, caller):
+            return str(address.ip), port
+    for router in topology.routers:
+        for forward in router.nat.forwards if router.nat else ():
+            if (forward.host, forward.to_port) == (callee, port) and router.name != callee:
+                return reach(topology, caller, router.name, forward.port, version)
+    raise SpecError(f"topology {topology.name}", f"{caller} cannot reach {callee} UDP {port} over IPv{version}: give a NAT a port forward")
+
+
+def visible_links(topology: Topology, node: str) -> list[str]:
+    """The names of the links whose addresses ``node`` can send to, nearest first."""
+    return [link.name for link, _via in _explore(topology, node)]
+
+
+def nodes_inside(topology: Topology, router: Host | Router) -> set[str]:
+    """The nodes that stand on the inner side of a NAT router, those behind further NATs there included; none for other nodes."""
+    if isinstance(router, Host) or router.nat is None:
+        return set()
+    found: set[str] = set()
+    queue = [port.peer for port in topology.ports(router.name) if port.name != router.nat.outside]
+    while queue:
+        entered = topology.port(queue.pop())
+        if entered.node in found or entered.node == router.name:
+            continue
+        found.add(entered.node)
+        if isinstance(topology.node(entered.node), Router):
+            queue += [port.peer for port in topology.ports(entered.node) if port.name != entered.name]
+    return found
+
+
+def _explore(topology: Topology, start: str) -> list[tuple[Link, Port]]:
+    """Every link that ``start`` can reach beside the port of ``start`` that leads there, breadth first."""
+    found: dict[str, tuple[Link, Port]] = {}
+    queue: deque[tuple[Port, Port]] = deque((port, port) for port in topology.ports(start))
+    while queue:
+        port, first = queue.popleft()  # ``port``: an end from whose node we look out over its link
+        if port.link.name in found:
+            continue
+        found[port.link.name] = (port.link, first)
+        entered = topology.port(port.peer)
+        node = topology.node(entered.node)
+        if isinstance(node, Host) or (node.nat is not None and node.nat.outside == entered.name):
+            continue
+        queue.extend((other, first) for other in topology.ports(node.name) if other.name != entered.name)
+    return list(found.values())
+
+
+def _route_router(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
+    own = [address.network for port in plan.ports.values() for address in port.addresses]
+    for link, first in _explore(topology, plan.node.name):
+        for text in (link.net4, link.net6):
+            mine = plan.ports[first.name]
+            if text is None or any(ip_network(text).version == net.version and ip_network(text).overlaps(net) for net in own):
+                continue
+            gateway = _gateway(_peer(plans, mine), ip_network(text).version)
+            if gateway is not None:
+                mine.routes.append(Route(ip_network(text), gateway))
+
+
+def _route_host(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
+    for position, mine in enumerate(plan.ports.values()):
+        peer = _peer(plans, mine)
+        table = _FIRST_TABLE + position
+        for address in mine.addresses:
+            gateway = _gateway(peer, address.version) if isinstance(topology.node(peer.port.node), Router) else None
+            if gateway is not None:
+                default = DEFAULT[address.version]
+                mine.routes.append(Route(default, gateway, metric=_METRIC_STEP * (position + 1)))
+                mine.routes.append(Route(address.network, None, table=table))
+                mine.routes.append(Route(default, gateway, table=table))
+                mine.rules.append((address.ip, table))
+
+
+def _peer(plans: dict[str, NodePlan], mine: PortPlan) -> PortPlan:
+    node, _, name = mine.port.peer.partition("/")
+    return plans[node].ports[name]
+
+
+def _gateway(peer: PortPlan, version: int) -> Address | None:
+    return next((ip_address(str(address.ip)) for address in peer.addresses if address.version == version), None)
+
+
+def _mac(index: int) -> str:
+    """A locally administered MAC address that says which interface it is."""
+    return f"02:00:00:00:{index >> 8:02x}:{index & 255:02x}"

@@ -1,0 +1,25 @@
+"""What was seen, from outside the agents, of a fault that was asked for.
+
+The lab turns an ``Observation`` into a receipt of the run.  Without one the run is INCONCLUSIVE: a fault that may not have happened proves
+nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """``fault`` in words, its ``kind``, ``at`` (ns, CLOCK_MONOTONIC) what was ``seen``; ``taken`` says whether that proves it.
+
+    ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
+    """
+
+    fault: str
+    kind: str
+    at: int
+    seen: dict[str, Any]
+    taken: bool
+    source: str
