@@ -166,7 +166,7 @@ def _explain(error: msgspec.ValidationError, value: Any) -> str:
     match = _TEXT.fullmatch(str(error))
     path = match["path"] if match else None
     if match is None or path is None:
-        return f"{error}: {_show(value)}"
+        return f"{_lower(str(error))}: {_show(value)}"
     for name, index in _STEP.findall(path):
         if name and isinstance(value, dict) and name in value:
             value = value[name]
@@ -174,7 +174,11 @@ def _explain(error: msgspec.ValidationError, value: Any) -> str:
             value = value[int(index)]
         else:
             break  # a dict's value, shown by msgspec as [...]: show the whole dict
-    return f"field {path.removeprefix('.')} is {_show(value)}: {match['what'][:1].lower()}{match['what'][1:]}"
+    return f"field {path.removeprefix('.')} is {_show(value)}: {_lower(match['what'])}"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def _show(value: Any) -> str:
