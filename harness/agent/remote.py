@@ -232,14 +232,16 @@ class RemoteAgent:
     async def request(self, request: Request, within: Duration = SOON) -> msgspec.Struct:
         """The answer to ``request`` (of the request's own answer type); its id is given here.
 
-        AgentRefused when the agent answers with an error; AgentError when it gives no answer in time, or a wrong one, or dies.
+        AgentRefused when the agent answers with an error; AgentError when it gives no answer in time, or a wrong one, or dies; BadLine when
+        the request is too long to be sent.
         """
         self.check()
         self._last_id += 1
         request = msgspec.structs.replace(request, id=self._last_id)
+        line = encode(request)
         asked = self._asked[request.id] = _Asked(request)
         with trio.move_on_after(within.s):
-            await self._send(request, within)
+            await self._send(request, line, within)
             await asked.answered.wait()
         self.check_answered(asked)
         if asked.answer is None:
@@ -259,8 +261,7 @@ class RemoteAgent:
         if asked.answer is None and self._failure is not None:
             raise AgentError(self.name, f"{self._failure.what}; {asked.op} was not answered")
 
-    async def _send(self, request: Request, within: Duration) -> None:
-        line = encode(request)
+    async def _send(self, request: Request, line: bytes, within: Duration) -> None:
         async with self._send_lock:
             whole = False
             try:

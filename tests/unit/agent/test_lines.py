@@ -150,7 +150,10 @@ BAD_AGENT_LINES = {
     "neither answer nor event": (b'{"ok":{}}', 'neither an answer (no id) nor an event (no event): {"ok":{}}'),
     "an answer with neither": (b'{"id":3}', "answer 3: exactly one of ok and error is needed"),
     "an answer with both": (b'{"id":3,"ok":{},"error":{"kind":"x","message":"y"}}', "has both"),
-    "an error without a message": (b'{"id":3,"error":{"kind":"x"}}', 'field error is {"kind":"x"}: object missing required field `message`'),
+    "an error without a message": (
+        b'{"id":3,"error":{"kind":"x"}}',
+        'field error is {"kind":"x"}: object missing required field `message`',
+    ),
     "a request": (b'{"id":3,"op":"end","call":"c"}', "answer: object contains unknown field `op`"),
     "garbage": (b"Segmentation fault", "not JSON"),
 }
