@@ -1,7 +1,7 @@
 """Why an operation on a call was refused: one class per reason, each with the call's id in ``.call``.
 
-These are answers of the stack under test to whoever drives it, so the blame is "product".  A call that *ends* for such a reason says so with
-an event (``ConnectionFailed.error`` holds the class name); an exception is only raised to the caller of an operation.
+These are answers of the stack under test to whoever drives it, so the blame is "product".  A call that *ends* for such a reason says so
+with an event (``ConnectionFailed.error`` holds the class name); an exception is only raised to the caller of an operation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TransportError(CallError):
     """QUIC cannot do it: no connection, no spare connection id, the handshake failed."""
 
 
-class PacketTooLarge(TransportError):
+class PacketTooLarge(TransportError):  # noqa: N818 - reads as the sentence it is
     """An RTP packet larger than what one datagram on this connection holds; ``size`` and ``limit`` in bytes of RTP."""
 
     def __init__(self, call: str, size: int, limit: int) -> None:

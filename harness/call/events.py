@@ -80,7 +80,7 @@ class StateChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallInitiated(Event):
-    """This side began to dial ``address``."""
+    """A call to ``address`` began here; the peer is being dialled."""
 
     address: Address
 
@@ -95,7 +95,7 @@ class IncomingCall(Event):
 
 @dataclass(frozen=True, slots=True)
 class CallAccepted(Event):
-    """This side accepted the call; it is connected once the caller has confirmed."""
+    """The call was accepted on this side; it is connected once the caller has confirmed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,51 @@
-"""``Endpoint``: all calls and QUIC connections, in both roles, of one agent."""
+"""``Endpoint``: all calls and QUIC connections, in both roles, of one agent.
+
+An endpoint is fed UDP datagrams and time.  A datagram goes to the connection that owns its destination connection id; an Initial that
+nobody owns makes a new server connection.  Each connection carries one call (the flow ids and the signalling leave room for more); a connection
+lives longer than its call, until the ``bye`` is through and CONNECTION_CLOSE has drained.
+
+The call table is changed in two places only, ``_enter`` and ``_sweep``; the limit is checked where the entry is made.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
+import uuid
 from collections.abc import Callable
-from typing import TextIO
+from dataclasses import dataclass, field
+from typing import ClassVar, TextIO
 
-from harness.call.capabilities import MediaConstraints
+from aioquic.quic import events as quic_events
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.logger import QuicLogger
+
+from harness.call.capabilities import MediaCapabilities, MediaConstraints
 from harness.call.config import EndpointConfig
-from harness.call.events import Address, CallStats, Event, Mode, QlogSink, Transmit
+from harness.call.connection import SIGNALLING_STREAM, Connection
+from harness.call.dialog import Call
+from harness.call.errors import CallLimitReached, CallNotFound, CapabilityMismatch, ConfigError, InvalidState, TransportError
+from harness.call.events import Address, CallStats, Event, Mode, PathEvent, QlogSink, Transmit
+from harness.call.media import Origin
+from harness.call.qlog import StreamingLogger
+from harness.call.quic import MIN_INITIAL, Header, configuration, peek_untrusted, version_negotiation
+from harness.call.roq import RoqCode
+from harness.call.signaling import MAX_REASON, Bye, CapabilityExchange, Decoder, Message, SignalError, encode
+from harness.call.states import State, require
+
+MILLISECOND = 1_000_000
+
+
+@dataclass(slots=True)
+class _Line:
+    """A connection and what hangs on it."""
+
+    connection: Connection
+    signals: Decoder = field(default_factory=Decoder)
+    call: Call | None = None
+    cids: set[bytes] = field(default_factory=set)
+    over_told: bool = False
 
 
 class Endpoint:
@@ -17,55 +54,139 @@ class Endpoint:
     After every ``receive``, ``handle_timer`` or operation: send what ``transmit(now)`` returns, read ``events()``, and arm a timer for
     ``timer()``.  ``rng`` makes call ids and SSRCs.  ``keylog`` gets SSLKEYLOGFILE lines.  ``qlog`` is called with a name
     ("<odcid>-client") for each connection and returns where its records go.  Raises ConfigError for a config that makes no sense.
+
+    A test agent that must misbehave sets ``connection_class`` (see ``connection``) or overrides an operation.
     """
+
+    connection_class: ClassVar[type[Connection]] = Connection
 
     def __init__(
         self, config: EndpointConfig, *, rng: random.Random, keylog: TextIO | None = None, qlog: Callable[[str], QlogSink] | None = None
     ) -> None:
-        raise NotImplementedError
+        config.validate()
+        self._config = config
+        self._rng = rng
+        self._keylog = keylog
+        self._qlog = qlog
+        self._tokens = itertools.count(1)
+        self._lines: list[_Line] = []
+        self._by_cid: dict[bytes, _Line] = {}
+        self._calls: dict[str, Call] = {}
+        self._events: list[Event] = []
+        self._replies: list[Transmit] = []
+        self._closing = False
+        self._fired = -1
+        self._identity = QuicConfiguration(is_client=False)
+        self._trusted: bytes | None = None
+        try:
+            if config.certificate is not None:
+                self._identity.load_cert_chain(config.certificate, config.key)
+            if config.ca is not None:
+                with open(config.ca, "rb") as file:
+                    self._trusted = file.read()
+        except (OSError, ValueError, IndexError, TypeError) as error:
+            raise ConfigError("", f"certificate {config.certificate}, key {config.key}, ca {config.ca}: {error}") from None
+
+    # Datagrams and time
 
     def receive(self, data: bytes, address: Address, *, now: int, arrived: int) -> None:
         """Take one UDP datagram from ``address``; ``arrived`` is its kernel stamp.  Garbage is dropped; nothing is ever raised for it."""
-        raise NotImplementedError
+        header = peek_untrusted(data)
+        if header is None:
+            return
+        line = self._by_cid.get(header.destination)
+        if line is None:
+            line = self._answer_untrusted(header, len(data), address, now)
+            if line is None:
+                return
+        line.connection.receive(data, address, now)
+        self._pump(line, Origin(arrived, address, len(data)), now)
+        if line.call is not None:
+            line.call.heard(now)
+        self._sweep(now)
 
     def timer(self) -> int | None:
         """When ``handle_timer`` wants to be called; None when nothing is under way."""
-        raise NotImplementedError
+        due = [line.connection.timer() for line in self._lines]
+        due += [call.timer() for call in self._calls.values()]
+        due += [self._silent_until(line) for line in self._lines]
+        at = min((at for at in due if at is not None), default=None)
+        # What is due and still cannot be done (a full window, no budget on an unvalidated path) is looked at again a little later.
+        return at if at is None or at > self._fired else self._fired + MILLISECOND
 
     def handle_timer(self, now: int) -> None:
         """Do what is due at ``now``.  Harmless when called early."""
-        raise NotImplementedError
+        self._fired = now
+        for line in list(self._lines):
+            line.connection.handle_timer(now)
+            until = self._silent_until(line)
+            if until is not None and now >= until:
+                line.connection.close(RoqCode.EXPECTATION_UNMET, "no call was made on this connection", now)
+            self._pump(line, None, now)
+        for call in list(self._calls.values()):
+            call.handle_timer(now)
+        self._sweep(now)
 
     def transmit(self, now: int) -> list[Transmit]:
         """The datagrams to send now, in order."""
-        raise NotImplementedError
+        out, self._replies = self._replies, []
+        for line in self._lines:
+            out += line.connection.transmit(now)
+            self._learn_cids(line)
+        self._sweep(now)
+        return out
 
     def events(self) -> list[Event]:
         """What happened since the last call, oldest first."""
-        raise NotImplementedError
+        found, self._events = self._events, []
+        return found
+
+    # Operations
 
     def initiate(self, to: Address, constraints: MediaConstraints, *, now: int, server_name: str | None = None) -> str:
         """Call the peer at ``to``; returns the new call id.  Raises CallLimitReached, ConfigError (no ``ca``).
 
         ``server_name`` (default: the config's, else the address) is what the peer's certificate must be issued to.
         """
-        raise NotImplementedError
+        if self._closing:
+            raise TransportError("", "the endpoint is closing")
+        if self._trusted is None:
+            raise ConfigError("", "cannot call: no ca to verify the callee's certificate with")
+        if not (constraints.audio or constraints.video or constraints.screen_share):
+            raise ConfigError("", "cannot call: no medium is wanted")
+        if self._full():
+            raise CallLimitReached("", f"{self._config.max_concurrent_calls} calls are in progress, which is the limit")
+        settings = self._configuration(client=True, server_name=server_name or self._config.server_name or to.ip)
+        settings.load_verify_locations(cadata=self._trusted)
+        connection = self.connection_class(self._config, settings, odcid=None, began=now)
+        connection.connect(to, now)
+        line = self._admit(connection)
+        name = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        call = self._enter(name, line, MediaCapabilities.of(constraints), constraints)
+        call.dial(now)
+        return name
 
     def accept(self, call: str, now: int) -> None:
         """Answer an incoming call.  Raises CallNotFound, InvalidState, CapabilityMismatch (which also refuses the call)."""
-        raise NotImplementedError
+        try:
+            self._find(call).accept(now)
+        finally:
+            self._sweep(now)
 
     def reject(self, call: str, reason: str, now: int) -> None:
         """Refuse a call that is not connected yet.  Raises CallNotFound, InvalidState."""
-        raise NotImplementedError
+        self._find(call).reject(reason, now)
+        self._sweep(now)
 
     def end(self, call: str, reason: str, now: int) -> None:
         """Hang up, or cancel a call that is not connected yet.  Raises CallNotFound."""
-        raise NotImplementedError
+        self._find(call).end(reason, now)
+        self._sweep(now)
 
     def fail(self, call: str, reason: str, now: int) -> None:
         """Give a call up as broken: the connection is closed at once, without ``bye``.  Raises CallNotFound, InvalidState."""
-        raise NotImplementedError
+        self._find(call).fail(reason, now)
+        self._sweep(now)
 
     def send_rtp(self, call: str, flow: str, packet: bytes, *, now: int, expires: int, mode: Mode = "datagram") -> int:
         """Queue one RTP packet on ``flow`` (audio, video, screen, data); returns its token.
@@ -73,7 +194,9 @@ class Endpoint:
         It is sent before ``expires`` or not at all (``MediaExpired``).  Raises CallNotFound, InvalidState unless Connected, ConfigError for
         a flow that is unknown or was not agreed, PacketTooLarge (naming both sizes) in datagram mode, TransportError for what is not RTP.
         """
-        raise NotImplementedError
+        found = self._find(call)
+        require(call, found.state, State.CONNECTED, operation="send_rtp")
+        return found.media.send(flow, packet, now=now, expires=expires, mode=mode)
 
     def migrate(self, call: str, path: str, now: int) -> None:
         """Move a call that this side dialled to the local path ``path``: probe it, and switch once it has answered (``PathEvent`` tells).
@@ -81,16 +204,226 @@ class Endpoint:
         The old path is used until then.  Raises CallNotFound; InvalidState for the callee, before the handshake is confirmed, unless
         Connected, or when already there; TransportError without a spare connection id.
         """
-        raise NotImplementedError
+        found = self._find(call)
+        connection = found.connection
+        obstacle = connection.may_migrate()
+        if obstacle is not None:
+            raise InvalidState(call, f"cannot migrate: {obstacle}")
+        require(call, found.state, State.CONNECTED, operation="migrate")
+        if connection.address.path == path:
+            raise InvalidState(call, f"cannot migrate: the call already uses {path}")
+        if connection.spare_cids == 0:
+            raise TransportError(call, "cannot migrate: the peer has given no spare connection id")
+        connection.begin_migration(path, now)
+        self._tell_changes(found, now)
 
     def stats(self, call: str) -> CallStats:
-        """A snapshot of ``call``.  Raises CallNotFound."""
-        raise NotImplementedError
+        """A snapshot of ``call``, also while it is ending.  Raises CallNotFound."""
+        if call not in self._calls:
+            raise CallNotFound(call, "no such call, or it has ended")
+        return self._calls[call].stats()
 
     def inventory(self) -> dict[str, int]:
         """What is held: ``calls``, ``connections`` (draining ones included), ``streams``; all 0 when everything is cleaned up."""
-        raise NotImplementedError
+        return {
+            "calls": len(self._calls),
+            "connections": len(self._lines),
+            "streams": sum(line.connection.core.open_streams for line in self._lines),
+        }
 
     def close(self, now: int) -> None:
         """End everything: a ``bye`` where possible, CONNECTION_CLOSE on every connection.  ``timer()`` is None once all have drained."""
-        raise NotImplementedError
+        self._closing = True
+        for call in list(self._calls.values()):
+            call.end("endpoint closed", now)
+        for line in self._lines:
+            if line.call is None and not line.connection.finishing:
+                line.connection.close(RoqCode.NO_ERROR, "endpoint closed", now)
+        self._sweep(now)
+
+    # The call table
+
+    def _find(self, call: str) -> Call:
+        found = self._calls.get(call)
+        if found is None or found.state is State.ENDING:
+            raise CallNotFound(call, "no such call, or it has ended")
+        return found
+
+    def _full(self) -> bool:
+        return sum(call.state is not State.ENDING for call in self._calls.values()) >= self._config.max_concurrent_calls
+
+    def _enter(self, name: str, line: _Line, mine: MediaCapabilities, wanted: MediaConstraints) -> Call:
+        call = Call(
+            name,
+            "caller" if line.connection.role == "client" else "callee",
+            line.connection,
+            self._config,
+            wanted=wanted,
+            mine=mine,
+            rng=self._rng,
+            tokens=self._tokens,
+            sink=self._emit,
+        )
+        self._calls[name] = line.call = call
+        return call
+
+    def _emit(self, event: Event) -> None:
+        self._events.append(event)
+
+    def _sweep(self, now: int) -> None:
+        """Forget calls that are over and connections that have drained."""
+        for line in [line for line in self._lines if line.connection.lost_media or line.connection.gone or line.call is not None]:
+            call = line.call
+            if call is not None:
+                lost = line.connection.lost(call.name, now)
+                call.media.expired += len(lost)
+                self._events += lost
+                if call.ended:
+                    self._calls.pop(call.name, None)
+                    line.call = None
+            if line.connection.gone:
+                self._lines.remove(line)
+                for cid in line.cids:
+                    self._by_cid.pop(cid, None)
+
+    # Connections
+
+    def _configuration(self, *, client: bool, server_name: str | None) -> QuicConfiguration:
+        logger: QuicLogger | None = None if self._qlog is None else StreamingLogger(self._qlog)
+        return configuration(
+            client=client,
+            alpn=self._config.alpn,
+            max_udp_payload=self._config.max_udp_payload,
+            idle_timeout=self._config.idle_timeout.s,
+            server_name=server_name,
+            keylog=self._keylog,
+            logger=logger,
+        )
+
+    def _admit(self, connection: Connection) -> _Line:
+        line = _Line(connection)
+        self._lines.append(line)
+        self._own(line, connection.core.host_cids)
+        return line
+
+    def _own(self, line: _Line, cids: list[bytes]) -> None:
+        for cid in cids:
+            line.cids.add(cid)
+            self._by_cid[cid] = line
+
+    def _answer_untrusted(self, header: Header, size: int, address: Address, now: int) -> _Line | None:
+        """What to do with a datagram that belongs to no connection: a new server connection for a sound Initial, else nothing."""
+        if self._config.certificate is None or self._closing or size < MIN_INITIAL or header.negotiation:
+            return None
+        if header.version is not None and header.version not in self._identity.supported_versions:
+            self._replies.append(Transmit(version_negotiation(header, self._identity.supported_versions), address))
+            return None
+        waiting = sum(line.connection.role == "server" and line.call is None for line in self._lines)
+        if not header.initial or waiting >= self._config.half_open_limit:
+            return None
+        settings = self._configuration(client=False, server_name=None)
+        settings.certificate = self._identity.certificate
+        settings.certificate_chain = self._identity.certificate_chain
+        settings.private_key = self._identity.private_key
+        line = self._admit(self.connection_class(self._config, settings, odcid=header.destination, began=now))
+        self._own(line, [header.destination])
+        return line
+
+    def _silent_until(self, line: _Line) -> int | None:
+        """When a connection without a call has been silent for too long."""
+        connection = line.connection
+        if line.call is not None or connection.over is not None or connection.finishing:
+            return None
+        return connection.began + self._config.dial_timeout.ns
+
+    def _learn_cids(self, line: _Line) -> None:
+        """Connection ids that were issued while building datagrams must be known before the peer uses them."""
+        self._own(line, line.connection.core.host_cids)
+
+    def _pump(self, line: _Line, origin: Origin | None, now: int) -> None:
+        """Act on what a connection has to say."""
+        connection = line.connection
+        for event in connection.drain_events():
+            self._act_untrusted(line, event, origin, now)
+        self._tell_changes(line.call, now, connection)
+        if connection.over is not None and not line.over_told:
+            line.over_told = True
+            connection.stop_media()
+            if line.call is not None:
+                line.call.connection_over(*connection.over, now)
+
+    def _tell_changes(self, call: Call | None, now: int, connection: Connection | None = None) -> None:
+        connection = connection if call is None else call.connection
+        if connection is None:
+            return
+        changes = list(connection.changes)
+        connection.changes.clear()
+        if call is not None:
+            self._events += [PathEvent(call.name, change.at, change.kind, change.address, change.detail) for change in changes]
+
+    def _act_untrusted(self, line: _Line, event: quic_events.QuicEvent, origin: Origin | None, now: int) -> None:
+        call, connection = line.call, line.connection
+        if isinstance(event, quic_events.ConnectionIdRetired):
+            line.cids.discard(event.connection_id)
+            self._by_cid.pop(event.connection_id, None)
+        elif isinstance(event, quic_events.HandshakeCompleted):
+            if call is not None:
+                call.handshake_done(now)
+        elif isinstance(event, quic_events.StreamDataReceived) and origin is not None:
+            if event.stream_id == SIGNALLING_STREAM:
+                self._signals_untrusted(line, event.data, now)
+            elif event.stream_id & 2 == 0:
+                connection.close(RoqCode.STREAM_CREATION, f"bidirectional stream {event.stream_id}: media goes on unidirectional ones", now)
+            elif call is not None:
+                call.media.stream_untrusted(event.stream_id, event.data, event.end_stream, origin, now)
+        elif isinstance(event, quic_events.DatagramFrameReceived) and origin is not None:
+            if call is not None:
+                call.media.datagram_untrusted(event.data, origin, now)
+        elif isinstance(event, quic_events.StreamReset | quic_events.StopSendingReceived):
+            if event.stream_id == SIGNALLING_STREAM:
+                if call is not None:
+                    call.break_off("the signalling stream was reset", "TransportError", now)
+            elif isinstance(event, quic_events.StopSendingReceived):
+                connection.stream_refused(event.stream_id)
+            elif call is not None:
+                call.media.stream_over(event.stream_id)
+
+    # Signalling
+
+    def _signals_untrusted(self, line: _Line, data: bytes, now: int) -> None:
+        for message in line.signals.feed_untrusted(data, now):
+            if isinstance(message, SignalError):
+                if line.call is not None:
+                    line.call.break_off(str(message), "TransportError", now)
+                else:
+                    self._refuse(line, "", str(message), now)
+            elif line.call is not None:
+                if not line.call.ended:
+                    line.call.hear_untrusted(message, now)
+            elif not line.connection.finishing:
+                self._first_message_untrusted(line, message, now)
+
+    def _first_message_untrusted(self, line: _Line, message: Message, now: int) -> None:
+        if not isinstance(message, CapabilityExchange):
+            self._refuse(line, message.session_id, "a call begins with capability_exchange", now)
+        elif self._closing:
+            self._refuse(line, message.session_id, "endpoint closed", now)
+        elif message.session_id in self._calls:
+            self._refuse(line, message.session_id, "this session id is in use", now)
+        elif self._full():
+            self._refuse(line, message.session_id, "busy", now)
+        else:
+            call = self._enter(message.session_id, line, MediaCapabilities.of(self._config.accepts), self._config.requires)
+            call.ring(message.capabilities, now)
+            if self._config.auto_answer:
+                self._auto_answer(call, now)
+
+    def _auto_answer(self, call: Call, now: int) -> None:
+        with contextlib.suppress(CapabilityMismatch):  # the call was refused, and both sides have been told why
+            call.accept(now)
+
+    def _refuse(self, line: _Line, session: str, reason: str, now: int) -> None:
+        """``bye`` to what never became a call here."""
+        if line.connection.over is None and not line.connection.finishing:
+            line.connection.send_signal(encode(Bye(session, reason=reason[:MAX_REASON])), now, end=True)
+            line.connection.finish(reason, now, self._config.end_linger.ns)

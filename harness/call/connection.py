@@ -1,0 +1,452 @@
+"""One QUIC connection as a call needs it: media out by priority and in time, a path kept alive, a path changed, an orderly end.
+
+``quic.Core`` is the mechanism; the policies are here, each in a small method that a test agent can override:
+``keepalive_after`` (never send PINGs), ``source_of`` (never follow a peer to a new address), ``MediaQueue.is_expired`` (send stale media),
+``begin_migration`` (move in some other way).
+
+Media waits in the queue here, never in aioquic: one datagram is handed over, flushed, and taken back if it did not go.  In stream mode
+every RTP frame has a stream of its own, which is reset with 0x05 when its time is over before all of it was delivered; a frame is handed
+over only when no earlier stream still has something to send, so that priorities hold there as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import QuicEvent
+
+from harness.call.config import EndpointConfig
+from harness.call.events import Address, MediaExpired, PathKind, Transmit
+from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
+from harness.call.qlog import StreamingLogger
+from harness.call.quic import Core, nanoseconds, seconds
+from harness.call.roq import FLOW_IDS, RoqCode, encode_datagram, encode_stream_packet, encode_varint
+from harness.rtp.packet import HEADER
+
+SIGNALLING_STREAM = 0
+"""The client's first bidirectional stream."""
+LOST_CLOSE_REPEATS = 8
+
+
+@dataclass(slots=True)
+class _Probe:
+    """A path being probed: aioquic's own path object, when it began and when the next PATH_CHALLENGE is due."""
+
+    path: object
+    address: Address
+    began: int
+    again: int
+
+
+@dataclass(slots=True)
+class _FrameStream:
+    """An outgoing stream that carries one RTP frame."""
+
+    number: int
+    flow: str
+    timestamp: int
+    expires: int
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """Something about a path, before anybody knows which call it belongs to."""
+
+    kind: PathKind
+    address: Address
+    at: int
+    detail: str = ""
+
+
+class Connection:
+    """One QUIC connection.  ``now`` is nanoseconds throughout; ``odcid`` names the connection for life."""
+
+    queue_class: ClassVar[type[MediaQueue]] = MediaQueue
+
+    def __init__(self, settings: EndpointConfig, configuration: QuicConfiguration, *, odcid: bytes | None, began: int) -> None:
+        self.settings = settings
+        self.role: Literal["client", "server"] = "client" if configuration.is_client else "server"
+        self.began = began
+        self.queue = self.queue_class(settings.queue_limit)
+        self.changes: list[PathChange] = []
+        self.lost_media: list[tuple[int, Literal["expired", "queue full", "ended"]]] = []
+        self.sent: dict[str, int] = {}
+        self.on_sent: Callable[[Waiting, int], None] | None = None
+        self._core = Core(
+            configuration,
+            odcid=odcid,
+            ack_delay=settings.ack_delay.s,
+            congestion_floor=settings.congestion_floor,
+            pto_clamp=settings.pto_clamp,
+        )
+        self._logger = configuration.quic_logger if isinstance(configuration.quic_logger, StreamingLogger) else None
+        self._probe: _Probe | None = None
+        self._streams: list[_FrameStream] = []
+        self._finish_by: int | None = None
+        self._finish_reason = ""
+        self._close_datagrams: list[Transmit] = []
+        self._closing_heard = 0
+        self._repeat_close = False
+        self._pinged_at = began
+        self._address: Address | None = None
+        self._validated = True
+
+    # Standing
+
+    @property
+    def core(self) -> Core:
+        """The QUIC mechanism, to look at."""
+        return self._core
+
+    @property
+    def odcid(self) -> bytes:
+        """The client's first destination connection id, the same on both sides for as long as the connection lives."""
+        return self._core.original_destination_connection_id
+
+    @property
+    def address(self) -> Address:
+        """Where datagrams go now."""
+        address: Address = self._core.active_path.addr
+        return address
+
+    @property
+    def heard_at(self) -> int | None:
+        """When the last authentic packet came."""
+        return None if self._core.heard_at is None else nanoseconds(self._core.heard_at)
+
+    @property
+    def gone(self) -> bool:
+        """Drained, or never begun: forget it."""
+        return self._core.terminated or (self.role == "server" and not self._core.started)
+
+    @property
+    def over(self) -> tuple[int, str] | None:
+        """(code, reason) once the connection is closed by either side or has timed out; None while it lives."""
+        event = self._core.close_reason
+        return None if event is None else (event.error_code, event.reason_phrase)
+
+    @property
+    def finishing(self) -> bool:
+        """An orderly end is under way."""
+        return self._finish_by is not None
+
+    @property
+    def max_rtp_packet(self) -> int:
+        """The largest RTP packet that fits a datagram now (every flow id takes one byte); 0 if the peer takes none."""
+        return max(0, self._core.max_datagram_payload - 1)
+
+    # Opening and closing
+
+    def connect(self, address: Address, now: int) -> None:
+        """Begin the handshake (client)."""
+        self._clock(now)
+        self._core.connect(address, seconds(now))
+        self._address = address
+
+    def finish(self, reason: str, now: int, linger: int) -> None:
+        """Close in order: once everything written to the signalling stream is acknowledged, or after ``linger`` ns."""
+        if self._finish_by is None:
+            self._finish_by = now + linger
+            self._finish_reason = reason
+            self.stop_media()
+
+    def close(self, code: RoqCode, reason: str, now: int) -> None:
+        """CONNECTION_CLOSE at the next ``transmit``, with an application error code."""
+        self._clock(now)
+        self.stop_media()
+        self._core.close(error_code=code, reason_phrase=reason[:256])
+
+    def _finish_if_done(self, now: int) -> None:
+        if self._finish_by is not None and self.over is None and (now >= self._finish_by or self._core.stream_sent(SIGNALLING_STREAM)):
+            self.close(RoqCode.NO_ERROR, self._finish_reason, now)
+
+    def stop_media(self) -> None:
+        """Nothing that waits will be sent; frames under way are cancelled."""
+        self.lost_media += [(entry.token, "ended") for entry in self.queue.clear() if entry.token]
+        for stream in self._streams:
+            self._cancel(stream, "ended")
+        self._streams.clear()
+
+    # In
+
+    def source_of(self, address: Address) -> Address:
+        """Where a datagram is taken to come from.  Honest here; a server that never follows its peer would lie."""
+        return address
+
+    def receive(self, data: bytes, address: Address, now: int) -> None:
+        """Take one UDP datagram."""
+        self._clock(now)
+        if self._core.closing:
+            self._heard_while_closing()
+            return
+        self._core.take(data, self.source_of(address), seconds(now))
+        self._watch_path(now)
+        self._finish_if_done(now)
+        self._log()
+
+    def drain_events(self) -> list[QuicEvent]:
+        """Aioquic's events since the last call."""
+        return self._core.drain_events()
+
+    def _heard_while_closing(self) -> None:
+        # The peer has not seen CONNECTION_CLOSE; repeat it ever less often (RFC 9000 §10.2.1).
+        self._closing_heard += 1
+        if self._closing_heard & (self._closing_heard - 1) == 0 and self._closing_heard <= 1 << LOST_CLOSE_REPEATS:
+            self._repeat_close = True
+
+    # Time
+
+    def handle_timer(self, now: int) -> None:
+        """Do what is due."""
+        self._clock(now)
+        self._core.fire(seconds(now))
+        self._watch_path(now)
+        if self.over is None:
+            self._keep_alive(now)
+            self._drive_probe(now)
+            self._expire(now)
+            self._finish_if_done(now)
+        self._log()
+
+    def timer(self) -> int | None:
+        """When ``handle_timer`` has something to do."""
+        due: list[int | None] = []
+        at = self._core.next_timer()
+        due.append(None if at is None else nanoseconds(at))
+        if self.over is None and self._core.started:
+            due.append(self._keepalive_at())
+            if self._probe is not None:
+                due.append(min(self._probe.again, self._probe.began + self.settings.probe_give_up.ns))
+            due.append(self.queue.next_expiry())
+            due.append(self._finish_by)
+            due += [stream.expires for stream in self._streams if self._core.stream_waits(stream.number)]
+        return min((at for at in due if at is not None), default=None)
+
+    # Keepalive
+
+    def keepalive_after(self) -> int | None:
+        """Nanoseconds without anything that makes the peer answer, after which a PING is sent; None is never."""
+        return None if self.settings.keepalive is None else self.settings.keepalive.ns
+
+    def _keepalive_at(self) -> int | None:
+        after = self.keepalive_after()
+        if after is None or not self._core.handshake_confirmed:
+            return None
+        return max(nanoseconds(self._core.last_eliciting), self._pinged_at) + after
+
+    def _keep_alive(self, now: int) -> None:
+        due = self._keepalive_at()
+        if due is not None and now >= due:
+            self._core.ping()
+            self._pinged_at = now
+
+    # Paths
+
+    def may_migrate(self) -> str | None:
+        """Why this connection cannot move now, or None."""
+        if self.role == "server":
+            return "only the side that dialled can migrate (RFC 9000 §9)"
+        if not self._core.handshake_confirmed:
+            return "the QUIC handshake is not confirmed yet (RFC 9000 §9)"
+        return None
+
+    def begin_migration(self, path: str, now: int) -> None:
+        """Probe the same peer over the local path ``path``, and move there once it answers.  Needs a spare connection id."""
+        self._clock(now)
+        if self._probe is not None:
+            self._give_up_probe(now, "another path was asked for")
+        address = self.address._replace(path=path)
+        self._probe = _Probe(self._core.begin_probe(address), address, now, now + self.settings.probe_retry.ns)
+        self.changes.append(PathChange("probing", address, now))
+
+    @property
+    def spare_cids(self) -> int:
+        """Connection ids of the peer that a new path could use."""
+        return self._core.spare_cids
+
+    def _drive_probe(self, now: int) -> None:
+        probe = self._probe
+        if probe is None:
+            return
+        if now >= probe.began + self.settings.probe_give_up.ns:
+            self._give_up_probe(now, f"no answer within {self.settings.probe_give_up}")
+        elif now >= probe.again:
+            self._core.repeat_probe(probe.path)  # type: ignore[arg-type]
+            probe.again = now + self.settings.probe_retry.ns
+
+    def _give_up_probe(self, now: int, why: str) -> None:
+        if self._probe is not None:
+            self._core.drop_path(self._probe.path)  # type: ignore[arg-type]
+            self.changes.append(PathChange("probe_failed", self._probe.address, now, why))
+            self._probe = None
+
+    def _watch_path(self, now: int) -> None:
+        """Tell what aioquic did to the active path: a client's answered probe, a server's peer that moved."""
+        if not self._core.started or not self._core.handshake_complete or self._core.terminated:
+            return
+        path = self._core.active_path
+        if self._address is None:
+            self._address, self._validated = path.addr, True
+        if path.addr != self._address:
+            before, self._address = self._address, path.addr
+            if self.role == "client":
+                self._probe = None
+                self.changes.append(PathChange("validated", path.addr, now))
+                self.changes.append(PathChange("migrated", path.addr, now, f"from {before}"))
+                self._core.begin_anew()
+                self._core.ping()  # PATH_RESPONSE alone is a probing packet and would not move the peer
+                self._validated = True
+            else:
+                self.changes.append(PathChange("peer_moved", path.addr, now, f"from {before}"))
+                self._validated = path.is_validated
+                self.changes.append(PathChange("validated" if path.is_validated else "validating", path.addr, now))
+                if path.is_validated:
+                    self._settle_on(before)
+                else:
+                    self._moved_from = before
+        elif path.is_validated and not self._validated:
+            self._validated = True
+            self.changes.append(PathChange("validated", path.addr, now))
+            self._settle_on(self._moved_from)
+
+    def _settle_on(self, before: Address) -> None:
+        # A new port alone is a NAT at work on the same path: RFC 9000 §9.4 lets the window and RTT stand.
+        if before.ip != self.address.ip:
+            self._core.begin_anew()
+
+    _moved_from: Address
+
+    # Out
+
+    def send_signal(self, data: bytes, now: int, *, end: bool = False) -> None:
+        """Write to the signalling stream; ``end`` says that nothing will follow."""
+        self._clock(now)
+        self._core.send_stream_data(SIGNALLING_STREAM, data, end_stream=end)
+
+    def refuse_stream(self, number: int, code: RoqCode) -> None:
+        """STOP_SENDING for a stream that the peer opened."""
+        self._core.stop_stream(number, code)
+
+    def stream_refused(self, number: int) -> None:
+        """The peer has asked to stop a media stream (aioquic has reset it): nothing more may be written to it."""
+        self.lost_media += [(token, "expired") for token in self._core.forget_tokens(number) if token]
+        self._streams = [stream for stream in self._streams if stream.number != number]
+
+    def put(self, entry: Waiting) -> None:
+        """Queue a packet; what it pushes out is reported in ``lost_media``."""
+        pushed = self.queue.put(entry)
+        if pushed is not None and pushed.token:
+            self.lost_media.append((pushed.token, "queue full"))
+
+    def transmit(self, now: int) -> list[Transmit]:
+        """Everything that may be sent now."""
+        self._clock(now)
+        self._expire(now)
+        out: list[Transmit] = []
+        while self.over is None and (entry := self.queue.head()) is not None and self._may_send(entry, now):
+            if entry.mode == "stream":
+                self.queue.remove(entry)
+                self._write_frame(entry)
+                out += self._flush(now)
+            else:
+                payload = encode_datagram(FLOW_IDS[entry.flow], entry.packet)
+                built, gone = self._core.flush(seconds(now), datagram=payload, token=entry.token)
+                out += [Transmit(*triple) for triple in built]
+                if not gone:
+                    break
+                self.queue.remove(entry)
+            self.sent[entry.flow] = self.sent.get(entry.flow, 0) + 1
+            self.queue.note_sent(entry, len(entry.packet), now)
+            if self.on_sent is not None:
+                self.on_sent(entry, now)
+        else:
+            closing = self._core.close_reason is not None and not self._core.closing
+            out += self._flush(now)
+            if closing and self._core.closing:
+                self._close_datagrams = list(out)
+        if self._repeat_close:
+            self._repeat_close = False
+            out += self._close_datagrams
+        self._log()
+        return out
+
+    def _flush(self, now: int) -> list[Transmit]:
+        built, _ = self._core.flush(seconds(now))
+        return [Transmit(*triple) for triple in built]
+
+    def _may_send(self, entry: Waiting, now: int) -> bool:
+        if not self._core.handshake_complete:
+            return False
+        if entry.mode == "stream":
+            if any(self._core.stream_waits(stream.number) for stream in self._streams):
+                return False
+            if self._stream_of(entry) is None and not self._core.can_open_stream():
+                return False
+        if CLASSES[entry.flow] == URGENT or self._core.bytes_in_flight == 0:
+            return True
+        # Leave room in a tight window for the audio of the next round trip, so that a burst of video cannot silence it.
+        room = self._core.congestion_window - self._core.bytes_in_flight
+        reserve = min(self._core.congestion_window // 2, int(self.queue.urgent_rate(now) * 2 * self._core.rtt))
+        return room >= min(len(entry.packet), self.settings.max_udp_payload) + reserve
+
+    # Stream mode
+
+    def _stream_of(self, entry: Waiting) -> _FrameStream | None:
+        timestamp = HEADER.unpack_from(entry.packet)[3]
+        return next((s for s in self._streams if s.flow == entry.flow and s.timestamp == timestamp and not s.finished), None)
+
+    def _write_frame(self, entry: Waiting) -> None:
+        """Write a packet to its frame's stream; a packet with the marker, and any packet of audio, ends its frame."""
+        _, second, _, timestamp, _ = HEADER.unpack_from(entry.packet)
+        ends = bool(second & 0x80) or CLASSES[entry.flow] == URGENT
+        stream = self._stream_of(entry)
+        if stream is not None:
+            self._core.write_packet(stream.number, encode_stream_packet(entry.packet), entry.token, end=ends)
+        else:
+            for earlier in self._streams:
+                if earlier.flow == entry.flow and not earlier.finished:
+                    earlier.finished = True
+                    self._core.send_stream_data(earlier.number, b"", end_stream=True)
+            number = self._core.get_next_available_stream_id(is_unidirectional=True)
+            data = encode_varint(FLOW_IDS[entry.flow]) + encode_stream_packet(entry.packet)
+            self._core.write_packet(number, data, entry.token, end=ends)
+            stream = _FrameStream(number, entry.flow, timestamp, entry.expires)
+            self._streams.append(stream)
+        stream.finished = ends
+        stream.expires = max(stream.expires, entry.expires)
+
+    def _expire(self, now: int) -> None:
+        for entry in self.queue.expire(now):
+            if entry.token:
+                self.lost_media.append((entry.token, "expired"))
+        for stream in list(self._streams):
+            if self._core.stream_sent(stream.number):
+                self._streams.remove(stream)
+            elif now >= stream.expires and self._core.stream_waits(stream.number):
+                self._streams.remove(stream)
+                self._cancel(stream, "expired")
+
+    def _cancel(self, stream: _FrameStream, why: Literal["expired", "ended"]) -> None:
+        self.lost_media += [(token, why) for token in self._core.forget_tokens(stream.number) if token]
+        self._core.reset_stream(stream.number, RoqCode.FRAME_CANCELLED)
+
+    def lost(self, call: str, now: int) -> list[MediaExpired]:
+        """``lost_media`` as events of ``call``, and forgotten."""
+        found = [MediaExpired(call, now, token, why) for token, why in self.lost_media]
+        self.lost_media.clear()
+        return found
+
+    # The log's clock
+
+    def _clock(self, now: int) -> None:
+        self._core.now = seconds(now)
+        if self._logger is not None and self._logger.trace is not None:
+            self._logger.trace.now = now
+
+    def _log(self) -> None:
+        if self._logger is not None and self._logger.trace is not None:
+            self._logger.trace.flush()

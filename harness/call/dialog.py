@@ -1,0 +1,319 @@
+"""One call: its state, and what each operation and each message does to it.
+
+Every change of state goes through ``_move``; a call that is back in Idle has left the call table (``ended`` tells the table).  An orderly
+end stays in Ending until the peer has acknowledged ``bye`` (or the linger is over); a failed or refused call is gone at once, and only its
+connection lives on until the ``bye`` is through.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch, wanted_by
+from harness.call.config import EndpointConfig
+from harness.call.connection import Connection
+from harness.call.errors import CapabilityMismatch, InvalidState
+from harness.call.events import (
+    CallAccepted,
+    CallEnded,
+    CallInitiated,
+    CallRejected,
+    CallStats,
+    ConnectionEstablished,
+    ConnectionFailed,
+    Event,
+    IncomingCall,
+    PathEvent,
+    StateChanged,
+)
+from harness.call.health import PathHealth
+from harness.call.media import CallMedia
+from harness.call.roq import RoqCode
+from harness.call.signaling import (
+    MAX_REASON,
+    Bye,
+    CapabilityExchange,
+    ConnectionConfirm,
+    ConnectionReady,
+    Message,
+    encode,
+    offer,
+)
+from harness.call.states import State, require, step
+
+Role = Literal["caller", "callee"]
+
+
+class Call:
+    """A call on a connection.  ``wanted`` is what this side wants of the peer, ``mine`` what it offers.  ``now`` is nanoseconds."""
+
+    def __init__(
+        self,
+        name: str,
+        role: Role,
+        connection: Connection,
+        config: EndpointConfig,
+        *,
+        wanted: MediaConstraints,
+        mine: MediaCapabilities,
+        rng: random.Random,
+        tokens: Iterator[int],
+        sink: Callable[[Event], None],
+    ) -> None:
+        self.name = name
+        self.role: Role = role
+        self.connection = connection
+        self.state = State.IDLE
+        self.ended = False
+        self.handshakes = 0
+        self.media = CallMedia(name, connection, config, rng=rng, tokens=tokens, sink=sink)
+        self._config = config
+        self._wanted = wanted
+        self._mine = mine
+        self._theirs: MediaCapabilities | None = None
+        self._sink = sink
+        self._deadline: int | None = None
+        self._health: PathHealth | None = None
+        self._end_reason = ""
+        self._odcid = connection.odcid.hex()
+        self._address = connection.address
+
+    def _move(self, new: State, now: int) -> None:
+        old, self.state = self.state, step(self.name, self.state, new)
+        self._sink(StateChanged(self.name, now, old, new))
+        if new is State.IDLE:
+            self.ended = True
+            self._deadline = None
+
+    # The way up
+
+    def dial(self, now: int) -> None:
+        """The caller begins."""
+        self._move(State.CALLING, now)
+        self._sink(CallInitiated(self.name, now, self._address))
+        self._deadline = now + self._config.dial_timeout.ns
+
+    def handshake_done(self, now: int) -> None:
+        """The QUIC handshake is complete; the caller makes its offer."""
+        self.handshakes += 1
+        if self.role == "caller" and self.state is State.CALLING:
+            self._say(offer(CapabilityExchange, self.name, self._mine, None), now)
+            self._move(State.CONNECTING, now)
+            self._deadline = now + self._config.answer_timeout.ns
+
+    def ring(self, theirs: MediaCapabilities, now: int) -> None:
+        """The callee has got the caller's offer."""
+        self.handshakes += 1
+        self._theirs = theirs
+        self._move(State.CALLING, now)
+        self._sink(IncomingCall(self.name, now, theirs, self._address))
+        self._deadline = now + self._config.answer_timeout.ns
+
+    def accept(self, now: int) -> None:
+        """The callee answers; CapabilityMismatch refuses the call as well."""
+        require(self.name, self.state, State.CALLING, operation="accept")
+        if self.role == "caller" or self._theirs is None:
+            raise InvalidState(self.name, "accept is for the called side; this side dialled")
+        wrong = self.unfit(self._theirs)
+        if wrong is not None:
+            self.reject(f"capability mismatch: {wrong}", now)
+            raise CapabilityMismatch(self.name, wrong)
+        self._say(offer(ConnectionConfirm, self.name, self._mine, None), now)
+        self._move(State.CONNECTING, now)
+        self._sink(CallAccepted(self.name, now))
+        self._deadline = now + self._config.dial_timeout.ns
+
+    def unfit(self, theirs: MediaCapabilities) -> str | None:
+        """Why the two sides do not fit: first what the caller wants of the callee, then what this side wants of the caller."""
+        if self.role == "caller":
+            return mismatch(self._wanted, theirs)
+        return mismatch(wanted_by(theirs), self._mine) or mismatch(self._wanted, theirs)
+
+    def confirm(self, theirs: MediaCapabilities, now: int) -> None:
+        """The caller has the callee's answer; InvalidState unless Connecting."""
+        require(self.name, self.state, State.CONNECTING, operation="confirm")
+        if self.role == "callee":
+            raise InvalidState(self.name, "connection_confirm is for the side that dialled")
+        wrong = self.unfit(theirs)
+        if wrong is not None:
+            self.break_off(f"capability mismatch: {wrong}", "CapabilityMismatch", now)
+            return
+        self._theirs = theirs
+        self._say(ConnectionReady(self.name), now)
+        self._connected(now)
+
+    def ready(self, now: int) -> None:
+        """The callee hears that the caller is ready; InvalidState unless Connecting."""
+        require(self.name, self.state, State.CONNECTING, operation="connection_ready")
+        if self.role == "caller":
+            raise InvalidState(self.name, "connection_ready is for the called side")
+        self._connected(now)
+
+    def _connected(self, now: int) -> None:
+        assert self._theirs is not None
+        both = agreed(self._mine, self._theirs)
+        self._move(State.CONNECTED, now)
+        self._deadline = None
+        self._health = PathHealth(self._config, now)
+        self._sink(ConnectionEstablished(self.name, now, self._odcid, self.connection.address, both))
+        self.media.begin(both, now)
+
+    # The way down
+
+    def reject(self, reason: str, now: int) -> None:
+        """Refuse a call that is not connected yet."""
+        require(self.name, self.state, State.CALLING, State.CONNECTING, operation="reject")
+        self._part(reason, now)
+        self._down(CallRejected(self.name, now, reason), now)
+
+    def end(self, reason: str, now: int) -> None:
+        """Hang up, or cancel."""
+        if self.state is State.CONNECTED:
+            self._move(State.ENDING, now)
+            self._end_reason = reason
+            self._part(reason, now)
+        elif self.state in (State.CALLING, State.CONNECTING):
+            self._part("cancelled", now)
+            self._down(CallEnded(self.name, now, reason), now)
+
+    def fail(self, reason: str, now: int, *, error: str = "TransportError") -> None:
+        """Give up at once: CONNECTION_CLOSE, no ``bye``."""
+        require(self.name, self.state, State.CALLING, State.CONNECTING, State.CONNECTED, operation="fail")
+        self.connection.close(RoqCode.GENERAL, reason, now)
+        self._down(ConnectionFailed(self.name, now, reason, error), now)
+
+    def break_off(self, reason: str, error: str, now: int) -> None:
+        """Fail, and tell the peer why with a ``bye``: the connection itself is sound."""
+        if self.state in (State.CALLING, State.CONNECTING, State.CONNECTED):
+            self._part(reason, now)
+            self._down(ConnectionFailed(self.name, now, reason, error), now)
+
+    def _down(self, last_word: Event, now: int) -> None:
+        self._move(State.FAILED, now)
+        self._move(State.IDLE, now)
+        self._sink(last_word)
+
+    def _part(self, reason: str, now: int) -> None:
+        """Say ``bye`` where that is possible, and let the connection go."""
+        connection = self.connection
+        if connection.over is None and connection.core.handshake_complete:
+            if not connection.finishing:
+                connection.send_signal(encode(Bye(self.name, reason=reason[:MAX_REASON])), now, end=True)
+                connection.finish(reason, now, self._config.end_linger.ns)
+        else:
+            connection.close(RoqCode.NO_ERROR, reason, now)
+
+    def connection_over(self, code: int, reason: str, now: int) -> None:
+        """The connection was closed, by either side, or timed out."""
+        if self.state is State.ENDING:
+            self._move(State.IDLE, now)
+            self._sink(CallEnded(self.name, now, self._end_reason))
+        elif self.state is State.CONNECTED and code == RoqCode.NO_ERROR:
+            self._move(State.ENDING, now)
+            self._move(State.IDLE, now)
+            self._sink(CallEnded(self.name, now, reason))
+        elif self.state is not State.IDLE:
+            self._down(ConnectionFailed(self.name, now, f"QUIC connection closed: {reason or 'no reason given'} (code {code:#x})"), now)
+
+    # What the peer says
+
+    def hear_untrusted(self, message: Message, now: int) -> None:
+        """Act on one message; what is out of order breaks the call off."""
+        if message.session_id != self.name:
+            self.break_off(f"a message for session {message.session_id[:64]!r} on the connection of another", "TransportError", now)
+            return
+        try:
+            if isinstance(message, Bye):
+                self._hear_bye(message.reason or "", now)
+            elif isinstance(message, ConnectionConfirm):
+                self.confirm(message.capabilities, now)
+            elif isinstance(message, ConnectionReady):
+                self.ready(now)
+            else:
+                raise InvalidState(self.name, "a second capability_exchange")
+        except InvalidState as error:
+            self.break_off(f"signalling out of order: {error.what}", "InvalidState", now)
+
+    def _hear_bye(self, reason: str, now: int) -> None:
+        self._let_go(reason, now)
+        if self.state is State.CONNECTED:
+            self._move(State.ENDING, now)
+            self._move(State.IDLE, now)
+            self._sink(CallEnded(self.name, now, reason))
+        elif self.state in (State.CALLING, State.CONNECTING):
+            refused = self.role == "caller"
+            self._down(CallRejected(self.name, now, reason) if refused else CallEnded(self.name, now, reason), now)
+
+    def _let_go(self, reason: str, now: int) -> None:
+        """The peer has said ``bye``: end the signalling stream from here too, and close when that is acknowledged."""
+        if self.connection.over is None and not self.connection.finishing:
+            self.connection.send_signal(b"", now, end=True)
+            self.connection.finish(reason, now, self._config.end_linger.ns)
+
+    # Time
+
+    def handle_timer(self, now: int) -> None:
+        """Timeouts, path health, RTCP."""
+        if self._deadline is not None and now >= self._deadline:
+            self._time_out(now)
+        if self.state is State.CONNECTED and self._health is not None:
+            for word in self._health.observe(self.connection.heard_at, now):
+                if word == "failed":
+                    self.fail(f"nothing heard for {self._config.failed}", now, error="CallTimeout")
+                else:
+                    self._sink(PathEvent(self.name, now, word, self.connection.address))
+        if self.state is State.CONNECTED:
+            self.media.report(now)
+
+    def heard(self, now: int) -> None:
+        """Something came: the path may be healthy again."""
+        if self.state is State.CONNECTED and self._health is not None and self._health.word != "healthy":
+            self.handle_timer(now)
+
+    def _time_out(self, now: int) -> None:
+        if self.role == "caller" and self.state is State.CALLING:
+            self.fail(f"no QUIC handshake with {self._address} within {self._config.dial_timeout}", now, error="CallTimeout")
+        elif self.role == "callee" and self.state is State.CONNECTING:
+            self.break_off(f"no connection_ready within {self._config.dial_timeout}", "CallTimeout", now)
+        else:
+            self.break_off(f"no answer within {self._config.answer_timeout}", "CallTimeout", now)
+
+    def timer(self) -> int | None:
+        """When ``handle_timer`` has something to do."""
+        due = [self._deadline]
+        if self.state is State.CONNECTED:
+            due.append(self.media.next_report())
+            if self._health is not None:
+                # What was heard since only puts the next change off: then the timer comes early, and does nothing.
+                due.append(self._health.next_change())
+        return min((at for at in due if at is not None), default=None)
+
+    def stats(self) -> CallStats:
+        """A snapshot."""
+        core = self.connection.core
+        address = self.connection.address
+        return CallStats(
+            call=self.name,
+            state=self.state,
+            role=self.role,
+            rtt_ns=round(core.rtt * 1e9),
+            cwnd=core.congestion_window,
+            bytes_in_flight=core.bytes_in_flight,
+            path=address.path,
+            address=address,
+            handshakes=self.handshakes,
+            odcid=self._odcid,
+            redials=0,
+            max_rtp_packet=self.connection.max_rtp_packet,
+            queued=len(self.connection.queue),
+            sent=dict(self.connection.sent),
+            received=dict(self.media.received),
+            expired=self.media.expired,
+            dropped=self.media.dropped,
+            heard_at=self.connection.heard_at,
+        )
+
+    def _say(self, message: Message, now: int) -> None:
+        self.connection.send_signal(encode(message), now)

@@ -1,0 +1,176 @@
+"""The media of one call: RTP out to the connection's queue, RTP in from datagrams and streams, RTCP both ways.
+
+Media can overtake a lost ``connection_ready``; what comes before the call is connected waits, bounded, and is given out when it is.  What
+is not RTP, or belongs to a flow that the call has not agreed to, is counted and dropped (a stream is answered with STOP_SENDING): bytes from
+the network never end a call here.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness.call.capabilities import MediaCapabilities
+from harness.call.config import EndpointConfig
+from harness.call.connection import Connection
+from harness.call.errors import ConfigError, PacketTooLarge, TransportError
+from harness.call.events import Address, Event, MediaReceived, Mode
+from harness.call.media_queue import Waiting
+from harness.call.reports import Reporter
+from harness.call.roq import FLOW_NAMES, MAX_STREAM_PACKET, RoqCode, RoqError, StreamDecoder, decode_datagram_untrusted
+from harness.rtp.packet import PacketError, parse_rtp_untrusted
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The UDP datagram that something came in."""
+
+    arrived: int
+    address: Address
+    udp_size: int
+
+
+class CallMedia:
+    """Media state of one call on one connection.  ``tokens`` numbers outgoing packets; ``sink`` takes events."""
+
+    def __init__(
+        self,
+        call: str,
+        connection: Connection,
+        config: EndpointConfig,
+        *,
+        rng: random.Random,
+        tokens: Iterator[int],
+        sink: Callable[[Event], None],
+    ) -> None:
+        self._call = call
+        self._connection = connection
+        self._config = config
+        self._rng = rng
+        self._tokens = tokens
+        self._sink = sink
+        self._flows: frozenset[str] | None = None
+        self._early: list[tuple[int, bytes, Origin, Mode]] = []
+        self._decoders: dict[int, StreamDecoder] = {}
+        self._stopped: set[int] = set()
+        self.reporter: Reporter | None = None
+        self.received: dict[str, int] = {}
+        self.dropped = 0
+        self.expired = 0
+
+    def begin(self, agreed: MediaCapabilities, now: int) -> None:
+        """The call is connected: media of what was ``agreed`` flows, and what came early is given out."""
+        offered = {"audio": agreed.audio, "video": agreed.video, "screen": agreed.video, "data": agreed.data_channel, "rtcp": True}
+        self._flows = frozenset(flow for flow, offered_by_both in offered.items() if offered_by_both)
+        self.reporter = Reporter(self._rng, None if self._config.rtcp is None else self._config.rtcp.ns, now)
+        self._connection.on_sent = self._count_sent
+        early, self._early = self._early, []
+        for flow, packet, origin, mode in early:
+            self._deliver_untrusted(flow, packet, origin, now, mode)
+
+    # Out
+
+    def send(self, flow: str, packet: bytes, *, now: int, expires: int, mode: Mode) -> int:
+        """Queue one RTP packet; see ``Endpoint.send_rtp``."""
+        if mode not in ("datagram", "stream"):
+            raise ConfigError(self._call, f"mode {mode!r}; allowed are datagram and stream")
+        if self._flows is None or flow not in self._flows - {"rtcp"}:
+            allowed = ", ".join(sorted(self._flows - {"rtcp"})) if self._flows else "none"
+            raise ConfigError(self._call, f"flow {flow!r} was not agreed in this call; agreed: {allowed}")
+        limit = self._connection.max_rtp_packet if mode == "datagram" else MAX_STREAM_PACKET
+        if len(packet) > limit:
+            raise PacketTooLarge(self._call, len(packet), limit)
+        try:
+            parse_rtp_untrusted(packet)
+        except PacketError as error:
+            raise TransportError(self._call, f"not an RTP packet: {error}") from None
+        token = next(self._tokens)
+        self._connection.put(Waiting(token, flow, packet, expires, mode))
+        return token
+
+    def _count_sent(self, entry: Waiting, now: int) -> None:
+        if entry.flow != "rtcp" and self.reporter is not None:
+            self.reporter.sent(entry.flow, parse_rtp_untrusted(entry.packet), now)
+
+    def next_report(self) -> int | None:
+        """When ``report`` has something to do."""
+        return None if self.reporter is None else self.reporter.next_report()
+
+    def report(self, now: int) -> None:
+        """Queue RTCP if it is due."""
+        packet = None if self.reporter is None else self.reporter.due(now)
+        interval = self._config.rtcp
+        if packet is not None and interval is not None and len(packet) <= self._connection.max_rtp_packet:
+            self._connection.put(Waiting(0, "rtcp", packet, now + interval.ns, "datagram"))
+
+    # In
+
+    def datagram_untrusted(self, data: bytes, origin: Origin, now: int) -> None:
+        """Take one DATAGRAM payload."""
+        try:
+            flow, packet = decode_datagram_untrusted(data)
+        except RoqError:
+            self.dropped += 1
+            return
+        self._deliver_untrusted(flow, packet, origin, now, "datagram")
+
+    def stream_untrusted(self, number: int, data: bytes, ended: bool, origin: Origin, now: int) -> None:
+        """Take bytes of an incoming unidirectional stream."""
+        if number in self._stopped:
+            if ended:
+                self._stopped.discard(number)
+            return
+        decoder = self._decoders.setdefault(number, StreamDecoder())
+        try:
+            packets = decoder.feed_untrusted(data)
+        except RoqError as error:
+            self._stop(number, error.code, ended)
+            return
+        if decoder.flow is not None and not self._may_know(decoder.flow):
+            self._stop(number, RoqCode.UNKNOWN_FLOW_ID, ended)
+            return
+        for packet in packets:
+            self._deliver_untrusted(decoder.flow if decoder.flow is not None else -1, packet, origin, now, "stream")
+        if ended:
+            if decoder.partial:
+                self.dropped += 1
+            self.stream_over(number)
+
+    def stream_over(self, number: int) -> None:
+        """An incoming stream was reset or has ended."""
+        self._decoders.pop(number, None)
+        self._stopped.discard(number)
+
+    def _stop(self, number: int, code: RoqCode, ended: bool) -> None:
+        self.dropped += 1
+        self._decoders.pop(number, None)
+        if not ended:
+            self._stopped.add(number)
+            self._connection.refuse_stream(number, code)
+
+    def _may_know(self, flow: int) -> bool:
+        name = FLOW_NAMES.get(flow)
+        return name is not None and (self._flows is None or name in self._flows)
+
+    def _deliver_untrusted(self, flow: int, packet: bytes, origin: Origin, now: int, mode: Mode) -> None:
+        if not self._may_know(flow):
+            self.dropped += 1
+            return
+        if self._flows is None or self.reporter is None:
+            if len(self._early) < self._config.early_limit:
+                self._early.append((flow, packet, origin, mode))
+            else:
+                self.dropped += 1
+            return
+        name = FLOW_NAMES[flow]
+        try:
+            if name == "rtcp":
+                self.reporter.heard_rtcp_untrusted(packet, origin.arrived)
+                return
+            self.reporter.heard(name, parse_rtp_untrusted(packet), origin.arrived)
+        except PacketError:
+            self.dropped += 1
+            return
+        self.received[name] = self.received.get(name, 0) + 1
+        self._sink(MediaReceived(self._call, now, name, packet, origin.arrived, origin.address, origin.udp_size, mode))

@@ -1,0 +1,106 @@
+"""What waits to be sent: media by priority, each packet with the time after which it is worth nothing.
+
+Order of sending: audio and RTCP, then video, then screen, then data; first come first served within a class.  A packet is sent before its
+``expires`` or not at all.  Each flow may hold ``limit`` packets; one more pushes the oldest out (a stale frame is worth less than a new).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.call.events import Mode
+
+CLASSES: dict[str, int] = {"audio": 0, "rtcp": 0, "video": 1, "screen": 2, "data": 3}
+URGENT = 0
+"""The class that is never held back for the sake of another."""
+RATE_WINDOW = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One RTP or RTCP packet in the queue.  ``token`` 0 is the stack's own RTCP, which nobody waits for."""
+
+    token: int
+    flow: str
+    packet: bytes
+    expires: int
+    mode: Mode
+
+
+class MediaQueue:
+    """The queue of one connection.  Times in nanoseconds."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._classes: tuple[deque[Waiting], ...] = tuple(deque() for _ in range(max(CLASSES.values()) + 1))
+        self._count: dict[str, int] = dict.fromkeys(CLASSES, 0)
+        self._urgent: deque[tuple[int, int]] = deque()
+        self._urgent_bytes = 0
+
+    def __len__(self) -> int:
+        return sum(self._count.values())
+
+    def is_expired(self, entry: Waiting, now: int) -> bool:
+        """Whether it is too late to send ``entry``."""
+        return now >= entry.expires
+
+    def put(self, entry: Waiting) -> Waiting | None:
+        """Queue ``entry``; returns the packet of the same flow that had to leave for it, if any."""
+        waiting = self._classes[CLASSES[entry.flow]]
+        pushed = None
+        if self._count[entry.flow] >= self._limit:
+            pushed = next(other for other in waiting if other.flow == entry.flow)
+            self.remove(pushed)
+        waiting.append(entry)
+        self._count[entry.flow] += 1
+        return pushed
+
+    def remove(self, entry: Waiting) -> None:
+        """Take ``entry`` out: it was sent, or pushed out."""
+        waiting = self._classes[CLASSES[entry.flow]]
+        if waiting and waiting[0] is entry:
+            waiting.popleft()
+        else:
+            waiting.remove(entry)
+        self._count[entry.flow] -= 1
+
+    def expire(self, now: int) -> list[Waiting]:
+        """Take out what is too old."""
+        old = [entry for entry in self if self.is_expired(entry, now)]
+        for entry in old:
+            self.remove(entry)
+        return old
+
+    def head(self) -> Waiting | None:
+        """What is to be sent next."""
+        return next(iter(self), None)
+
+    def next_expiry(self) -> int | None:
+        """When the next packet becomes too old."""
+        return min((entry.expires for entry in self), default=None)
+
+    def clear(self) -> list[Waiting]:
+        """Take everything out."""
+        left = list(self)
+        for waiting in self._classes:
+            waiting.clear()
+        self._count = dict.fromkeys(CLASSES, 0)
+        return left
+
+    def __iter__(self) -> Iterator[Waiting]:
+        for waiting in self._classes:
+            yield from waiting
+
+    def note_sent(self, entry: Waiting, size: int, now: int) -> None:
+        """Remember that ``entry`` left in a datagram of ``size`` bytes, for ``urgent_rate``."""
+        if CLASSES[entry.flow] == URGENT:
+            self._urgent.append((now, size))
+            self._urgent_bytes += size
+
+    def urgent_rate(self, now: int) -> int:
+        """Bytes a second that audio and RTCP used lately: what a full connection must keep room for."""
+        while self._urgent and self._urgent[0][0] <= now - RATE_WINDOW:
+            self._urgent_bytes -= self._urgent.popleft()[1]
+        return self._urgent_bytes

@@ -1,0 +1,459 @@
+"""The one module that touches aioquic's private attributes (1.7.2, pinned; ``tests/unit/call/test_quic.py`` fails when one is gone).
+
+``Core`` is aioquic's connection with what it lacks for calls that must survive a moving client.  It holds no policy: when to probe, to keep
+alive or to give up is ``connection``'s business.  What is changed, and why:
+
+* Nothing is left in aioquic's datagram queue between two flushes: it has no expiry and no limit, and one oversized frame blocks it.
+* PTO backoff is clamped: after an outage that the host cannot see the end of, a backed-off PTO is seconds of silence (RFC 9002 §6.2 would
+  double without end; a call's own 15 s bound ends this instead).
+* Paths are keyed by (local path, ip, port), so a client can validate a new path with a spare connection id (RFC 9000 §9.1) before it
+  switches; aioquic then changes connection id and path together, on PATH_RESPONSE, before anything is flushed.
+* RETIRE_CONNECTION_ID waits 3 PTO: aioquic forgets a retired id at once, and would drop what is still in flight on a slower old path.
+* A late packet from the old path does not switch connection ids back (RFC 9000 §9.3: only the highest-numbered packet moves anything);
+  aioquic's test ignores packet numbers, and interleaving around one move could burn all spare ids.
+* Congestion window and RTT begin anew on a new path (RFC 9000 §9.4), and the window has a floor.
+* The pacer counts bytes, not packets: charged 1200 bytes each, 50 audio packets/s would be held back on a collapsed window.  PTO probes
+  are not paced, or a clamped PTO would fire again and again without having sent one.
+* aioquic's two known slips are guarded: flushing a server that has dropped its first datagram, and a timer before there is one.
+
+Seconds as floats exist only here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TextIO
+
+from aioquic._buffer import Buffer
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
+from aioquic.quic.events import ConnectionTerminated, QuicEvent
+from aioquic.quic.logger import QuicLogger
+from aioquic.quic.packet import QuicFrameType, QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.recovery import QuicPacketNumberWindow, QuicPacketPacer, QuicPacketSpace
+from aioquic.quic.stream import QuicStream
+from aioquic.tls import Epoch
+
+from harness.call.events import Address
+
+SECOND = 1_000_000_000
+CID_LENGTH = 8
+SHORT_OVERHEAD = 1 + CID_LENGTH + 2 + 16 + 1 + 2
+"""1-RTT header, connection id, packet number, AEAD tag; DATAGRAM type and length: 1170 bytes of payload in 1200."""
+MIN_INITIAL = 1200
+RETIRE_AFTER_PTOS = 3
+
+
+def seconds(nanoseconds: int) -> float:
+    """The harness's time as aioquic's."""
+    return nanoseconds / SECOND
+
+
+def nanoseconds(at: float) -> int:
+    """Aioquic's time as the harness's, never early: ``seconds`` of the result is not below ``at``."""
+    result = math.ceil(at * SECOND)
+    while seconds(result) < at:
+        result += 1
+    return result
+
+
+class Header(NamedTuple):
+    """What demultiplexing needs of a datagram's first packet."""
+
+    destination: bytes
+    source: bytes
+    version: int | None
+    initial: bool
+    negotiation: bool
+
+
+def peek_untrusted(data: bytes) -> Header | None:
+    """The header of the first QUIC packet in ``data``, bytes from the network; None for what is no QUIC packet."""
+    try:
+        header = pull_quic_header(Buffer(data=data), host_cid_length=CID_LENGTH)
+    except ValueError:
+        return None
+    return Header(
+        header.destination_cid,
+        header.source_cid,
+        header.version,
+        header.packet_type == QuicPacketType.INITIAL,
+        header.packet_type == QuicPacketType.VERSION_NEGOTIATION,
+    )
+
+
+def version_negotiation(header: Header, versions: Sequence[int]) -> bytes:
+    """The answer to a client that speaks none of ``versions`` (RFC 9000 §6.1)."""
+    return encode_quic_version_negotiation(source_cid=header.destination, destination_cid=header.source, supported_versions=list(versions))
+
+
+class _Pacer(QuicPacketPacer):
+    """A token bucket in bytes: aioquic charges each packet in full as it is built, ``settle`` gives back what it did not use."""
+
+    def __init__(self, core: Core, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self._core = core
+        self._charged = 0
+
+    def next_send_time(self, now: float) -> float | None:  # type: ignore[override]
+        if self.packet_time is None or self._core.probe_due:
+            return None
+        self.update_bucket(now=now)
+        return now - self.bucket_time if self.bucket_time < 0 else None
+
+    def update_after_send(self, now: float) -> None:
+        if self.packet_time is not None:
+            self.update_bucket(now=now)
+            self.bucket_time -= self.packet_time
+            self._charged += 1
+
+    def settle(self, size: int) -> None:
+        if self.packet_time is not None and self._charged:
+            self.bucket_time += self.packet_time * (self._charged - size / self._max_datagram_size)
+        self._charged = 0
+
+
+class _Window(QuicPacketNumberWindow):
+    """Remembers which packet number was looked up last: that of the packet being received."""
+
+    current = -1
+
+    def __contains__(self, packet_number: int) -> bool:
+        self.current = packet_number
+        return super().__contains__(packet_number)
+
+
+class Core(QuicConnection):
+    """aioquic's connection, amended as the module says.  All times are aioquic's float seconds."""
+
+    def __init__(
+        self, configuration: QuicConfiguration, *, odcid: bytes | None, ack_delay: float, congestion_floor: int, pto_clamp: int
+    ) -> None:
+        self.now = 0.0
+        self.heard_at: float | None = None
+        self._congestion_floor = congestion_floor
+        self._pto_clamp = pto_clamp
+        self._retire_later: list[tuple[float, int]] = []
+        self._carried: list[tuple[int, int]] = []
+        self._tokens: dict[int, list[int]] = {}
+        self._built = 0
+        self._handing_over: int | None = None
+        self._stream_ends: dict[int, list[tuple[int, int]]] = {}
+        super().__init__(configuration=configuration, original_destination_connection_id=odcid)
+        self._ack_delay = ack_delay
+        self._pacer = self._loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
+
+    # What the connection is and where it stands
+
+    @property
+    def started(self) -> bool:
+        """False for a server connection none of whose datagrams was of any use (flushing it would be an IndexError in aioquic)."""
+        return bool(self._network_paths)
+
+    @property
+    def handshake_complete(self) -> bool:
+        """TLS is done and 1-RTT data may be sent."""
+        return self._handshake_complete
+
+    @property
+    def handshake_confirmed(self) -> bool:
+        """Both sides know so (RFC 9001 §4.1.2): from here a client may migrate."""
+        return self._handshake_confirmed
+
+    @property
+    def close_reason(self) -> ConnectionTerminated | None:
+        """Why the connection is closing, draining or gone; None while it lives.  aioquic tells only once it has drained."""
+        return self._close_event
+
+    @property
+    def closing(self) -> bool:
+        """CONNECTION_CLOSE was sent from here, the peer may not have noticed."""
+        return self._state is QuicConnectionState.CLOSING
+
+    @property
+    def terminated(self) -> bool:
+        """Nothing is left but to forget it."""
+        return self._state is QuicConnectionState.TERMINATED
+
+    @property
+    def host_cids(self) -> list[bytes]:
+        """The connection ids by which the peer may address this side."""
+        return [connection_id.cid for connection_id in self._host_cids]
+
+    @property
+    def active_path(self) -> QuicNetworkPath:
+        """The path in use; only when ``started``."""
+        return self._network_paths[0]
+
+    @property
+    def rtt(self) -> float:
+        """Smoothed RTT, or the initial guess before the first sample."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else self._loss._rtt_initial
+
+    @property
+    def pto(self) -> float:
+        """The probe timeout without backoff."""
+        return self._loss.get_probe_timeout()
+
+    @property
+    def congestion_window(self) -> int:
+        """Bytes that may be in flight."""
+        return self._loss.congestion_window
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Bytes that are in flight."""
+        return self._loss.bytes_in_flight
+
+    @property
+    def probe_due(self) -> bool:
+        """A PTO has fired and its probe has not been built yet."""
+        return self._probe_pending
+
+    @property
+    def last_eliciting(self) -> float:
+        """When something that makes the peer answer was last sent."""
+        return self._loss._time_of_last_sent_ack_eliciting_packet
+
+    @property
+    def max_datagram_payload(self) -> int:
+        """The largest DATAGRAM payload that fits one packet and that the peer takes; 0 before the handshake or if it takes none."""
+        allowed = self._remote_max_datagram_frame_size
+        return 0 if allowed is None else min(self._max_datagram_size - SHORT_OVERHEAD, allowed - 4)
+
+    @property
+    def open_streams(self) -> int:
+        """Streams that are not finished yet."""
+        return len(self._streams)
+
+    # In
+
+    def take(self, data: bytes, address: Address, now: float) -> None:
+        """Receive one UDP datagram; aioquic raises nothing for what is in it."""
+        self.now = now
+        self.receive_datagram(data, address, now)
+        self._keep_floor()
+
+    def fire(self, now: float) -> None:
+        """Do what aioquic's timer asks for at ``now``, if anything."""
+        self.now = now
+        due = self.get_timer()  # also computes what handle_timer relies on
+        if due is None or now < due:
+            return
+        self.handle_timer(now)
+        if self._handshake_confirmed:
+            self._loss._pto_count = min(self._loss._pto_count, self._pto_clamp)
+        self._keep_floor()
+
+    def next_timer(self) -> float | None:
+        """When ``fire`` or ``flush`` has something to do."""
+        due = self.get_timer()
+        if self._retire_later and self.started and self._close_event is None:
+            due = min(self._retire_later[0][0], due if due is not None else math.inf)
+        return due
+
+    def drain_events(self) -> list[QuicEvent]:
+        """Aioquic's events since the last call."""
+        found = []
+        while (event := self.next_event()) is not None:
+            found.append(event)
+        return found
+
+    # Out
+
+    def flush(
+        self, now: float, *, datagram: bytes | None = None, token: int = 0
+    ) -> tuple[list[tuple[bytes, Address, tuple[int, ...]]], bool]:
+        """Build what is to be sent now; with ``datagram``, that DATAGRAM payload too, under ``token``.
+
+        Returns the UDP datagrams (bytes, where to, tokens inside) and whether the DATAGRAM went out; if not it was taken back.
+        """
+        self.now = now
+        if not self.started:
+            return [], False
+        while self._retire_later and self._retire_later[0][0] <= now:
+            self._retire_connection_ids.append(self._retire_later.pop(0)[1])
+        self._carried.clear()
+        self._tokens.clear()
+        self._built = 0
+        self._handing_over = token
+        if datagram is not None:
+            self._datagrams_pending.append(datagram)
+        pairs = self.datagrams_to_send(now)
+        taken = not self._datagrams_pending
+        self._datagrams_pending.clear()
+        return [(data, address, tuple(self._tokens.get(index, ()))) for index, (data, address) in enumerate(pairs)], taken
+
+    def ping(self) -> None:
+        """Have a PING sent, unless one is waiting already."""
+        if not self._ping_pending:
+            self.send_ping(0)
+
+    # Streams
+
+    def can_open_stream(self) -> bool:
+        """Whether the peer allows one more unidirectional stream now (aioquic would reset a blocked one, which breaks the protocol)."""
+        return self._local_next_stream_id_uni // 4 < self._remote_max_streams_uni
+
+    def stream_waits(self, stream_id: int) -> bool:
+        """Whether the stream has data (new or to be repeated) that no packet in flight carries."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and not stream.sender.is_finished and (len(stream.sender._pending) > 0 or stream.sender._pending_eof)
+
+    def stream_sent(self, stream_id: int) -> bool:
+        """Whether everything written to the stream, its end included, was acknowledged (or the stream was reset)."""
+        stream = self._streams.get(stream_id)
+        return stream is None or stream.sender.is_finished
+
+    def write_packet(self, stream_id: int, data: bytes, token: int, *, end: bool) -> None:
+        """Write to a stream; ``token`` is reported with the UDP datagram that carries the last of ``data`` for the first time."""
+        self.send_stream_data(stream_id, data, end_stream=end)
+        self._stream_ends.setdefault(stream_id, []).append((self._streams[stream_id].sender._buffer_stop, token))
+
+    def forget_tokens(self, stream_id: int) -> list[int]:
+        """Tokens written to the stream that no datagram has carried; they will not be reported any more."""
+        return [token for _, token in self._stream_ends.pop(stream_id, [])]
+
+    # Paths
+
+    @property
+    def spare_cids(self) -> int:
+        """Unused connection ids of the peer."""
+        return len(self._peer_cid_available)
+
+    def begin_probe(self, address: Address) -> QuicNetworkPath:
+        """Have PATH_CHALLENGE sent to ``address`` with a spare connection id; aioquic switches to it by itself on PATH_RESPONSE.
+
+        Needs ``spare_cids``.  What was known of that address before is forgotten.
+        """
+        for old in [path for path in self._network_paths[1:] if path.addr == address]:
+            self.drop_path(old)
+        path = QuicNetworkPath(address)
+        path.peer_cid = self._peer_cid_available.pop(0)
+        self._add_network_path(path)
+        return path
+
+    def repeat_probe(self, path: QuicNetworkPath) -> None:
+        """Send another PATH_CHALLENGE on a path that has not answered; answers to the earlier ones count as well."""
+        path.local_challenge_sent = False
+
+    def drop_path(self, path: QuicNetworkPath) -> None:
+        """Forget a path that is not in use, and retire its connection id."""
+        if path in self._network_paths[1:]:
+            self._network_paths.remove(path)
+            if path.peer_cid is not None:
+                self._retire_peer_cid(path.peer_cid)
+                path.peer_cid = None
+
+    def begin_anew(self) -> None:
+        """Forget congestion window, pacing and RTT of the old path (RFC 9000 §9.4).
+
+        What is in flight counts no more: it went by another path, and its fate says nothing about this one.
+        """
+        loss = self._loss
+        for packet in self._spaces[Epoch.ONE_RTT].sent_packets.values():
+            packet.in_flight = False
+        loss._cc = create_congestion_control(self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size)
+        self._pacer = loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
+        loss._rtt_initialized = False
+        loss._rtt_min = math.inf
+        loss._rtt_latest = 0.0
+        loss._pto_count = 0
+
+    # aioquic's own methods, amended
+
+    @property
+    def host_cid(self) -> bytes:
+        """The id by which the peer addresses this side now."""
+        return self._host_cid_in_use
+
+    @host_cid.setter
+    def host_cid(self, value: bytes) -> None:
+        if not self._late():
+            self._host_cid_in_use = value
+
+    def change_connection_id(self) -> None:
+        """As aioquic's, except that a late packet changes nothing."""
+        if not self._late():
+            super().change_connection_id()
+
+    def _late(self) -> bool:
+        """Whether the packet being received is not the newest."""
+        space = getattr(self, "_spaces", {}).get(Epoch.ONE_RTT)
+        return space is not None and 0 <= space.received_packets.current < space.largest_received_packet
+
+    def _initialize(self, peer_cid: bytes) -> None:
+        super()._initialize(peer_cid)
+        self._spaces[Epoch.ONE_RTT].received_packets = _Window()
+
+    def _payload_received(self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False) -> tuple[bool, bool]:
+        result = super()._payload_received(context, plain, crypto_frame_required)
+        self.heard_at = context.time  # it was authentic
+        return result
+
+    def _retire_peer_cid(self, connection_id: QuicConnectionId) -> None:
+        self._retire_later.append((self.now + RETIRE_AFTER_PTOS * self.pto, connection_id.sequence_number))
+        self._retire_later.sort()
+
+    def _write_datagram_frame(self, builder: QuicPacketBuilder, data: bytes, frame_type: QuicFrameType) -> bool:
+        written = super()._write_datagram_frame(builder, data, frame_type)
+        if self._handing_over:
+            self._carried.append((builder.packet_number, self._handing_over))
+        return written
+
+    def _write_stream_frame(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream, max_offset: int) -> int:
+        used = super()._write_stream_frame(builder, space, stream, max_offset)
+        number = stream.stream_id if stream.stream_id is not None else -1
+        ends = self._stream_ends.get(number)
+        while ends and ends[0][0] <= stream.sender.highest_offset:
+            self._carried.append((builder.packet_number, ends.pop(0)[1]))
+        if ends is not None and not ends:
+            del self._stream_ends[number]
+        return used
+
+    def _flush_builder(
+        self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, peer_cid: bytes, now: float
+    ) -> list[tuple[bytes, Address]]:
+        first = self._packet_number
+        pairs = super()._flush_builder(builder=builder, network_path=network_path, peer_cid=peer_cid, now=now)
+        # 1-RTT packets come last, in rising order, and each ends its datagram: count from the end.
+        for number, token in self._carried:
+            index = self._built + len(pairs) - (builder.packet_number - number)
+            self._tokens.setdefault(index, []).append(token)
+        self._carried.clear()
+        self._built += len(pairs)
+        if network_path is self._network_paths[0]:
+            sent = self._spaces[Epoch.ONE_RTT].sent_packets
+            self._pacer.settle(sum(sent[number].sent_bytes for number in range(first, builder.packet_number) if number in sent))
+        return pairs
+
+    def _keep_floor(self) -> None:
+        control = self._loss._cc
+        control.congestion_window = max(control.congestion_window, self._congestion_floor)
+
+
+def configuration(
+    *,
+    client: bool,
+    alpn: str,
+    max_udp_payload: int,
+    idle_timeout: float,
+    server_name: str | None,
+    keylog: TextIO | None,
+    logger: QuicLogger | None,
+) -> QuicConfiguration:
+    """Aioquic's configuration for one connection, without certificates."""
+    return QuicConfiguration(
+        alpn_protocols=[alpn],
+        connection_id_length=CID_LENGTH,
+        idle_timeout=idle_timeout,
+        is_client=client,
+        max_datagram_frame_size=65_536,
+        max_datagram_size=max_udp_payload,
+        quic_logger=logger,
+        secrets_log_file=keylog,
+        server_name=server_name,
+    )
