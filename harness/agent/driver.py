@@ -215,6 +215,8 @@ class Driver:
             self.tell(message)
         if isinstance(event, StateChanged):
             self.calls[event.call] = event.new
+            if event.old is State.CONNECTED:
+                self.studio.stop_all(event.call)
             if event.new is State.IDLE:
                 del self.calls[event.call]
                 for figures in self.studio.call_over(event.call, event.at):

@@ -106,10 +106,14 @@ class Studio:
         if self._running.pop((call, flow), None) is None:
             raise SourceRefused(f"{flow} of call {call} is not being sent")
 
-    def call_over(self, call: str, now: int) -> list[Media]:
-        """Stop all of ``call``; returns its last figures."""
+    def stop_all(self, call: str) -> None:
+        """Stop all sources of ``call``."""
         for key in [key for key in self._running if key[0] == call]:
             del self._running[key]
+
+    def call_over(self, call: str, now: int) -> list[Media]:
+        """Stop all of ``call`` and forget it; returns its last figures."""
+        self.stop_all(call)
         last = [figures for figures in self.figures(now) if figures.call == call]
         for key in [key for key in self._counts if key[0] == call]:
             del self._counts[key]
