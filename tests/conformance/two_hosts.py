@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import BlamedError
-from harness.fabric import netns, relay, rtnl, seqpacket
+from harness.fabric import netem, netns, relay, rtnl, seqpacket
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
 from harness.units import s
@@ -69,12 +69,37 @@ class RelayWire:
         self.process.wait(10)
 
 
+class NetemWire:
+    """The link under test is a veth with sch_netem on a's end."""
+
+    def __init__(self, a: netns.Namespace, b: netns.Namespace) -> None:
+        reason = netem.lacking()
+        if reason is not None:
+            raise netem.unfit(reason)
+        self.rtnl = a.rtnl
+        self.indexes = [100, 101]
+        a.rtnl.batch([rtnl.new_veth("wire", 100, MAC_A, "wire", 101, MAC_B, b.fd, 1500)])
+        netem.install(a.rtnl, 100)
+
+    def impair(self, impairment: Impairment) -> None:
+        netem.change(self.rtnl, 100, impairment)
+
+    def counters(self) -> dict[str, Any]:
+        return dict(to_plain(netem.counters(self.rtnl, 100)))
+
+    def own(self, since: int) -> dict[str, Any]:
+        return {"stalls": []}
+
+    def close(self) -> None:
+        pass
+
+
 class Bench:
     """Hosts a and b, the link, and one UDP socket on each."""
 
     def __init__(self, executor: str) -> None:
         self.a, self.b = netns.new_namespace("a"), netns.new_namespace("b")
-        self.wire: Any = {"relay": RelayWire}[executor](self.a, self.b)
+        self.wire: Any = {"relay": RelayWire, "netem": NetemWire}[executor](self.a, self.b)
         for namespace, index, mine, other, mac in (
             (self.a, self.wire.indexes[0], A, B, MAC_B),
             (self.b, self.wire.indexes[1], B, A, MAC_A),

@@ -1,0 +1,185 @@
+"""Kernel executor: an Impairment as a sch_netem qdisc at the root of an interface (a veth's end; one end's egress is one direction).
+
+What was found out, in Linux 6.1 (and holds since 3.13, by its source):
+
+* netem sorts by departure.  With jitter, or when a change shortens the delay, later packets overtake earlier ones, *unless it has a rate*:
+  then each departure counts from the one before.  So an impairment that is in order and has no rate gets ``UNLIMITED``, at which a packet
+  takes under 2 ns; one with ``reordering`` gets none.  Reordering together with a rate cannot be said.
+* A rate counts the Ethernet header unless told otherwise: a packet overhead of -14 makes it the IP packet.
+* A change with the same handle is made in place: packets in the queue keep their departures.  What a change does not mention stays, so
+  that every change says everything.  ``CLEAR`` is a netem that does nothing, and is no different from none by 0.1 ms.
+* Random loss has no seed before Linux 6.6, and which packets it takes is never the same twice here: for that use the relay.
+* Its counters do not part lost from dropped at the queue's tail.
+* A capture on the same interface sees a packet when it leaves netem, and never sees the dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, Protocol
+
+import msgspec
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_ECHO, NLM_F_REPLACE, nla
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+from harness.errors import EnvironmentUnfit, HarnessError
+from harness.fabric import netns
+from harness.spec.link import CLEAR, Impairment
+from harness.wire.shaper import QUEUE
+
+RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
+HANDLE = 0x10000
+UNLIMITED = 10**12  # bytes per second
+_ROOT = 0xFFFFFFFF
+_ETHERNET = 14
+_LOOPBACK = 1  # the interface index of lo in a new namespace
+_U32 = 0xFFFFFFFF
+
+
+class Rtnetlink(Protocol):
+    """What this module needs of ``harness.fabric.rtnl.Rtnl``."""
+
+    def batch(self, messages: list[Any]) -> None:
+        """Send requests that have no answer."""
+
+    def request(self, message: Any) -> list[Any]:
+        """Send a query and give its answers."""
+
+
+class NetemCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets of one direction since netem was installed; ``delivered + dropped + in_flight`` is what was received.
+
+    ``dropped`` are those lost and those refused by a full queue, which the kernel counts as one.
+    """
+
+    delivered: int
+    dropped: int
+    in_flight: int
+
+
+class _netemmsg(tcmsg):  # type: ignore[misc]  # noqa: N801 - pyroute2's naming
+    """tcmsg whose options are netem's, 64-bit times and rates included, which pyroute2's own lacks."""
+
+    nla_map = tuple((name, "netem" if name == "TCA_OPTIONS" else kind) for name, kind in tcmsg.nla_map)
+
+    class netem(nla):  # type: ignore[misc]  # noqa: N801
+        nla_map = (
+            ("TCA_NETEM_UNSPEC", "none"),
+            ("TCA_NETEM_CORR", "none"),
+            ("TCA_NETEM_DELAY_DIST", "none"),
+            ("TCA_NETEM_REORDER", "none"),
+            ("TCA_NETEM_CORRUPT", "none"),
+            ("TCA_NETEM_LOSS", "none"),
+            ("TCA_NETEM_RATE", "rate"),
+            ("TCA_NETEM_ECN", "uint32"),
+            ("TCA_NETEM_RATE64", "uint64"),
+            ("TCA_NETEM_PAD", "none"),
+            ("TCA_NETEM_LATENCY64", "int64"),
+            ("TCA_NETEM_JITTER64", "int64"),
+        )
+        fields = (("latency", "I"), ("limit", "I"), ("loss", "I"), ("gap", "I"), ("duplicate", "I"), ("jitter", "I"))
+
+        class rate(nla):  # type: ignore[misc]  # noqa: N801
+            fields = (("rate", "I"), ("packet_overhead", "i"), ("cell_size", "I"), ("cell_overhead", "i"))
+
+
+def _message(kind: int, ifindex: int, flags: int = 0) -> Any:
+    message = _netemmsg()
+    message["header"]["type"] = kind
+    message["header"]["flags"] = flags
+    message["index"] = ifindex
+    message["parent"] = _ROOT
+    return message
+
+
+def put(ifindex: int, impairment: Impairment) -> Any:
+    """The message that makes ``impairment`` rule what leaves interface ``ifindex``: installs netem, or changes it in place."""
+    if impairment.reordering:
+        rate = 0
+    elif impairment.rate is not None:
+        rate = impairment.rate.bits_per_second // 8
+    else:
+        rate = UNLIMITED
+    message = _message(RTM_NEWQDISC, ifindex, NLM_F_CREATE | NLM_F_REPLACE)
+    message["handle"] = HANDLE
+    options = {
+        "latency": 0,
+        "limit": impairment.queue if impairment.queue is not None else QUEUE,
+        "loss": round(impairment.loss.fraction * _U32) if impairment.loss is not None else 0,
+        "gap": 0,
+        "duplicate": 0,
+        "jitter": 0,
+        "attrs": [
+            (
+                "TCA_NETEM_RATE",
+                {"rate": min(rate, _U32), "packet_overhead": -_ETHERNET, "cell_size": 0, "cell_overhead": 0},
+            ),
+            ("TCA_NETEM_RATE64", rate),
+            ("TCA_NETEM_LATENCY64", impairment.delay.ns if impairment.delay is not None else 0),
+            ("TCA_NETEM_JITTER64", impairment.jitter.ns if impairment.jitter is not None else 0),
+        ],
+    }
+    message["attrs"] = [("TCA_KIND", "netem"), ("TCA_OPTIONS", options)]
+    return message
+
+
+def can_say(impairment: Impairment) -> str | None:
+    """Why sch_netem cannot express ``impairment``, or None when it can."""
+    if impairment.reordering and impairment.rate is not None:
+        return "sch_netem keeps the order whenever it has a rate, so reordering together with a rate cannot be said; use the relay"
+    if impairment.rate is not None and impairment.rate.bits_per_second % 8:
+        return f"sch_netem counts whole bytes per second, and {impairment.rate} is not a multiple of 8bit; use the relay"
+    return None
+
+
+def install(rtnl: Rtnetlink, ifindex: int, impairment: Impairment = CLEAR) -> None:
+    """Put netem at the root of ``ifindex``; EnvironmentUnfit with the kernel's words when it refuses."""
+    rtnl.batch([put(ifindex, impairment)])
+
+
+def change(rtnl: Rtnetlink, ifindex: int, impairment: Impairment) -> NetemCounters:
+    """Let ``impairment`` rule from now on; the counters just before.  Packets in the queue keep their departures."""
+    before = counters(rtnl, ifindex)
+    rtnl.batch([put(ifindex, impairment)])
+    return before
+
+
+def counters(rtnl: Rtnetlink, ifindex: int) -> NetemCounters:
+    """What became of the packets that left by ``ifindex``; HarnessError when there is no netem on it."""
+    # Without NLM_F_ECHO older kernels send the answer to the multicast group only.
+    for answer in rtnl.request(_message(RTM_GETQDISC, ifindex, NLM_F_ECHO)):
+        if answer.get_attr("TCA_KIND") != "netem":
+            continue
+        stats = answer.get_attr("TCA_STATS2")
+        queue = stats.get_attr("TCA_STATS_QUEUE")
+        return NetemCounters(delivered=stats.get_attr("TCA_STATS_BASIC")["packets"], dropped=queue["drops"], in_flight=queue["qlen"])
+    raise HarnessError(f"interface {ifindex} has no netem")
+
+
+def kernel_has_netem(rtnl: Rtnetlink, ifindex: int) -> bool:
+    """Whether the kernel takes a netem on ``ifindex``, which must be nobody's: it is put there and removed again."""
+    try:
+        rtnl.batch([put(ifindex, CLEAR), _message(RTM_DELQDISC, ifindex)])
+    except OSError as error:
+        refusal: BaseException = error
+    except EnvironmentUnfit as error:
+        refusal = error
+    else:
+        return True
+    if getattr(refusal, "errno", None) in (errno.ENOENT, errno.EOPNOTSUPP):  # ENOENT: "Specified qdisc kind is unknown"
+        return False
+    raise refusal
+
+
+def lacking() -> str | None:
+    """Why netem cannot be used on this machine, or None; tried in a throwaway namespace.  For a single-threaded process only."""
+    namespace = netns.new_namespace("netem-probe")
+    try:
+        return None if kernel_has_netem(namespace.rtnl, _LOOPBACK) else "the kernel has no sch_netem"
+    finally:
+        namespace.close()
+
+
+def unfit(reason: str) -> EnvironmentUnfit:
+    """The error for a run that insists on netem where it is ``lacking``, with the remedy."""
+    return EnvironmentUnfit(f"{reason}: install it (Debian: linux-image-amd64, Ubuntu: linux-modules-extra) or run with --impair relay")
