@@ -1,0 +1,145 @@
+"""report.json: everything that a run came to, in one versioned file.
+
+* ``schema`` is 1.  A reader refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning
+  makes it 2.  Unknown fields are refused too: they are a typing error or another schema.
+* A quantity is ``{"kind": "duration", "count": 212400000, "unit": "ns", "text": "212.4ms"}``: ``count`` is exact and is what is read back,
+  ``text`` is for people.  Kinds and units: duration ns, rate bit, ratio 1e-12, count packets.
+* Instants inside the run are nanoseconds of CLOCK_MONOTONIC; ``started`` and ``ended`` are wall-clock times with their offset.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import HarnessError
+from harness.units import Count, Duration, Quantity, Rate, Ratio
+from harness.verdict import Blame, Fault, Outcome, Receipt, Result, Stall, Verdict
+
+SCHEMA = 1
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One run of one test.
+
+    ``scenario``: the module ("migration").  ``test``: the pytest node id.  ``sabotage``: the negative control's name, None in an
+    ordinary run.  ``executor``: "netem" or "relay".  ``kernel``: uname -r.  ``versions``: of the harness, Python, aioquic and each agent.
+    ``command``: what repeats this run, seed and all.  ``durations``: of its parts (build, probe, call, judge …).  ``probe``: what the
+    built network measured.  ``quality``: figures to read that nothing was gated on (worst seconds, delays), by direction.
+    ``artifacts``: files in the run's folder.
+    """
+
+    schema: int = SCHEMA
+    scenario: str
+    test: str
+    result: Result
+    blame: Blame | None
+    reasons: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    stalls: tuple[Stall, ...] = ()
+    probe: tuple[dict[str, Any], ...] = ()
+    quality: dict[str, Any] = {}
+    seed: int
+    executor: str
+    kernel: str
+    versions: dict[str, str] = {}
+    command: str
+    sabotage: str | None = None
+    started: datetime
+    ended: datetime
+    durations: dict[str, Duration] = {}
+    artifacts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.started.tzinfo is None or self.ended.tzinfo is None:
+            raise ValueError("started and ended need their offset from UTC")
+        if (self.result is Result.PASS) != (self.blame is None):
+            raise ValueError(f"result {self.result} with blame {self.blame}: a PASS has none, and everything else has one")
+
+    @property
+    def took(self) -> Duration:
+        """From ``started`` to ``ended``, by the wall clock."""
+        return Duration(round((self.ended - self.started).total_seconds() * 1e9))
+
+
+def report(outcome: Outcome, **rest: Any) -> Report:
+    """The report of a run that came to ``outcome``; ``rest``: the other fields of ``Report``."""
+    return Report(result=outcome.result, blame=outcome.blame, reasons=outcome.reasons, verdicts=outcome.verdicts, **rest)
+
+
+class _Amount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A quantity in JSON."""
+
+    kind: str
+    count: int
+    unit: str
+    text: str
+
+
+_KINDS: dict[str, tuple[type[Quantity], str]] = {
+    "duration": (Duration, "ns"),
+    "rate": (Rate, "bit"),
+    "ratio": (Ratio, "1e-12"),
+    "count": (Count, "packets"),
+}
+_NAMES = {kind: name for name, (kind, _) in _KINDS.items()}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Quantity):
+        name = _NAMES[type(value)]
+        return _Amount(name, value.count, _KINDS[name][1], str(value))
+    raise NotImplementedError(f"{type(value).__name__} has no place in a report")
+
+
+def _from_json(kind: type, value: Any) -> Any:
+    if issubclass(kind, Quantity):
+        try:
+            amount = msgspec.convert(value, _Amount)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{value!r} is no quantity: {error}") from None
+        known, unit = _KINDS.get(amount.kind, (None, ""))
+        if known is None or not issubclass(known, kind) or unit != amount.unit:
+            raise ValueError(
+                f"{amount.kind} in {amount.unit} is not one of {', '.join(f'{name} in {of}' for name, (_, of) in _KINDS.items())}"
+            )
+        return known(amount.count)
+    raise NotImplementedError(f"{kind} has no place in a report")
+
+
+def encode(of: Report) -> bytes:
+    """The report as indented JSON with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(of, enc_hook=_to_json), indent=2) + b"\n"
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
+
+
+def decode(text: bytes | str, where: str = "report") -> Report:
+    """The report in ``text``; HarnessError naming ``where`` when it is of another schema or is no report."""
+    try:
+        schema = msgspec.json.decode(text, type=_Versioned).schema
+        if schema != SCHEMA:
+            raise HarnessError(f"{where}: its schema is {schema}; this version reads schema {SCHEMA}")
+        return msgspec.json.decode(text, type=Report, dec_hook=_from_json)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HarnessError(f"{where}: {error}") from None
+
+
+def write(of: Report, path: Path) -> None:
+    """Write ``path`` whole or not at all: a reader never sees half a report."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(encode(of))
+    os.replace(part, path)
+
+
+def read(path: Path) -> Report:
+    """The report at ``path``; HarnessError as in ``decode``."""
+    return decode(path.read_bytes(), str(path))
