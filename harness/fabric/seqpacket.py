@@ -8,7 +8,6 @@ Every wait of the asking side has a time limit; an answer that comes after its l
 from __future__ import annotations
 
 import json
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -118,11 +117,6 @@ class Answerer:
             self._socket.send(raw, socket.MSG_DONTWAIT)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             return
-
-    def wait(self, within: Duration) -> bool:
-        """Whether a request came within this time (for the first message, before any loop runs)."""
-        readable, _, _ = select.select([self._socket], [], [], within.s)
-        return bool(readable)
 
 
 def _described(error: BlamedError) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_reordering_has_no_rate() -> None:
     ("impairment", "reason"),
     [
         (Impairment(delay=20 * ms, jitter=3 * ms, reordering=True, rate=1 * mbit), "reordering together with a rate"),
-        (Impairment(rate=Rate(1001)), "1001bit is not a multiple of 8bit"),
+        (Impairment(rate=Rate(1001)), "1.001kbit is not a multiple of 8bit"),
     ],
 )
 def test_what_cannot_be_said_is_named(impairment: Impairment, reason: str) -> None:
