@@ -21,6 +21,8 @@ from harness.errors import HarnessError
 from harness.fabric.pcapng import Packet, Reader, Writer
 from harness.fabric.udp_packets import udp_packets
 
+# Both addresses given: scapy would otherwise ask the host's network for them.
+ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 NOW = 1_750_000_000_123_456_789
 
 
@@ -111,7 +113,7 @@ if shutil.which("tshark"):
 @pytest.mark.parametrize("comment", [None, "lost on purpose"])
 def test_others_read_the_same(oracle: Callable[[Path], list[tuple[int, bytes, int | None]]], comment: str | None, tmp_path: Path) -> None:
     path = tmp_path / "x.pcapng"
-    sent = [bytes(Ether() / IP(dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(n))) for n in range(9)]
+    sent = [bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(n))) for n in range(9)]
     write(path, sent, comment=comment)
     found = oracle(path)
     assert [data for _, data, _ in found] == sent
@@ -187,18 +189,18 @@ class TestUdp:
         ],
     )
     def test_is_found(self, network: ScapyPacket, source: str, destination: str) -> None:
-        frame = Ether() / network / UDP(sport=4000, dport=4433) / Raw(b"hello")
+        frame = ETHER / network / UDP(sport=4000, dport=4433) / Raw(b"hello")
         (found,) = udp_packets([packet_of(frame)])
         assert (found.source, found.destination) == ((source, 4000), (destination, 4433))
         assert (found.size, found.payload, found.outgoing, found.time, found.monotonic) == (5, b"hello", True, 5, 4)
 
     def test_size_is_the_wire_s_though_less_was_captured(self) -> None:
-        frame = bytes(Ether() / IP(dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(500)))[:60]
+        frame = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(500)))[:60]
         (found,) = udp_packets([packet_of(frame)])
         assert (found.size, len(found.payload)) == (500, 60 - 42)
 
     def test_padding_of_a_short_frame_is_no_payload(self) -> None:
-        frame = bytes(Ether() / IP(dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"x")) + bytes(17)
+        frame = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"x")) + bytes(17)
         (found,) = udp_packets([packet_of(frame)])
         assert found.payload == b"x"
 
@@ -206,11 +208,11 @@ class TestUdp:
         "frame",
         [
             b"",
-            Ether() / ARP(),
-            Ether() / IP(dst="10.0.0.2", proto=6) / Raw(bytes(40)),
-            Ether() / IP(dst="10.0.0.2", frag=10, proto=17) / Raw(bytes(40)),
-            Ether() / IPv6(dst="fd00::2") / IPv6ExtHdrFragment(offset=10, nh=17) / Raw(bytes(40)),
-            Ether() / IPv6(dst="fd00::2", nh=58) / Raw(bytes(40)),
+            ETHER / ARP(hwsrc="02:00:00:00:00:01", psrc="10.0.0.1"),
+            ETHER / IP(src="10.0.0.1", dst="10.0.0.2", proto=6) / Raw(bytes(40)),
+            ETHER / IP(src="10.0.0.1", dst="10.0.0.2", frag=10, proto=17) / Raw(bytes(40)),
+            ETHER / IPv6(src="fd00::1", dst="fd00::2") / IPv6ExtHdrFragment(offset=10, nh=17) / Raw(bytes(40)),
+            ETHER / IPv6(src="fd00::1", dst="fd00::2", nh=58) / Raw(bytes(40)),
         ],
     )
     def test_other_things_are_left_out(self, frame: ScapyPacket | bytes) -> None:
