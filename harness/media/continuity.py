@@ -68,8 +68,6 @@ def _tail(offered: Sequence[MediaPacket], steps: Sequence[int], heard: Sequence[
     """
     last_heard = heard[-1][0]
     newest = max(position for _, position in heard)
-    if newest == len(offered) - 1:
-        return Gap(Duration(0), last_heard, until, recovered=False)
     delay = (offered[newest].arrived or 0) - offered[newest].offered
     pause = max(*steps[newest:], until - (offered[-1].offered + delay), 0)
     return Gap(Duration(max(0, until - last_heard - pause)), last_heard, until, recovered=False)

@@ -229,6 +229,10 @@ class TestTheRun:
         assert conclude([], errors=[RefusedError("dial refused")]).result is Result.FAIL
         assert conclude([], errors=[AssertionError("call still up")]).reasons == ("assertion failed: call still up",)
 
+    def test_a_fail_among_the_errors_decides_too(self) -> None:
+        outcome = conclude([self.GOOD], errors=[AgentError("bob", "died"), AssertionError("still up")])
+        assert (outcome.result, outcome.reasons[0]) == (Result.FAIL, "assertion failed: still up")
+
     def test_errors_inside_groups_are_found(self) -> None:
         group = BaseExceptionGroup("nursery", [ExceptionGroup("inner", [AgentError("bob", "died")])])
         assert conclude([self.GOOD], errors=[group]).blame is Blame.AGENT

@@ -103,6 +103,12 @@ def test_it_counts_to_the_end_of_the_window_although_the_flow_came_back_later() 
     assert gap_ms(packets, until=10 * S) == 200 * 20
 
 
+def test_what_arrives_after_the_end_of_the_window_was_not_heard_in_it() -> None:
+    packets = audio(500, delay=lambda index: 6 * S - index * 20 * MS if 100 <= index < 200 else 30 * MS)  # held back until 6 s
+    gap = longest_gap(packets, since=0, until=4 * S, deadline=None)
+    assert (gap.excess.ns, gap.recovered) == (4 * S - (99 * 20 + 30) * MS - 20 * MS, False)
+
+
 def test_packets_in_flight_at_the_end_of_the_window_are_no_silence() -> None:
     assert gap_ms(audio(500, delay=400 * MS), until=5 * S) == 0
 
@@ -154,6 +160,9 @@ def test_a_gap_belongs_to_the_window_it_ends_in() -> None:
     assert gap_ms(packets, since=3 * S) == 2000
     assert gap_ms(packets, since=4 * S + 31 * MS) == 0
     assert gap_ms(packets, since=0, until=2 * S) == 0
+    late_start = audio(500, lost=range(50))
+    assert gap_ms(late_start, since=0) == 1000
+    assert gap_ms(late_start, since=5 * S) == 0
 
 
 def test_every_silence_is_listed_not_only_the_longest() -> None:

@@ -78,6 +78,8 @@ def test_an_outage_that_never_ends_is_no_freeze_but_time_since_the_last_frame() 
     packets = video(times, without=[(frame, 0) for frame in range(30, 60)])
     report = video_report(packets, since=0, until=10 * S)
     assert report.freeze_count == 0
+    assert len(report.intervals) == 30
+    assert [gap.recovered for gap in report.intervals] == [True] * 29 + [False]
     last = 29 * FRAME + 25 * MS
     assert report.since_last == Duration(10 * S - last)
     assert (report.longest.start, report.longest.end, report.longest.recovered) == (last, 10 * S, False)

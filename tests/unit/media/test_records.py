@@ -161,6 +161,11 @@ def test_join_unwraps_sequence_numbers() -> None:
     assert indices[-1] - indices[0] + 1 == 16
 
 
+def test_a_number_that_steps_back_is_no_wrap() -> None:
+    joined = join([out(5, 0), out(4, 20 * MS), out(65535, 40 * MS), out(6, 60 * MS)], [])
+    assert [packet.index for packet in joined.packets] == [5, 4, -1, 6]
+
+
 def test_a_packet_is_matched_with_the_latest_of_its_number_sent_by_then() -> None:
     first, second = out(5, 0), out(5, 65536 * 20 * MS, rtp=4800)
     joined = join([first, second], [into(5, second.offered + 30 * MS, rtp=4800), into(5, 30 * MS)])
