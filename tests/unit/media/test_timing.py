@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.media.timing import delay, jitter, jitter_after_each, nearest_rank
+from harness.rtp.reception import Reception, fraction_lost
 from harness.units import Duration, ms, us
 from tests.unit.media.flows import MS, S, again, audio, packet
 
@@ -79,3 +82,29 @@ def test_nearest_rank() -> None:
     assert [nearest_rank([15, 20, 35, 40, 50], percent) for percent in (5, 30, 40, 50, 100)] == [15, 20, 20, 35, 50]
     assert nearest_rank([7], 99) == 7
     assert Duration(7) == Duration(nearest_rank([7], 50))
+
+
+class TestAgainstTheStackSReceptionStatistics:
+    """Two implementations of RFC 3550, written apart: the judge's on exact nanoseconds, and the stack's that goes out in RTCP."""
+
+    def test_the_worked_values_of_metrics_md(self) -> None:
+        reception = Reception(ssrc=1, clock_rate=48_000)
+        for number, at in enumerate([0, 20, 45, 60, 80]):
+            reception.receive(number, 960 * number, at * MS)
+        assert reception.jitter == pytest.approx(27.24609375)
+        assert (reception.jitter_scaled, reception.jitter_scaled >> 4) == (436, 27)
+        wrapped = Reception(ssrc=1, clock_rate=48_000)
+        for number, seq in enumerate([*range(65530, 65536), *range(10)]):
+            wrapped.receive(seq, 960 * number, number * 20 * MS)
+        assert (wrapped.extended_max, wrapped.expected) == (65545, 16)
+        assert fraction_lost(50, 48) == 10
+
+    @given(st.lists(st.integers(0, 400), min_size=2, max_size=60))
+    def test_the_two_agree_within_the_stack_s_whole_clock_units(self, delays: list[int]) -> None:
+        packets = audio(len(delays), delay=lambda index: delays[index] * 100_000)
+        reception = Reception(ssrc=1, clock_rate=48_000)
+        for one in sorted(packets, key=lambda one: one.arrivals[0].at):
+            reception.receive(one.seq, one.rtp, one.arrivals[0].at)
+        both = jitter(packets, since=0, until=10 * S, clock_rate=48_000)
+        assert both is not None
+        assert both[0].ns == pytest.approx(reception.jitter_ns, abs=1e9 / 48_000)
