@@ -4,11 +4,11 @@
 
               192.168.1.0/24        203.0.113.0/28
     alice/wifi ───────────── home ─────────────────┐
-       │       20 ms total   NAT                   │      198.51.100.64/28        192.168.7.0/24
+       │          10 ms      NAT                   │      198.51.100.64/28        192.168.7.0/24
        │                                        internet ────────────────── office ──────────── bob/eth
        │       10.64.0.0/24        198.51.100.0/28 │                         NAT, UDP 4433 → bob
     alice/lte ────────────── carrier ──────────────┘
-               45 ms         NAT (CGNAT-like, full of strangers)
+                  25 ms      NAT                     10 ms between internet and office
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from harness.units import Ratio, ms
 WIFI_DELAY = 10 * ms
 LTE_DELAY = 25 * ms
 CORE_DELAY = 10 * ms
+LTE_ROUND_TRIP = 2 * (LTE_DELAY + CORE_DELAY)
 
 
 def phone_two_radios(*, loss: Ratio | None = None) -> Topology:

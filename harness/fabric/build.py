@@ -19,8 +19,9 @@ import msgspec
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import offloads, probe
 from harness.fabric import rtnl as nl
+from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack, Mapping
-from harness.fabric.links import CaptureSet, End, LinkExecutor, choose_executor, make_wire
+from harness.fabric.links import Direction, End, LinkExecutor, choose_executor, make_wire
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
 from harness.fabric.nft import Nftables, forget_cone, move_mapping, nat_ruleset
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside
@@ -111,13 +112,13 @@ class Build:
         for node in routers:
             with inside(node.namespace.fd):
                 try:
-                    _write_ipv6_forwarding()
+                    write_ipv6_forwarding()
                 except OSError as error:
                     if remounted:
                         raise EnvironmentUnfit(f"IPv6 forwarding cannot be switched on: {error.strerror} at {error.filename}") from None
                     try:
                         mount_fresh_proc()
-                        _write_ipv6_forwarding()
+                        write_ipv6_forwarding()
                     except OSError as second:
                         raise EnvironmentUnfit(
                             "IPv6 forwarding cannot be switched on: /proc/sys is read-only and a fresh /proc is refused"
@@ -172,10 +173,14 @@ class Build:
             self._set_link(self._named(name), up=False)
         return {"files": self._captures.files}
 
+    def op_flush(self) -> dict[str, Any]:
+        """Put everything captured so far into the files."""
+        return {"captures": self._captures.flush() if self._captures is not None else {}}
+
     def op_finish(self) -> dict[str, Any]:
         """Close the captures and give the last counters; the keeper's end follows."""
         captures = self._captures.finish() if self._captures is not None else {}
-        return {"captures": captures, "links": self._executor.counters()}
+        return {"captures": captures, "links": self._executor.counters()["links"], "stalls": self._executor.stalls()}
 
     # -- links -------------------------------------------------------------------------------------------------------------------------
 
@@ -220,7 +225,7 @@ class Build:
         self.topology.link(end)
         return self._interface(end)
 
-    def op_impair(self, end: str, direction: str, impairment: dict[str, Any]) -> dict[str, Any]:
+    def op_impair(self, end: str, direction: Direction, impairment: dict[str, Any]) -> dict[str, Any]:
         """Change one direction of a running link; answers the executor's counters at the change."""
         link = self.topology.link(end)
         if not link.impairable:
@@ -361,7 +366,8 @@ class Build:
                 return here, port
 
 
-def _write_ipv6_forwarding() -> None:
+def write_ipv6_forwarding() -> None:
+    """Forward IPv6 in the current network namespace; OSError where /proc/sys is read-only."""
     fd = os.open("/proc/sys/net/ipv6/conf/all/forwarding", os.O_WRONLY)
     try:
         os.write(fd, b"1")

@@ -6,9 +6,7 @@ impairment can be said in it, else the relay; the run says which on its first li
 
 from __future__ import annotations
 
-import os
 import subprocess
-from pathlib import Path
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, Protocol
@@ -172,22 +170,58 @@ class RelayExecutor:
         """As the relay recorded them."""
         return self._control.stalls() if self._control is not None else []
 
-    def close_taps(self) -> None:
-        """Leave the TAPs to the relay alone."""
-        for link in self._links:
-            os.close(link.fd_a)
-            os.close(link.fd_b)
+
+class NetemExecutor:
+    """sch_netem at both ends of a veth: each end's egress is one direction."""
+
+    name = "netem"
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        self._ends: dict[tuple[str, Direction], tuple[End, Impairment]] = {}
+        self._zero: dict[tuple[str, Direction], netem.NetemCounters] = {}
+
+    def make(self, link: Link, a: End, b: End) -> None:
+        """A veth."""
+        make_wire(link, a, b)
+        for direction, end in (("a_to_b", a), ("b_to_a", b)):
+            self._ends[link.name, direction] = (end, impairment_of(link, direction))  # type: ignore[index,arg-type]
+
+    def start(self) -> None:
+        """Install netem, doing nothing where nothing is asked, so that a later change finds it."""
+        for end, impairment in self._ends.values():
+            netem.install(end.namespace.rtnl, end.plan.index, impairment)
+
+    def change(self, link: Link, direction: Direction, impairment: Impairment) -> dict[str, Any]:
+        """Change the qdisc in place."""
+        reason = netem.can_say(impairment)
+        if reason is not None:
+            raise SpecError(f"link {link.name}, {direction}", reason)
+        end, was = self._ends[link.name, direction]
+        before = netem.change(end.namespace.rtnl, end.plan.index, impairment)
+        self._ends[link.name, direction] = (end, impairment)
+        return _plain({"link": link.name, "direction": direction, "was": was, "now": impairment, "before": before})
+
+    def counters(self) -> dict[str, Any]:
+        """As the qdiscs counted them since ``start`` or ``reset``."""
+        links: dict[str, dict[str, Any]] = {}
+        for (name, direction), (end, _impairment) in self._ends.items():
+            now, zero = netem.counters(end.namespace.rtnl, end.plan.index), self._zero.get((name, direction))
+            links.setdefault(name, {})[direction] = {
+                "delivered": now.delivered - (zero.delivered if zero else 0),
+                "dropped": now.dropped - (zero.dropped if zero else 0),
+                "in_flight": now.in_flight,
+            }
+        return {"links": links}
+
+    def reset(self) -> None:
+        """Count from here.  netem's generators have no seed, so there is nothing else to put back."""
+        self._zero = {key: netem.counters(end.namespace.rtnl, end.plan.index) for key, (end, _impairment) in self._ends.items()}
+
+    def stalls(self) -> list[tuple[int, int]]:
+        """None: the kernel does not tell."""
+        return []
 
 
-def _plain(value: Any) -> Any:
-    return msgspec.to_builtins(value, enc_hook=str)
-
-
-class CaptureSet:
-    """The capture process with one AF_PACKET socket per interface of the run."""
-
-    def __init__(self, folder: Path, ends: list[End]) -> None:
-        raise NotImplementedError
-
-    def finish(self): ...
-    files: list[str]
+def _plain(value: Any) -> dict[str, Any]:
+    return dict(msgspec.to_builtins(value, enc_hook=str))

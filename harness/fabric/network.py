@@ -97,6 +97,10 @@ class Network:
         """Start the captures, and take those links down that start down."""
         return list((await self.ask("capture"))["files"])
 
+    async def flush(self) -> dict[str, Any]:
+        """Put everything captured so far into the files; what was captured, per interface."""
+        return dict((await self.ask("flush"))["captures"])
+
     async def finish(self) -> dict[str, Any]:
         """Close the captures; the last counters of links and captures."""
         return await self.ask("finish")

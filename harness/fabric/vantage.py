@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -39,9 +39,10 @@ async def udp(build: Build, node: str, address: str, port: int = 0) -> AsyncIter
 
 async def receive(end: trio.socket.SocketType) -> tuple[bytes, int, tuple[str, int]]:
     """Payload, arrival (ns of CLOCK_REALTIME, the kernel's) and source of the next packet."""
+    source: Any
     data, control, _flags, source = await end.recvmsg(65535, socket.CMSG_SPACE(16))
     for level, kind, payload in control:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("qq", payload[:16])
-            return data, seconds * 1_000_000_000 + nanoseconds, source[:2]
-    return data, time.time_ns(), source[:2]
+            return data, seconds * 1_000_000_000 + nanoseconds, (source[0], source[1])
+    return data, time.time_ns(), (source[0], source[1])

@@ -1,0 +1,107 @@
+"""``harness``: a front for the people who run scenarios; everything it runs is pytest with the project's plugin."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from harness.fabric import doctor as machine
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
+)
+SCENARIOS = Path("scenarios")
+_PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A test of a scenario file: its name without ``test_``, its pytest id, and the first line of its docstring."""
+
+    file: Path
+    name: str
+    story: str
+
+    @property
+    def nodeid(self) -> str:
+        """What pytest calls it."""
+        return f"{self.file}::test_{self.name}"
+
+
+def find(folder: Path = SCENARIOS) -> list[Scenario]:
+    """Every scenario in ``folder``, in order of file and place, read without importing anything."""
+    found = []
+    for file in sorted(folder.glob("*.py")):
+        for node in ast.parse(file.read_text(), str(file)).body:
+            if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                story = (ast.get_docstring(node) or "").partition("\n")[0]
+                found.append(Scenario(file, node.name.removeprefix("test_"), story))
+    return found
+
+
+def select(name: str, scenarios: list[Scenario]) -> list[str]:
+    """The pytest arguments for ``name``: a file's stem, or one scenario's name; empty when there is no such."""
+    if name in {scenario.file.stem for scenario in scenarios}:
+        return [str(next(scenario.file for scenario in scenarios if scenario.file.stem == name))]
+    return [scenario.nodeid for scenario in scenarios if scenario.name == name]
+
+
+@app.command(context_settings=_PASS_THROUGH)
+def run(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="a scenario file, or one scenario of it (see `harness list`)")]
+) -> None:
+    """Run a scenario; further arguments go to pytest (--seed, --impair, --agent, --repeat, --artifacts …)."""
+    scenarios = find()
+    chosen = select(name, scenarios)
+    if not chosen:
+        known = sorted({scenario.file.stem for scenario in scenarios})
+        print(f"there is no scenario {name!r}; known are the files {', '.join(known)}, and in them", file=sys.stderr)
+        for scenario in scenarios:
+            print(f"  {scenario.file.stem:<12} {scenario.name}", file=sys.stderr)
+        raise typer.Exit(2)
+    sys.exit(pytest.main([*PYTEST, "--story", "--no-header", "--tb=line", "-q", *chosen, *context.args]))
+
+
+PYTEST = ["-p", "harness.pytest_plugin", "--rootdir=.", "-W", "error"]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the scenarios with one line each."""
+    for scenario in find():
+        print(f"{scenario.file.stem:<12} {scenario.name:<36} {scenario.story}")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
+    """Tell what this machine can do, what will be used, and what would fix each lack."""
+    findings = machine.examine()
+    if as_json:
+        print(machine.to_json(findings))
+    else:
+        table = Table(box=None)
+        for column in ("", "feature", "found", "what it is for", "if lacking"):
+            table.add_column(column)
+        for finding in findings:
+            mark = "ok" if finding.ok else ("LACKING" if finding.needed else "–")
+            table.add_row(mark, finding.feature, finding.found, finding.purpose, "" if finding.ok else finding.remedy)
+        Console().print(table)
+    if any(finding.needed and not finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""What a scenario holds in its hand: the one room that sees both the fabric and the calls.
+
+``lab`` (Lab) builds, starts, injects faults, collects and judges · ``peer`` (an agent) · ``conversation`` (a call) · ``evidence`` (what the
+captures prove) · ``timeline`` (every event of every source on one clock) · ``folder`` (where a run is kept) · ``watch`` (the runner's own
+stalls).
+"""
+
+from harness.lab.lab import Lab
+
+__all__ = ["Lab"]

@@ -1,0 +1,177 @@
+"""A call between two agents as a scenario drives it: opened with media both ways, judged, hung up cleanly.
+
+A wait that the stack fails is recorded as a failed verdict and the scenario goes on to its own verdicts: the figure that it exists for
+should be in the table of a red run too.  Once that has happened further waits return at once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from harness import verdict
+from harness.agent.messages import CallEnded, ConnectionEstablished, Media
+from harness.agent.remote import AgentRefused, EventMissed
+from harness.errors import SpecError
+from harness.media.measures import Heard
+from harness.units import Duration, ms, s
+from harness.verdict import Relation
+
+if TYPE_CHECKING:
+    from harness.lab.lab import Lab
+    from harness.lab.peer import Peer
+
+PACKETS_PER_SECOND = {"audio": 50, "video": 30, "screen": 5}  # at least; a video frame is one packet or more
+PLAYOUT = 200 * ms
+"""How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
+_FRESH_NS = 500_000_000
+_DRAIN_WITHIN = 600 * ms
+
+
+class Call:
+    """One call.  ``opened``/``closed``: ns, the time in which media is judged."""
+
+    def __init__(self, lab: Lab, caller: Peer, callee: Peer, flows: tuple[str, ...], version: int) -> None:
+        self.lab = lab
+        self.caller = caller
+        self.callee = callee
+        self.version = version
+        self.id = ""
+        self.flows = flows
+        self.opened = 0
+        self.closed: int | None = None
+        self.broken = False
+        self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
+
+    @property
+    def sides(self) -> tuple[tuple[Peer, Peer], tuple[Peer, Peer]]:
+        """(speaker, listener) of both directions."""
+        return (self.caller, self.callee), (self.callee, self.caller)
+
+    def flows_of(self, peer: Peer) -> list[str]:
+        """The flows that ``peer`` sends now."""
+        return self._sending[peer]
+
+    # -- opening and closing -----------------------------------------------------------------------------------------------------------
+
+    async def dial(self, path: str | None, within: Duration) -> None:
+        """Set the call up and wait until both sides are Connected."""
+        network = self.caller.network
+        ip, port = network.reach(self.caller.name, self.callee.name, self.lab.port, self.version)
+        paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
+        marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        self.id = await self.caller.remote.dial(
+            ip, port, path or paths[0], audio="audio" in self.flows, video="video" in self.flows, server_name=self.callee.name
+        )
+        for peer in (self.caller, self.callee):
+            peer.calls.append(self)
+            await peer.remote.wait_for(
+                ConnectionEstablished,
+                where=lambda event: event.call == self.id,
+                within=within,
+                since=marks[peer],
+                doing=f"connected at {peer.name}",
+            )
+        self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} are connected", aloud=True, call=self.id)
+
+    async def talk(self) -> None:
+        """Start every flow on both sides; the judged time begins when both have heard each of them."""
+        for peer in (self.caller, self.callee):
+            for flow in self.flows:
+                await peer.remote.media_start(self.id, flow)  # type: ignore[arg-type]
+                self._sending[peer].append(flow)
+        await self._listen(0 * ms, 5 * s, "first media")
+        self.opened = time.monotonic_ns()
+
+    async def hang_up(self) -> None:
+        """Stop the sources, let what is under way arrive, end the call, and wait until both sides say that it is over."""
+        self.closed = time.monotonic_ns()
+        for peer in (self.caller, self.callee):
+            try:
+                await peer.mute()
+            except AgentRefused as refusal:
+                self.miss("sources stop", refusal)
+        await self._drain()
+        marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        try:
+            await self.caller.remote.end(self.id)
+            for peer in (self.caller, self.callee):
+                await peer.remote.wait_for(
+                    CallEnded,
+                    where=lambda event: event.call == self.id,
+                    within=3 * s,
+                    since=marks[peer],
+                    doing=f"call ended at {peer.name}",
+                )
+        except (AgentRefused, EventMissed) as error:
+            self.miss("clean hang-up", error)
+        for peer in (self.caller, self.callee):
+            await peer.inventory()  # its answer says that the records so far are in the file
+        self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} have hung up", aloud=True, call=self.id)
+
+    async def _drain(self) -> None:
+        """Wait until everything sent has been heard, or long enough that the rest is lost."""
+        with trio.move_on_after(_DRAIN_WITHIN.s):
+            for speaker, listener in self.sides:
+                for flow in self.flows:
+                    sent = speaker.remote.media(self.id, flow)
+                    if sent is not None and sent.sent:
+                        await listener.remote.heard(self.id, flow, sent.sent, within=_DRAIN_WITHIN)
+                        continue
+
+    # -- conditions --------------------------------------------------------------------------------------------------------------------
+
+    async def heard_both_ways(self, for_: Duration, *, within: Duration | None = None) -> None:
+        """Wait until every running flow has been heard for ``for_`` on the side that it goes to, and is being heard still.
+
+        A flow that is not heard so ``within`` (default: 5 s beyond ``for_``) is a failed verdict, and the call counts as broken.
+        """
+        await self._listen(for_, within or for_ + 5 * s, f"heard for {for_}")
+
+    async def _listen(self, for_: Duration, within: Duration, what: str) -> None:
+        if self.broken:
+            return
+        began = time.monotonic_ns()
+        async with trio.open_nursery() as nursery:
+            for speaker, listener in self.sides:
+                for flow in self._sending[speaker]:
+                    nursery.start_soon(self._hear, listener, flow, began, for_, within, what)
+
+    async def _hear(self, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
+        before = listener.remote.media(self.id, flow)
+        base = before.heard if before is not None else 0
+        wanted = max(1, round(0.8 * PACKETS_PER_SECOND[flow] * for_.s))
+
+        def enough(event: Media) -> bool:
+            fresh = event.last_heard is not None and event.last_heard >= event.at - _FRESH_NS
+            mine = event.call == self.id and event.flow == flow
+            return mine and fresh and event.at >= began + for_.ns and event.heard >= base + wanted
+
+        try:
+            await listener.remote.wait_for(Media, where=enough, within=within, since=listener.remote.mark(), doing=f"{flow} {what}")
+        except EventMissed:
+            now = listener.remote.media(self.id, flow)
+            got = (now.heard if now is not None else 0) - base
+            self.broken = True
+            name = f"{flow} {what} at {listener.name} within {within}"
+            self.lab.add(verdict.judge(name, Relation.AT_LEAST, min(got, wanted - 1), wanted, note="packets; or they stopped coming"))
+
+    def miss(self, name: str, error: AgentRefused | EventMissed) -> None:
+        """Record that the stack did not do what the scenario waited for."""
+        self.broken = True
+        self.lab.add(verdict.equal(name, 0, 1, note=str(error)))
+
+    # -- figures -----------------------------------------------------------------------------------------------------------------------
+
+    def heard_by(self, listener: Peer, flow: str) -> Heard:
+        """Every packet of ``flow`` that the other side offered, and its fate at ``listener``; only once the call has been hung up."""
+        if self.closed is None:
+            raise SpecError("lab.call", "figures are there after the call's block, when both agents have written their records")
+        speaker = self.callee if listener is self.caller else self.caller
+        return self.lab.evidence.heard(self, speaker, listener, flow)
+
+    def handshakes(self) -> int:
+        """How many QUIC handshakes the caller began with the callee, counted in the callee's captures (distinct Initial source ids)."""
+        return self.lab.evidence.handshakes(self)

@@ -1,0 +1,196 @@
+"""What the captures and the agents' records prove, once a call is over.
+
+The agent does not grade itself: each media record must match a captured UDP packet at that host, in time and size, or the run is
+INCONCLUSIVE with blame agent.  Handshakes are counted, and migrations proven, from the captures alone (RFC 9000 §17.2 needs no keys).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.agent.messages import ClockStep
+from harness.errors import AgentError, HarnessError
+from harness.fabric.capture import file_name
+from harness.fabric.pcapng import Reader
+from harness.fabric.udp_packets import UdpPacket, udp_packets
+from harness.lab.conversation import PLAYOUT, Call
+from harness.media import records
+from harness.media.measures import Heard
+from harness.units import Duration, ms
+from harness.verdict import Receipt
+
+if TYPE_CHECKING:
+    from harness.lab.lab import Lab
+    from harness.lab.peer import Move, Peer
+
+_CLOCK_SLACK = 1 * ms
+"""Between an agent's stamp and the capture's of one packet: the same kernel stamp, converted by two samples of the clock offset."""
+_SETTLED = 10  # packets in a row from a new address before the call counts as moved
+_QUIC_V1 = b"\x00\x00\x00\x01"
+
+
+class Evidence:
+    """Reads what a run left.  ``errors``: what the audit found against the agents; ``quality``: figures to read, not to gate on."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.errors: list[BaseException] = []
+        self.quality: dict[str, Any] = {}
+        self._joined: dict[tuple[str, str, str], records.Joined] = {}
+
+    # -- media -------------------------------------------------------------------------------------------------------------------------
+
+    def heard(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> Heard:
+        """Every packet of ``flow`` that ``speaker`` offered in ``call``, and its fate at ``listener``."""
+        assert call.closed is not None
+        joined = self._join(call, speaker, listener)
+        return Heard(
+            [packet for packet in joined.packets if packet.flow == flow],
+            f"{speaker.name} → {listener.name} {flow}",
+            call.opened,
+            call.closed,
+            PLAYOUT,
+            any(isinstance(said.message, ClockStep) for peer in (speaker, listener) for said in peer.remote.events),
+        )
+
+    def _join(self, call: Call, speaker: Peer, listener: Peer) -> records.Joined:
+        key = (call.id, speaker.name, listener.name)
+        if key not in self._joined:
+            sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
+            came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
+            joined = self._joined[key] = records.join(sent, came)
+            if joined.strays:
+                why = joined.strays[0].why
+                self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
+        return self._joined[key]
+
+    # -- captures ----------------------------------------------------------------------------------------------------------------------
+
+    def captured(self, peer: Peer) -> list[UdpPacket]:
+        """The UDP packets captured at all of a host's interfaces, in order of time."""
+        found: list[UdpPacket] = []
+        for port in self._network().topology.ports(peer.name):
+            path = self._lab.folder / "capture" / file_name(port.path)
+            found += [packet for packet in udp_packets(Reader(path)) if packet.monotonic is not None]
+        return sorted(found, key=lambda packet: packet.time)
+
+    def handshakes(self, call: Call) -> int:
+        """Distinct source connection ids of the client Initials that reached the callee's host."""
+        ids = {source_id for p in self.captured(call.callee) if not p.outgoing and (source_id := _initial_source_id(p.payload)) is not None}
+        return len(ids)
+
+    def receipt(self, move: Move, fault: str) -> Receipt:
+        """Whether the callee's host saw the call come from another address after ``move``, and go on from there."""
+        callee = move.call.callee
+        came = [p for p in self.captured(callee) if not p.outgoing and p.destination[1] == self._lab.port]
+        before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
+        run: list[UdpPacket] = []
+        for packet in came:
+            if (packet.monotonic or 0) < move.at:
+                continue
+            if packet.source == before:
+                run = []
+            else:
+                run.append(packet)
+                if len(run) >= _SETTLED:
+                    break
+        taken = before is not None and len(run) >= _SETTLED
+        last_old = max((p.monotonic or 0 for p in came if p.source == before), default=None)
+        observed: dict[str, Any] = {"before": before, "after": run[0].source if run else None}
+        if taken:
+            observed |= {
+                "first_on_new": run[0].monotonic,
+                "last_on_old": last_old,
+                "settled_after_ms": ((run[-1].monotonic or 0) - move.at) / 1e6,
+            }
+        at = (run[0].monotonic or move.at) if run else move.at
+        return Receipt(fault=fault, kind="new 4-tuple", at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
+
+    def _network(self) -> Any:
+        if self._lab.network is None:
+            raise HarnessError("there is no network, so there are no captures")
+        return self._lab.network
+
+    # -- at the end of a run -----------------------------------------------------------------------------------------------------------
+
+    def audit(self) -> None:
+        """Match every media record with a captured packet, write ``media.jsonl``, and collect the figures to read."""
+        calls = {call.id: call for peer in self._lab.peers.values() for call in peer.calls if call.closed is not None}
+        with (self._lab.folder / "media.jsonl").open("wb") as file:
+            for call in calls.values():
+                for speaker, listener in call.sides:
+                    for packet in self._join(call, speaker, listener).packets:
+                        file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
+                    for flow in call.flows:
+                        self._describe(call, speaker, listener, flow)
+        for peer in self._lab.peers.values():
+            self._match(peer)
+
+    def _describe(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> None:
+        heard = self.heard(call, speaker, listener, flow)
+        delay = heard.delay()
+        figures: dict[str, Any] = {"offered": len(heard.packets)}
+        for name in ("longest_gap", "loss", "network_loss", "late", "expired", "duplicates", "reordered"):
+            value = getattr(heard, name)().value
+            figures[name] = None if value is None else str(value)
+        if delay is not None:
+            figures["delay"] = _fields(delay)
+        if flow == "audio":
+            figures["worst_seconds"] = [_fields(second) for second in heard.quality()[:3]]
+        else:
+            figures["freezes"] = str(heard.freezes().value)
+        self.quality[heard.direction] = figures
+
+    def _match(self, peer: Peer) -> None:
+        """Every record of ``peer`` against the captures of its host; the first that matches none is told."""
+        captured: dict[tuple[bool, int], list[int]] = defaultdict(list)
+        for packet in self.captured(peer):
+            captured[bool(packet.outgoing), packet.size].append(packet.monotonic or 0)
+        for times in captured.values():
+            times.sort()
+        slack = _CLOCK_SLACK.ns
+        # netem stands between the agent and the capture on its host's own link: what it delays or drops is captured late or never
+        sent_too = self._network().executor != "netem"
+        checked = unmatched = 0
+        first = ""
+        for record in _records(peer):
+            if isinstance(record, records.ArrivedRecord):
+                window = (False, record.udp, record.arrived - slack, record.arrived + slack)
+            elif sent_too and record.sent is not None and record.udp is not None:
+                window = (True, record.udp, record.sent - slack, (record.done or record.sent) + slack)
+            else:
+                continue
+            checked += 1
+            outgoing, size, since, until = window
+            times = captured[outgoing, size]
+            place = bisect_left(times, since)
+            if place == len(times) or times[place] > until:
+                unmatched += 1
+                first = first or f"{record.flow} packet {record.seq}, {size} bytes {'sent' if outgoing else 'arrived'} at {since + slack}"
+        self.quality.setdefault("records matched with captures", {})[peer.name] = {"checked": checked, "unmatched": unmatched}
+        if unmatched:
+            self.errors.append(
+                AgentError(peer.name, f"{unmatched} of {checked} media records match no captured packet; the first: {first}")
+            )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """A struct as plain data, quantities in their text form."""
+    return {name: str(v) if isinstance(v := getattr(value, name), Duration) else v for name in value.__struct_fields__}
+
+
+def _records(peer: Peer) -> list[records.Record]:
+    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    with path.open("rb") as file:
+        return list(records.read(file, peer.name))
+
+
+def _initial_source_id(data: bytes) -> bytes | None:
+    """The source connection id, if the datagram starts with a QUIC v1 Initial packet; else None."""
+    if len(data) < 7 or data[0] & 0xF0 != 0xC0 or data[1:5] != _QUIC_V1:
+        return None
+    at = 6 + data[5]
+    return data[at + 1 : at + 1 + data[at]] if at < len(data) else None

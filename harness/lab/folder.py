@@ -1,0 +1,38 @@
+"""Where a run is kept: ``artifacts/<scenario>/<test>/<run>/``, never overwritten; ``artifacts/<scenario>/latest`` points at the newest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+
+
+def new_folder(root: Path, scenario: str, test: str, seed: int) -> Path:
+    """Make and return the folder of a new run, with those inside it that every run has."""
+    where = root / _plain(scenario) / _plain(test)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    for attempt in range(1000):
+        folder = where / (f"{stamp}-seed{seed}" + (f"-{attempt}" if attempt else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        for name in ("agents", "capture", "qlog", "tls"):
+            (folder / name).mkdir()
+        return folder
+    raise FileExistsError(f"a thousand runs of {scenario}/{test} began within one second under {root}")
+
+
+def point_latest(root: Path, scenario: str, folder: Path) -> None:
+    """Let ``latest`` point at ``folder``, in one step even beside other runs."""
+    link = root / _plain(scenario) / "latest"
+    fresh = link.with_name(f".latest-{os.getpid()}-{time.monotonic_ns()}")
+    fresh.symlink_to(os.path.relpath(folder, link.parent))
+    with contextlib.suppress(IsADirectoryError):
+        fresh.replace(link)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-") or "unnamed"

@@ -1,0 +1,313 @@
+"""One run of one scenario: builds, starts, injects faults, collects, judges.  One nursery, one seed, one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+import trustme
+
+from harness import verdict
+from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, Options, SendError
+from harness.agent.remote import RemoteAgent, Said
+from harness.errors import SpecError
+from harness.fabric.network import Network, open_network
+from harness.fabric.receipts import Observation
+from harness.lab import folder as folders
+from harness.lab.conversation import Call
+from harness.lab.evidence import Evidence
+from harness.lab.peer import PORT, Move, Peer, spawn
+from harness.lab.timeline import Timeline
+from harness.lab.watch import watch_runner
+from harness.spec.topology import Topology
+from harness.units import Duration, Quantity, s
+from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
+
+_HELLO_WITHIN = 20 * s
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a run was told from outside: declared once, in the plugin's options."""
+
+    artifacts: Path
+    seed: int = 1
+    impair: str = "auto"
+    agents: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class FaultMark:
+    """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began."""
+
+    name: str
+    began: int
+    ended: int | None = None
+    until: int | None = None
+
+
+class Lab:
+    """A scenario's only argument."""
+
+    port = PORT
+
+    def __init__(self, scenario: str, test: str, orders: Orders, say: Callable[[float, str, str], None], command: str) -> None:
+        self.scenario = scenario
+        self.test = test
+        self.orders = orders
+        self.command = command
+        self.folder = folders.new_folder(orders.artifacts, scenario, test, orders.seed)
+        folders.point_latest(orders.artifacts, scenario, self.folder)
+        self.timeline = Timeline(self.folder / "timeline.jsonl", say)
+        self.evidence = Evidence(self)
+        self.verdicts: list[Verdict] = []
+        self.faults: list[FaultMark] = []
+        self.receipts: list[Receipt] = []
+        self.stalls: list[Stall] = []
+        self.moves: list[Move] = []
+        self.peers: dict[str, Peer] = {}
+        self.network: Network | None = None
+        self.final: dict[str, Any] = {}
+        self.durations: dict[str, Duration] = {}
+        self._stack = AsyncExitStack()
+        self._nursery: trio.Nursery
+        self._fault: FaultMark | None = None
+
+    @staticmethod
+    def now() -> int:
+        """Nanoseconds of CLOCK_MONOTONIC, the clock of every record."""
+        return time.monotonic_ns()
+
+    # -- life of a run -----------------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Lab]:
+        """The run itself; leaving it closes captures, ends agents and network, and reads the evidence."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(watch_runner, self.stalls)
+            try:
+                async with self._stack:
+                    yield self
+                    await self._finish()
+            finally:
+                nursery.cancel_scope.cancel()
+                self.timeline.close()
+
+    async def _finish(self) -> None:
+        """End the agents, close the captures, and add what they prove."""
+        for peer in self.peers.values():
+            await peer.end()
+        if self.network is not None:
+            self.final = await self.network.finish()
+            self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
+        for peer in self.peers.values():
+            self.stalls += peer.stalls()
+        self.receipts += [self.evidence.receipt(move, fault) for move, fault in self._moves_with_faults()]
+        self.evidence.audit()
+
+    def _moves_with_faults(self) -> list[tuple[Move, str]]:
+        found = []
+        for move in self.moves:
+            during = [f.name for f in self.faults if f.began <= move.at and (f.ended is None or move.at <= f.ended)]
+            found.append((move, during[-1] if during else f"{move.peer.name} migrates to {move.path}"))
+        return found
+
+    # -- building ----------------------------------------------------------------------------------------------------------------------
+
+    async def build(self, topology: Topology) -> Network:
+        """Build ``topology``.  It is probed when the agents start, and before any call."""
+        if self.network is not None:
+            raise SpecError("lab.build", "a run has one network; it is built already")
+        (self.folder / "topology.json").write_text(topology.to_json())
+        began = self.now()
+        self.network = await self._stack.enter_async_context(
+            open_network(
+                topology,
+                impair=self.orders.impair,
+                seed=self.orders.seed,
+                captures=self.folder / "capture",
+                log=self.folder / "agents" / "keeper.log",
+                observe=self._observe,
+            )
+        )
+        report = self.network.report
+        self.durations["build"] = Duration(self.now() - began)
+        text = f"{topology.name} on {report['executor']} ({report['why']}), seed {self.orders.seed}"
+        self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
+        return self.network
+
+    async def agents(self, *names: str, options: Options | None = None) -> list[Peer]:
+        """Start an agent in each of the hosts ``names``, all of them listening; the network is probed meanwhile."""
+        network = self._built("lab.agents")
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.folder / "tls" / "ca.pem")
+        for name in names:
+            await self._start(network, name, authority)
+        probed = await network.probe()
+        self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
+        await network.capture()
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nursery.start_soon(self._introduce, self.peers[name], options)
+        return [self.peers[name] for name in names]
+
+    async def _start(self, network: Network, name: str, authority: trustme.CA) -> None:
+        leaf = authority.issue_cert(name)
+        leaf.private_key_pem.write_to_path(self.folder / "tls" / f"{name}.key.pem")
+        leaf.cert_chain_pems[0].write_to_path(self.folder / "tls" / f"{name}.pem")
+        command = self.orders.agents.get(name)
+        argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
+        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder)
+        remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
+        self._nursery.start_soon(remote.run)
+        self._stack.push_async_callback(remote.aclose)
+        self.peers[name] = Peer(name, remote, process, network, self.folder / "agents", log)
+
+    async def _introduce(self, peer: Peer, options: Options | None) -> None:
+        hello = await peer.remote.hello(within=_HELLO_WITHIN)
+        self.timeline.note(peer.name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
+        tls = self.folder / "tls"
+        await peer.remote.configure(
+            paths=peer.paths(),
+            folder=str(peer.folder),
+            seed=self.orders.seed,
+            certificate=str(tls / f"{peer.name}.pem"),
+            key=str(tls / f"{peer.name}.key.pem"),
+            ca=str(tls / "ca.pem"),
+            server_name=peer.name,
+            options=options or Options(auto_answer=True),
+        )
+        await peer.remote.listen(self.port)
+
+    def _built(self, where: str) -> Network:
+        if self.network is None:
+            raise SpecError(where, "there is no network yet; `await lab.build(topology)` first")
+        return self.network
+
+    def _heard_of(self, said: Said) -> None:
+        """Every message of every agent, into the timeline; what tells the story, aloud."""
+        message = said.message
+        if said.to_agent or not isinstance(message, Event):
+            self.timeline.note(said.agent, "request" if said.to_agent else "answer", at=said.at, message=message)
+            return
+        aloud = isinstance(message, CallEvent | SendError | ClockStep | Log) and not isinstance(message, Media)
+        self.timeline.note(
+            said.agent, "event", _told(message) if aloud else "", at=getattr(message, "at", said.at), aloud=aloud, message=message
+        )
+
+    # -- calls and faults --------------------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def call(
+        self, caller: Peer, callee: Peer, *, video: bool = False, path: str | None = None, version: int = 4, within: Duration = 10 * s
+    ) -> AsyncIterator[Call]:
+        """A call with audio (and video) both ways for the length of the block, hung up cleanly at its end."""
+        call = Call(self, caller, callee, ("audio", "video") if video else ("audio",), version)
+        await call.dial(path, within)
+        await call.talk()
+        yield call
+        await call.hang_up()
+        await caller.network.flush()
+
+    @contextlib.asynccontextmanager
+    async def fault(self, name: str) -> AsyncIterator[FaultMark]:
+        """A named fault: whatever the block changes in the network gives its receipts; without one the run is INCONCLUSIVE."""
+        mark = FaultMark(name, self.now())
+        if self.faults:
+            self.faults[-1].until = mark.began
+        self.faults.append(mark)
+        self._fault = mark
+        self.timeline.note("lab", "fault", name, aloud=True)
+        try:
+            yield mark
+        finally:
+            mark.ended = self.now()
+            self._fault = None
+            self.timeline.note("lab", "fault over", name)
+
+    async def left_behind(self, peer: Peer, before: Holdings) -> int:
+        """How many sockets, tasks, sources, calls, stack objects and descriptors ``peer`` holds beyond what it held ``before``.
+
+        Asked until it is none or 3 s have passed: a closed connection drains for three times its PTO first (RFC 9000 §10.2).
+        """
+        with trio.move_on_after(3):
+            while excess := _excess(before, await peer.inventory()):
+                await trio.sleep(0.05)
+        if excess:
+            self.timeline.note("lab", "left behind", f"{peer.name} still holds {'; '.join(excess)}", aloud=True)
+        return len(excess)
+
+    def expect_move(self, move: Move) -> None:
+        """A migration was asked for: its receipt will be looked for in the captures."""
+        self.moves.append(move)
+
+    def _observe(self, seen: Observation) -> None:
+        name = self._fault.name if self._fault is not None else seen.fault
+        receipt = Receipt(fault=name, kind=seen.kind, at=seen.at, observed=seen.seen, taken=seen.taken, source=seen.source)
+        self.receipts.append(receipt)
+        text = f"{seen.fault}: {'seen' if seen.taken else 'NOT SEEN'} by {seen.source}"
+        self.timeline.note("fabric", "receipt", text, at=seen.at, aloud=True, receipt=msgspec.to_builtins(receipt))
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------------------------
+
+    def at_most(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
+        """Judge that a figure is not above its bound."""
+        self.add(verdict.judge(name, Relation.AT_MOST, value, bound, **detail))
+
+    def at_least(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
+        """Judge that a figure is not below its bound."""
+        self.add(verdict.judge(name, Relation.AT_LEAST, value, bound, **detail))
+
+    def equal(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
+        """Judge that a figure is exactly its bound."""
+        self.add(verdict.judge(name, Relation.EQUAL, value, bound, **detail))
+
+    def add(self, one: Verdict) -> None:
+        """Take a verdict into the run's table."""
+        self.verdicts.append(one)
+        self.timeline.note("lab", "verdict", f"{one.name}: {one.value} ({one.result})", verdict=msgspec.to_builtins(one, enc_hook=str))
+
+    def fault_records(self) -> list[Fault]:
+        """The faults for the report."""
+        return [Fault(name=mark.name, began=mark.began, ended=mark.ended) for mark in self.faults]
+
+
+def _excess(before: Holdings, after: Holdings) -> list[str]:
+    """What ``after`` holds that ``before`` did not."""
+    found = []
+    for name in ("sockets", "tasks", "sources", "calls"):
+        extra = Counter(map(str, getattr(after, name))) - Counter(map(str, getattr(before, name)))
+        found += [f"{name[:-1]} {what}" for what in extra.elements()]
+    found += [f"{count} {name}" for name, count in after.stack.items() if count > before.stack.get(name, 0)]
+    opened = len(after.descriptors) - len(before.descriptors)
+    targets = Counter(d.target.partition(":")[0] for d in after.descriptors) - Counter(
+        d.target.partition(":")[0] for d in before.descriptors
+    )
+    return found + [f"{opened} more descriptors: {', '.join(targets.elements())}"] * (opened > 0)
+
+
+def _told(message: Event) -> str:
+    """An event of a call in a few words."""
+    fields = msgspec.to_builtins(message)
+    kind = fields.pop("event").replace("_", " ")
+    rest = {k: v for k, v in fields.items() if k not in ("at", "call", "odcid", "agreed", "capabilities") and v not in (None, "")}
+    if kind == "state changed":
+        return f"{rest['old']} → {rest['new']}"
+    if kind == "path":
+        kind = f"path {rest.pop('kind')}"
+    return " ".join([kind, *(f"{value}" for value in rest.values())])
+
+
+def _summary(probed: dict[str, Any]) -> str:
+    return f"{len(probed['links'])} links, {len(probed['reach'])} ways, {len(probed['nats'])} NAT classes measured"

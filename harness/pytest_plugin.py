@@ -1,0 +1,265 @@
+"""Runs scenarios as tests, by pytest's public hooks only.
+
+A scenario is ``async def test_*(lab)``.  Each gets a Lab and a deadline and runs under trio; what it comes to (verdicts, receipts, errors)
+is concluded in one place and written to ``report.json``.  PASS passes; FAIL and INCONCLUSIVE fail the test, the second in its own word.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from harness.errors import HarnessError, SpecError
+from harness.fabric.links import IMPAIR_CHOICES
+from harness.lab import Lab
+from harness.lab.lab import Orders
+from harness.report import junit, model, text
+from harness.verdict import Result, conclude
+
+DEADLINE_S = 180
+_OUTCOME = pytest.StashKey["Told"]()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is left of a run for the test report: its result and its table."""
+
+    result: str
+    table: str
+
+
+class NotPassed(Exception):  # noqa: N818 - what it says
+    """A run that did not come to PASS; its text is the first reason."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of a run, declared here and nowhere else."""
+    group = parser.getgroup("harness", "QUIC call scenarios")
+    group.addoption("--seed", type=int, default=1, help="seed of every random choice (default 1)")
+    group.addoption("--artifacts", type=Path, default=Path("artifacts"), help="where runs are kept (default ./artifacts)")
+    group.addoption("--impair", choices=IMPAIR_CHOICES, default="auto", help="who impairs links: auto, netem or relay (default auto)")
+    group.addoption(
+        "--agent", action="append", default=[], metavar="NAME=COMMAND", help="the command of agent NAME (default: the reference agent)"
+    )
+    group.addoption("--repeat", type=_at_least_one, default=1, metavar="N", help="run each scenario N times, over the seeds from --seed on")
+    group.addoption("--story", action="store_true", help="tell the timeline while it happens, and the verdict table of every run")
+
+
+def _at_least_one(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError(value)
+    return number
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options that pytest cannot check."""
+    try:
+        agent_commands(config.getoption("--agent"))
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def agent_commands(options: list[str]) -> dict[str, str]:
+    """``NAME=COMMAND`` each; SpecError names the one that is not."""
+    commands = {}
+    for option in options:
+        name, equals, command = option.partition("=")
+        if not equals or not name or not command.strip():
+            raise SpecError("--agent", f'{option!r} is not NAME=COMMAND; write for example --agent bob="python -m my_agent"')
+        commands[name] = command
+    return commands
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``--repeat N``: N items of every scenario, a folder each."""
+    repeat = metafunc.config.getoption("--repeat")
+    if "lab" in metafunc.fixturenames and repeat > 1:
+        metafunc.parametrize("lab", range(repeat), indirect=True, ids=[f"run{n + 1}" for n in range(repeat)])
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Lab:
+    """A Lab for this test, not yet open."""
+    config = request.config
+    seed = config.getoption("--seed") + getattr(request, "param", 0)
+    orders = Orders(
+        artifacts=Path(config.getoption("--artifacts")).resolve(),
+        seed=seed,
+        impair=config.getoption("--impair"),
+        agents=agent_commands(config.getoption("--agent")),
+    )
+    scenario = request.path.stem
+    test = request.node.name.removeprefix("test_")
+    return Lab(scenario, test, orders, _teller(config), _command(config, scenario, request.node.originalname, seed))
+
+
+def _command(config: pytest.Config, scenario: str, test: str, seed: int) -> str:
+    extra = [f"--impair={config.getoption('--impair')}"] if config.getoption("--impair") != "auto" else []
+    extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
+    return " ".join(["harness run", test.removeprefix("test_") if test else scenario, f"--seed={seed}", *extra])
+
+
+def _teller(config: pytest.Config) -> Callable[[float, str, str], None]:
+    """Where the story goes: pytest's own terminal, past its capturing; nowhere in a parallel worker or without ``--story``."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is None or capture is None or not config.getoption("--story"):
+        return lambda seconds, source, what: None
+
+    def say(seconds: float, source: str, what: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write(f"{seconds:7.3f}  ")
+            reporter.write(f"{source:<8}", cyan=True)
+            reporter.write(f"  {what}\n", red="NOT SEEN" in what)
+            reporter.flush()
+
+    return say
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a scenario to its conclusion; other tests are not ours."""
+    run_lab = pyfuncitem.funcargs.get("lab")
+    if not isinstance(run_lab, Lab) or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames if hasattr(pyfuncitem, "_fixtureinfo") else inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    report = run(run_lab, pyfuncitem.obj, arguments)
+    out = StringIO()
+    text.show(report, out, width=None)
+    pyfuncitem.stash[_OUTCOME] = Told(report.result, out.getvalue())
+    pyfuncitem.user_properties += junit.properties(report)
+    if report.result is not Result.PASS:
+        raise NotPassed(f"{report.result} (blame: {report.blame}): {report.reasons[0]}")
+    return True
+
+
+def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> model.Report:
+    """Run ``scenario`` in ``lab_``, conclude, and write ``report.json``; never raises for what the run did."""
+    started = datetime.now(UTC)
+    errors: list[BaseException] = []
+
+    async def whole() -> None:
+        with trio.move_on_after(DEADLINE_S) as deadline:
+            async with lab_.open():
+                await scenario(**arguments)
+        if deadline.cancelled_caught:
+            raise HarnessError(f"the scenario did not end within {DEADLINE_S} s")
+
+    try:
+        trio.run(whole)
+    except* KeyboardInterrupt:
+        raise KeyboardInterrupt from None
+    except* Exception as group:
+        errors += _leaves(group)
+    faults = [mark.name for mark in lab_.faults]
+    try:
+        outcome = conclude(
+            lab_.verdicts,
+            faults=faults,
+            receipts=lab_.receipts,
+            stalls=lab_.stalls,
+            errors=[*errors, *lab_.evidence.errors],
+            scenario=lab_.test,
+        )
+    except SpecError as error:
+        outcome = conclude([], errors=[error])
+    report = model.report(
+        outcome,
+        scenario=lab_.scenario,
+        test=lab_.test,
+        receipts=tuple(lab_.receipts),
+        faults=tuple(lab_.fault_records()),
+        stalls=tuple(sorted(lab_.stalls, key=lambda stall: stall.start)),
+        probe=(lab_.network.probed,) if lab_.network is not None and lab_.network.probed else (),
+        quality=lab_.evidence.quality,
+        seed=lab_.orders.seed,
+        executor=lab_.network.executor if lab_.network is not None else "none",
+        kernel=platform.release(),
+        versions=_versions(),
+        command=lab_.command,
+        sabotage=os.environ.get("HARNESS_SABOTAGE"),
+        started=started,
+        ended=datetime.now(UTC),
+        durations=lab_.durations,
+        artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
+    )
+    model.write(report, lab_.folder / "report.json")
+    return report
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
+
+
+def _versions() -> dict[str, str]:
+    named = {name: metadata.version(name) for name in ("aioquic", "trio", "pyroute2", "pytest")}
+    return {"harness": metadata.version("quic-call-harness"), "python": platform.python_version(), **named}
+
+
+# -- telling -------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Put the run's result and table on pytest's own report, which also travels from a parallel worker."""
+    report = yield
+    told = item.stash.get(_OUTCOME, None)
+    if told is not None and report.when == "call":
+        report.harness_result = told.result
+        report.harness_table = told.table
+        if call.excinfo is not None and isinstance(call.excinfo.value, NotPassed):
+            report.longrepr = f"{call.excinfo.value}\n\n{told.table}"
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> Any:
+    """INCONCLUSIVE has its own word; it is no pass."""
+    if getattr(report, "harness_result", None) == Result.INCONCLUSIVE and getattr(report, "when", "") == "call":
+        return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
+    return None
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Nothing is printed here: see ``pytest_terminal_summary``; the hook keeps the tables in order of arrival."""
+    table = getattr(report, "harness_table", None)
+    if table is not None:
+        _TABLES.append((report.nodeid, getattr(report, "harness_result", ""), table))
+
+
+_TABLES: list[tuple[str, str, str]] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table of every run with ``--story``, else of every run that did not pass."""
+    for nodeid, result, table in _TABLES:
+        if config.getoption("--story"):
+            terminalreporter.section(nodeid)
+            terminalreporter.write(table)
+        elif result == Result.INCONCLUSIVE:
+            terminalreporter.section(f"{nodeid}: INCONCLUSIVE")
+            terminalreporter.write(table)
+    _TABLES.clear()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """An inconclusive run is no pass: pytest itself counts only what it calls failed."""
+    if exitstatus == pytest.ExitCode.OK and any(result == Result.INCONCLUSIVE for _nodeid, result, _table in _TABLES):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
