@@ -77,6 +77,7 @@ class Driver:
         self._serving = trio.CancelScope()
         self._alarm = trio.CancelScope()
         self._alarm_at: int | None = None
+        self._stack_due: int | None = None
         self._send_errors: dict[tuple[str, str], int] = {}
 
     # -- life ------------------------------------------------------------------------------------------------------------------------------
@@ -166,7 +167,8 @@ class Driver:
             return
         now = time.monotonic_ns()
         self._exchange(now)
-        due, source = self.endpoint.timer(), self.studio.due
+        due = self._stack_due = self.endpoint.timer()
+        source = self.studio.due
         if source is not None and (due is None or source < due):
             due = source
         if due != self._alarm_at:
@@ -249,8 +251,7 @@ class Driver:
             now, due = time.monotonic_ns(), self._alarm_at
             if due is not None and now - due > LAG:
                 self.tell(messages.Lag(at=now, late_ns=now - due, behind="timer"))
-            timer = self.endpoint.timer()
-            if timer is not None and timer <= now:
+            if self._stack_due is not None and self._stack_due <= now:
                 self.endpoint.handle_timer(now)
             self.studio.offer(now)
             self._alarm_at = -1  # pump must set the deadline even if the same thing is due again
@@ -428,7 +429,6 @@ class Driver:
 
     def inventory(self, request: messages.Inventory) -> messages.Holdings:
         """All that this process holds."""
-        self.release_sockets()
         return messages.Holdings(
             sockets=self.sockets.bound,
             tasks=tuple(sorted(task_names(self._nursery))),

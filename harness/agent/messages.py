@@ -81,9 +81,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     probe_retry_ms: Natural | None = None
     probe_give_up_ms: Natural | None = None
     pto_clamp: int | None = None
-    congestion_floor: int | None = None
+    urgent_window: int | None = None
+    urgent_trickle_ms: Natural | None = None
     max_udp_payload: int | None = None
     queue_limit: int | None = None
+    early_limit: int | None = None
+    half_open_limit: int | None = None
     media_expiry_ms: Positive = 200
     receive_buffer: Positive = 4 << 20
 

@@ -49,9 +49,10 @@ from harness.agent.messages import (
     Stats,
 )
 from harness.errors import AgentError, BlamedError
-from harness.units import Duration, s
+from harness.units import Duration, ms, s
 
 SOON = 5 * s
+POLL = 50 * ms
 _CHUNK = 65536
 
 E = TypeVar("E", bound=Event)
@@ -429,6 +430,14 @@ class RemoteAgent:
     async def inventory(self, within: Duration = SOON) -> Holdings:
         """All that the agent holds."""
         return await self._ask(Inventory(), Holdings, within)
+
+    async def settled(self, as_before: Holdings, within: Duration = SOON) -> Holdings:
+        """Ask until the agent holds what it held in ``as_before``; returns the last answer, equal or not: a difference is a leak."""
+        with trio.move_on_after(within.s):
+            while (holdings := await self.inventory()) != as_before:  # noqa: ASYNC110 - the agent is asked; it has no event for this
+                await trio.sleep(POLL.s)
+            return holdings
+        return await self.inventory()
 
     async def shutdown(self, within: Duration = 2 * SOON) -> None:
         """End all calls, have all files written; the agent exits with 0 after its answer."""

@@ -84,7 +84,9 @@ class PathSocket:
         return Bound(path=self.path, family=self.family, ip=self.ip, port=self.port, dropped=self.dropped)
 
     async def readable(self) -> None:
-        """Wait until there is something to read."""
+        """Wait until there is something to read; trio.ClosedResourceError once it is closed."""
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError(f"the socket of {self.path} is closed")
         await trio.lowlevel.wait_readable(self._socket)
 
     def drain(self) -> Iterator[Datagram]:

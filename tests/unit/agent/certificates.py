@@ -38,7 +38,11 @@ def make(folder: Path) -> Certificates:
             .not_valid_after(now + datetime.timedelta(days=1))
         )
 
-    ca = builder(ca_name, ca_key).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(ca_key, hashes.SHA256())
+    ca = (
+        builder(ca_name, ca_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
     names = [x509.DNSName("harness.test"), *(x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "::1"))]
     leaf = builder(leaf_name, leaf_key).add_extension(x509.SubjectAlternativeName(names), critical=False).sign(ca_key, hashes.SHA256())
     files = Certificates(str(folder / "ca.pem"), str(folder / "leaf.pem"), str(folder / "leaf.key"))
