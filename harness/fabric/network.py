@@ -145,7 +145,8 @@ class LinkHandle:
         answer = await self.network.ask("link", end=self.end, up=up)
         taken = all(state["up"] == up for state in answer["after"].values())
         name = f"{self.end} {'up' if up else 'down'}"
-        self.network._observe(Observation(name, "link", answer["at"], answer, taken, "rtnetlink"))
+        seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
+        self.network._observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink"))
 
     async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> None:
         """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing."""
@@ -202,11 +203,17 @@ class NatHandle:
         old = {tuple(m["outside"]) for m in answer["before"]}
         different = all(new not in old and (not address or new[0] not in {o[0] for o in old}) for new in seen)
         kind = "rebind address and port" if address else "rebind port"
+        seen_there = {
+            "before": sorted(f"{m['inside'][0]} {m['inside'][1]} as {m['outside'][0]} {m['outside'][1]}" for m in answer["before"]),
+            "after": sorted(f"{address} {port}" for address, port in seen),
+            "old mapping gone": answer["old_gone"],
+            "took_us": answer["took_ns"] // 1000,
+        }
         observation = Observation(
             f"{self.router} rebinds {host}: {'new address and port' if address else 'new port'}",
             kind,
             answer["at"],
-            {**answer, "seen": seen},
+            seen_there,
             bool(seen) and different and answer["old_gone"],
             "conntrack",
         )
@@ -214,9 +221,17 @@ class NatHandle:
         return observation
 
 
+def _state(interface: dict[str, Any]) -> str:
+    return f"{'up' if interface['up'] else 'down'} after {interface['tx_packets']} sent, {interface['rx_packets']} received"
+
+
 def describe(impairment: Impairment) -> str:
     """The impairment in tc's words: ``delay 20ms loss 1%``, or ``clear``."""
     return " ".join(f"{key} {value}" for key, value in to_plain(impairment).items()) or "clear"
+
+
+_Waiting = tuple[trio.Event, list[Any]]
+"""Set when the answer is there, or will never be; the answer and its descriptors, or nothing."""
 
 
 class Keeper:
@@ -226,13 +241,13 @@ class Keeper:
         self._process = process
         self._control = control
         self._last_id = 0
-        self._waiting: dict[int, tuple[trio.Event, list[Any]]] = {}
+        self._hello: _Waiting = (trio.Event(), [])
+        self._waiting: dict[int, _Waiting] = {0: self._hello}
         self._started: dict[int, Process] = {}
         self._gone = False
 
     async def listen(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read answers and events until the keeper ends."""
-        self._waiting[0] = (trio.Event(), [])
         task_status.started()
         while True:
             try:
@@ -266,7 +281,7 @@ class Keeper:
 
     async def ready(self) -> None:
         """Wait for the keeper's first word."""
-        await self._answer(0, "start")
+        await self._answer(self._hello, "start")
 
     async def ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
         """One request; raises what the keeper raised, HarnessError when it is dead or silent."""
@@ -277,13 +292,13 @@ class Keeper:
             raise HarnessError(f"the keeper is gone; it cannot be asked {op!r}: see keeper.log")
         self._last_id += 1
         identity = self._last_id
-        self._waiting[identity] = (trio.Event(), [])
+        waiting = self._waiting[identity] = (trio.Event(), [])
         data = wires.encode({"id": identity, "op": op, **fields})
         await self._control.sendmsg([data], wires.ancillary(fds))
-        return await self._answer(identity, op)
+        return await self._answer(waiting, op)
 
-    async def _answer(self, identity: int, op: str) -> tuple[dict[str, Any], list[int]]:
-        event, box = self._waiting[identity]
+    async def _answer(self, waiting: _Waiting, op: str) -> tuple[dict[str, Any], list[int]]:
+        event, box = waiting
         with trio.move_on_after(_ANSWER_WITHIN.s) as scope:
             await event.wait()
         if scope.cancelled_caught:

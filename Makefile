@@ -1,0 +1,65 @@
+# Everything a person runs.  `make help` lists it.  The first run makes .venv from requirements.lock; later runs cost nothing for that.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 3
+ARGS ?=
+
+.PHONY: help scenario scenarios doctor test check unit conformance controls stories controls-full conformance-full bench soak lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
+
+$(STAMP): requirements.lock pyproject.toml
+	@./.ci/system-packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed, $(PYTHON) is older"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+scenario: $(STAMP) ## NAME=migration: run a scenario (ARGS="--seed 7 --impair relay" go along)
+	@$(BIN)/harness run "$(NAME)" $(ARGS)
+
+scenarios: $(STAMP) ## list the scenarios, a line each
+	@$(BIN)/harness list
+
+doctor: $(STAMP) ## what this machine can do, and what would fix each lack
+	@$(BIN)/harness doctor
+
+test: $(STAMP) ## check, every test, every scenario and its control: under 10 minutes on two cores
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory conformance
+	@$(MAKE) --no-print-directory stories
+	@$(MAKE) --no-print-directory controls
+
+check: $(STAMP) ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(STAMP) ## unit tests
+	$(BIN)/pytest tests/unit tests/layers.py -q -n $(JOBS)
+
+conformance: $(STAMP) ## every executor against one contract, short form, one test at a time: it measures
+	$(BIN)/pytest tests/conformance -q
+
+stories: $(STAMP) ## every scenario once, JOBS at a time
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n $(JOBS) $(ARGS)
+
+controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
+	$(BIN)/pytest tests/controls -q -n $(JOBS)
+
+bench: $(STAMP) ## measure, as ratios within one run (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks
+
+lock: ## renew requirements.lock (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra build -o requirements.lock pyproject.toml
+
+clean: ## remove what `make` made (artifacts are kept)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache
