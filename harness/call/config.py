@@ -49,8 +49,10 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Largest PTO backoff exponent: 1 doubles once.  20 runs of an outage at 2 % loss recovered in ≤ 184 ms with 1."""
     ack_delay: Duration = 20 * ms
     """How long an ACK may wait; aioquic's own 1 ms costs 23 % more packets.  Less than the 25 ms that it advertises."""
-    congestion_floor: int = 4800
-    """Bytes below which loss does not push the congestion window: 50 audio packets/s fit up to an RTT of 600 ms."""
+    urgent_window: int = 4800
+    """Bytes of audio and RTCP that may be in flight beside the congestion window: twice RFC 9002's minimum; 740 ms of 80-byte audio."""
+    urgent_trickle: Duration = 100 * ms
+    """When that window is full as well, one such packet may still go this often (10 kbit/s): what finds a path again after an outage."""
     max_udp_payload: int = MIN_UDP_PAYLOAD
     probe_retry: Duration = 200 * ms
     """A PATH_CHALLENGE that got no answer is repeated after this (a new path's PTO is 2 × the initial RTT of 100 ms)."""
@@ -67,7 +69,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError that names the field, its value and what is allowed."""
         for field in ("dial_timeout", "answer_timeout", "suspected", "disconnected", "failed", "idle_timeout", "end_linger", "ack_delay"):
             _positive(field, getattr(self, field))
-        for field in ("probe_retry", "probe_give_up"):
+        for field in ("probe_retry", "probe_give_up", "urgent_trickle"):
             _positive(field, getattr(self, field))
         for field in ("keepalive", "rtcp"):
             if getattr(self, field) is not None:

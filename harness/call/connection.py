@@ -80,7 +80,8 @@ class Connection:
             configuration,
             odcid=odcid,
             ack_delay=settings.ack_delay.s,
-            congestion_floor=settings.congestion_floor,
+            urgent_window=settings.urgent_window,
+            trickle=settings.urgent_trickle.s,
             pto_clamp=settings.pto_clamp,
         )
         self._logger = configuration.quic_logger if isinstance(configuration.quic_logger, StreamingLogger) else None
@@ -347,20 +348,20 @@ class Connection:
         self._clock(now)
         self._expire(now)
         out: list[Transmit] = []
-        while self.over is None and (entry := self.queue.head()) is not None and self._may_send(entry, now):
+        while self.over is None and (entry := self._next_entry()) is not None and self._may_send(entry):
             if entry.mode == "stream":
                 self.queue.remove(entry)
                 self._write_frame(entry)
                 out += self._flush(now)
             else:
                 payload = encode_datagram(FLOW_IDS[entry.flow], entry.packet)
-                built, gone = self._core.flush(seconds(now), datagram=payload, token=entry.token)
+                urgent = CLASSES[entry.flow] == URGENT
+                built, gone = self._core.flush(seconds(now), datagram=payload, token=entry.token, urgent=urgent)
                 out += [Transmit(*triple) for triple in built]
                 if not gone:
                     break
                 self.queue.remove(entry)
             self.sent[entry.flow] = self.sent.get(entry.flow, 0) + 1
-            self.queue.note_sent(entry, len(entry.packet), now)
             if self.on_sent is not None:
                 self.on_sent(entry, now)
         else:
@@ -378,20 +379,21 @@ class Connection:
         built, _ = self._core.flush(seconds(now))
         return [Transmit(*triple) for triple in built]
 
-    def _may_send(self, entry: Waiting, now: int) -> bool:
+    def _next_entry(self) -> Waiting | None:
+        """What to send next: in order, except that when hardly anything gets through the newest audio is worth more than the oldest."""
+        head = self.queue.head()
+        if head is None or CLASSES[head.flow] != URGENT or not self._core.handshake_complete or not self._core.is_full(len(head.packet)):
+            return head
+        return self.queue.newest_urgent() or head
+
+    def _may_send(self, entry: Waiting) -> bool:
         if not self._core.handshake_complete:
             return False
-        if entry.mode == "stream":
-            if any(self._core.stream_waits(stream.number) for stream in self._streams):
-                return False
-            if self._stream_of(entry) is None and not self._core.can_open_stream():
-                return False
-        if CLASSES[entry.flow] == URGENT or self._core.bytes_in_flight == 0:
+        if entry.mode == "datagram":
             return True
-        # Leave room in a tight window for the audio of the next round trip, so that a burst of video cannot silence it.
-        room = self._core.congestion_window - self._core.bytes_in_flight
-        reserve = min(self._core.congestion_window // 2, int(self.queue.urgent_rate(now) * 2 * self._core.rtt))
-        return room >= min(len(entry.packet), self.settings.max_udp_payload) + reserve
+        if any(self._core.stream_waits(stream.number) for stream in self._streams):
+            return False
+        return self._stream_of(entry) is not None or self._core.can_open_stream()
 
     # Stream mode
 

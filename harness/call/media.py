@@ -1,8 +1,8 @@
 """The media of one call: RTP out to the connection's queue, RTP in from datagrams and streams, RTCP both ways.
 
 Media can overtake a lost ``connection_ready``; what comes before the call is connected waits, bounded, and is given out when it is.  What
-is not RTP, or belongs to a flow that the call has not agreed to, is counted and dropped (a stream is answered with STOP_SENDING): bytes from
-the network never end a call here.
+is not RTP, or belongs to a flow that the call has not agreed to, is counted and dropped (a stream is answered with STOP_SENDING): bytes
+from the network never end a call here.
 """
 
 from __future__ import annotations

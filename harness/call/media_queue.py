@@ -14,8 +14,7 @@ from harness.call.events import Mode
 
 CLASSES: dict[str, int] = {"audio": 0, "rtcp": 0, "video": 1, "screen": 2, "data": 3}
 URGENT = 0
-"""The class that is never held back for the sake of another."""
-RATE_WINDOW = 1_000_000_000
+"""The class that does not wait for room in the congestion window (see ``quic``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,6 @@ class MediaQueue:
         self._limit = limit
         self._classes: tuple[deque[Waiting], ...] = tuple(deque() for _ in range(max(CLASSES.values()) + 1))
         self._count: dict[str, int] = dict.fromkeys(CLASSES, 0)
-        self._urgent: deque[tuple[int, int]] = deque()
-        self._urgent_bytes = 0
 
     def __len__(self) -> int:
         return sum(self._count.values())
@@ -77,6 +74,10 @@ class MediaQueue:
         """What is to be sent next."""
         return next(iter(self), None)
 
+    def newest_urgent(self) -> Waiting | None:
+        """The last audio packet queued, if any audio waits."""
+        return next((entry for entry in reversed(self._classes[URGENT]) if entry.flow != "rtcp"), None)
+
     def next_expiry(self) -> int | None:
         """When the next packet becomes too old."""
         return min((entry.expires for entry in self), default=None)
@@ -92,15 +93,3 @@ class MediaQueue:
     def __iter__(self) -> Iterator[Waiting]:
         for waiting in self._classes:
             yield from waiting
-
-    def note_sent(self, entry: Waiting, size: int, now: int) -> None:
-        """Remember that ``entry`` left in a datagram of ``size`` bytes, for ``urgent_rate``."""
-        if CLASSES[entry.flow] == URGENT:
-            self._urgent.append((now, size))
-            self._urgent_bytes += size
-
-    def urgent_rate(self, now: int) -> int:
-        """Bytes a second that audio and RTCP used lately: what a full connection must keep room for."""
-        while self._urgent and self._urgent[0][0] <= now - RATE_WINDOW:
-            self._urgent_bytes -= self._urgent.popleft()[1]
-        return self._urgent_bytes

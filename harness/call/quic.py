@@ -11,7 +11,10 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
 * RETIRE_CONNECTION_ID waits 3 PTO: aioquic forgets a retired id at once, and would drop what is still in flight on a slower old path.
 * A late packet from the old path does not switch connection ids back (RFC 9000 §9.3: only the highest-numbered packet moves anything);
   aioquic's test ignores packet numbers, and interleaving around one move could burn all spare ids.
-* Congestion window and RTT begin anew on a new path (RFC 9000 §9.4), and the window has a floor.
+* Congestion window and RTT begin anew on a new path (RFC 9000 §9.4).
+* Audio and RTCP have a small window of their own beside aioquic's, as if they were a connection of their own: when loss halves the window
+  under a burst of video, aioquic would hold everything back for up to a round trip.  When that window is full too (an outage) one packet
+  still goes every 100 ms: a PTO is a multiple of the RTT, and audio must be back sooner than that after a long one.
 * The pacer counts bytes, not packets: charged 1200 bytes each, 50 audio packets/s would be held back on a collapsed window.  PTO probes
   are not paced, or a clamped PTO would fire again and again without having sent one.
 * aioquic's two known slips are guarded: flushing a server that has dropped its first datagram, and a timer before there is one.
@@ -99,7 +102,7 @@ class _Pacer(QuicPacketPacer):
         self._charged = 0
 
     def next_send_time(self, now: float) -> float | None:  # type: ignore[override]
-        if self.packet_time is None or self._core.probe_due:
+        if self.packet_time is None or self._core.probe_due or self._core.urgent:
             return None
         self.update_bucket(now=now)
         return now - self.bucket_time if self.bucket_time < 0 else None
@@ -130,11 +133,15 @@ class Core(QuicConnection):
     """aioquic's connection, amended as the module says.  All times are aioquic's float seconds."""
 
     def __init__(
-        self, configuration: QuicConfiguration, *, odcid: bytes | None, ack_delay: float, congestion_floor: int, pto_clamp: int
+        self, configuration: QuicConfiguration, *, odcid: bytes | None, ack_delay: float, urgent_window: int, trickle: float, pto_clamp: int
     ) -> None:
         self.now = 0.0
         self.heard_at: float | None = None
-        self._congestion_floor = congestion_floor
+        self.urgent = False
+        self._urgent_window = urgent_window
+        self._trickle = trickle
+        self._trickle_at = 0.0
+        self._urgent_packets: dict[int, int] = {}
         self._pto_clamp = pto_clamp
         self._retire_later: list[tuple[float, int]] = []
         self._carried: list[tuple[int, int]] = []
@@ -235,7 +242,6 @@ class Core(QuicConnection):
         """Receive one UDP datagram; aioquic raises nothing for what is in it."""
         self.now = now
         self.receive_datagram(data, address, now)
-        self._keep_floor()
 
     def fire(self, now: float) -> None:
         """Do what aioquic's timer asks for at ``now``, if anything."""
@@ -246,7 +252,6 @@ class Core(QuicConnection):
         self.handle_timer(now)
         if self._handshake_confirmed:
             self._loss._pto_count = min(self._loss._pto_count, self._pto_clamp)
-        self._keep_floor()
 
     def next_timer(self) -> float | None:
         """When ``fire`` or ``flush`` has something to do."""
@@ -265,11 +270,12 @@ class Core(QuicConnection):
     # Out
 
     def flush(
-        self, now: float, *, datagram: bytes | None = None, token: int = 0
+        self, now: float, *, datagram: bytes | None = None, token: int = 0, urgent: bool = False
     ) -> tuple[list[tuple[bytes, Address, tuple[int, ...]]], bool]:
         """Build what is to be sent now; with ``datagram``, that DATAGRAM payload too, under ``token``.
 
-        Returns the UDP datagrams (bytes, where to, tokens inside) and whether the DATAGRAM went out; if not it was taken back.
+        ``urgent``: audio or RTCP.  Returns the UDP datagrams (bytes, where to, tokens inside) and whether the DATAGRAM went out; if not it
+        was taken back.
         """
         self.now = now
         if not self.started:
@@ -280,12 +286,39 @@ class Core(QuicConnection):
         self._tokens.clear()
         self._built = 0
         self._handing_over = token
+        control = self._loss._cc
+        extra = self._urgent_in_flight()
+        self.urgent = urgent and (extra < self._urgent_window or now >= self._trickle_at)
+        trickle = self.urgent and extra >= self._urgent_window
+        if self.urgent:
+            extra = max(extra, control.bytes_in_flight + self._max_datagram_size - control.congestion_window)
         if datagram is not None:
             self._datagrams_pending.append(datagram)
-        pairs = self.datagrams_to_send(now)
+        control.congestion_window += extra
+        try:
+            pairs = self.datagrams_to_send(now)
+        finally:
+            control.congestion_window -= extra
+            self.urgent = False
         taken = not self._datagrams_pending
+        if taken and trickle:
+            self._trickle_at = now + self._trickle
         self._datagrams_pending.clear()
         return [(data, address, tuple(self._tokens.get(index, ()))) for index, (data, address) in enumerate(pairs)], taken
+
+    def is_full(self, size: int) -> bool:
+        """Whether both windows are full, so that even audio (``size`` bytes) has to wait: in an outage, above all."""
+        urgent = self._urgent_in_flight()
+        return urgent >= self._urgent_window and self.bytes_in_flight - urgent + size + SHORT_OVERHEAD > self.congestion_window
+
+    def _urgent_in_flight(self) -> int:
+        """Bytes of urgent packets that are neither acknowledged nor lost."""
+        if not self._urgent_packets:
+            return 0
+        sent = self._spaces[Epoch.ONE_RTT].sent_packets
+        for number in [number for number in self._urgent_packets if number not in sent]:
+            del self._urgent_packets[number]
+        return sum(self._urgent_packets.values())
 
     def ping(self) -> None:
         """Have a PING sent, unless one is waiting already."""
@@ -356,6 +389,7 @@ class Core(QuicConnection):
         loss = self._loss
         for packet in self._spaces[Epoch.ONE_RTT].sent_packets.values():
             packet.in_flight = False
+        self._urgent_packets.clear()
         loss._cc = create_congestion_control(self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size)
         self._pacer = loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
         loss._rtt_initialized = False
@@ -402,6 +436,8 @@ class Core(QuicConnection):
         written = super()._write_datagram_frame(builder, data, frame_type)
         if self._handing_over:
             self._carried.append((builder.packet_number, self._handing_over))
+        if self.urgent:
+            self._urgent_packets[builder.packet_number] = len(data) + SHORT_OVERHEAD
         return written
 
     def _write_stream_frame(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream, max_offset: int) -> int:
@@ -429,10 +465,6 @@ class Core(QuicConnection):
             sent = self._spaces[Epoch.ONE_RTT].sent_packets
             self._pacer.settle(sum(sent[number].sent_bytes for number in range(first, builder.packet_number) if number in sent))
         return pairs
-
-    def _keep_floor(self) -> None:
-        control = self._loss._cc
-        control.congestion_window = max(control.congestion_window, self._congestion_floor)
 
 
 def configuration(

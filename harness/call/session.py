@@ -1,8 +1,8 @@
 """``Endpoint``: all calls and QUIC connections, in both roles, of one agent.
 
 An endpoint is fed UDP datagrams and time.  A datagram goes to the connection that owns its destination connection id; an Initial that
-nobody owns makes a new server connection.  Each connection carries one call (the flow ids and the signalling leave room for more); a connection
-lives longer than its call, until the ``bye`` is through and CONNECTION_CLOSE has drained.
+nobody owns makes a new server connection.  Each connection carries one call (the flow ids and the signalling leave room for more); a
+connection lives longer than its call, until the ``bye`` is through and CONNECTION_CLOSE has drained.
 
 The call table is changed in two places only, ``_enter`` and ``_sweep``; the limit is checked where the entry is made.
 """
