@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from harness.call.capabilities import MediaConstraints
 from harness.call.config import EndpointConfig
+from harness.call.errors import CallNotFound
 from harness.call.events import Address, Event, MediaExpired, MediaReceived, PathEvent, Transmit
 from harness.call.session import Endpoint
 from harness.rtp.packet import RtpPacket
@@ -157,6 +158,9 @@ class World:
             payload=self.now.to_bytes(8, "big") + bytes(source["size"] - 8),
             marker=source["flow"] != "audio",
         )
+        if state_of(host, source["call"]) != "Connected":
+            self._sources.remove(source)
+            return
         token = host.endpoint.send_rtp(
             source["call"], source["flow"], packet.encode(), now=self.now, expires=self.now + source["life"], mode=source["mode"]
         )
@@ -185,7 +189,7 @@ class World:
                 _, _, host, source, data = heapq.heappop(self._flight)
                 host.endpoint.receive(data, source, now=self.now, arrived=self.now)
                 self.flush()
-            for stream in self._sources:
+            for stream in list(self._sources):
                 if stream["next"] <= self.now:
                     self._offer(stream)
             for host in self.hosts.values():
@@ -205,16 +209,13 @@ def connect(
 ) -> str:
     """A connected call from alice to bob (who answers by himself)."""
     call = alice.endpoint.initiate(world.address(bob, over, via), constraints or MediaConstraints.video_call(), now=world.now)
-    assert world.run(3 * S, until=lambda: alice.endpoint.stats(call).state == bob_state(bob, call) == "Connected")
+    assert world.run(3 * S, until=lambda: state_of(alice, call) == state_of(bob, call) == "Connected")
     return call
 
 
-def bob_state(bob: Host, call: str) -> str | None:
+def state_of(host: Host, call: str) -> str | None:
+    """The call's state there, or None when it is not in the table."""
     try:
-        return bob.endpoint.stats(call).state
-    except LookupError:
+        return host.endpoint.stats(call).state.value
+    except CallNotFound:
         return None
-    except Exception as error:
-        if type(error).__name__ == "CallNotFound":
-            return None
-        raise
