@@ -428,7 +428,9 @@ class Driver:
         return translate.stats(self.endpoint.stats(request.call))
 
     def inventory(self, request: messages.Inventory) -> messages.Holdings:
-        """All that this process holds."""
+        """All that this process holds; once it is answered, the records of everything before it are in the file."""
+        if self.files is not None:
+            self.files.flush()
         return messages.Holdings(
             sockets=self.sockets.bound,
             tasks=tuple(sorted(task_names(self._nursery))),

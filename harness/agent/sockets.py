@@ -26,6 +26,7 @@ Family = Literal["v4", "v6"]
 _INET: dict[Family, socket.AddressFamily] = {"v4": socket.AF_INET, "v6": socket.AF_INET6}
 
 _SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
+_SO_RCVBUFFORCE = 33
 _SO_RXQ_OVFL = 40  # asm-generic/socket.h; not in Python's socket module
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 23, 3  # linux/in.h, linux/in6.h
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
@@ -69,7 +70,10 @@ class PathSocket:
     def _set_options(self, receive_buffer: int, before_it_is_up: bool) -> None:
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(receive_buffer, 0x3FFF_FFFF))
+        try:  # beyond net.core.rmem_max, which a namespace of our own may exceed
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, min(receive_buffer, 0x3FFF_FFFF))
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(receive_buffer, 0x3FFF_FFFF))
         if self.family == "v4":
             self._socket.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
             self._socket.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, before_it_is_up)
