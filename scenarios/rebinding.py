@@ -49,10 +49,11 @@ async def test_rebind_address(lab: Lab) -> None:
 
 
 async def test_rebind_while_muted(lab: Lab) -> None:
-    """Alice listens with her microphone off when her router gives her a new port: only her keepalive can tell Bob where she is now.
+    """Alice listens with her microphone off when her router restarts and gives her a new port: only her keepalive can tell Bob.
 
-    Field story: the muted participant of a long meeting goes deaf.  Bound: one keepalive period, two round trips and 100 ms.  Control: a
-    caller that sends neither PING nor RTCP while it is muted.
+    Field story: the muted participant of a long meeting goes deaf.  The router is dark for 300 ms, so that not even an acknowledgement that
+    was under way shows her new port.  Bound: one keepalive period, two round trips and 100 ms, the dark included.  Control: a caller that
+    sends neither PING nor RTCP while it is muted.
     """
     net = await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob", options=Options(auto_answer=True, keepalive_ms=1000))
@@ -60,8 +61,8 @@ async def test_rebind_while_muted(lab: Lab) -> None:
         await call.heard_both_ways(for_=1 * s)
         await alice.mute()
         await call.heard_both_ways(for_=2 * s)
-        async with lab.fault("the router gives the muted Alice a new port") as fault:
-            await net.nat("home_a").rebind("alice")
+        async with lab.fault("the router restarts and gives the muted Alice a new port") as fault:
+            await net.nat("home_a").rebind("alice", dark=300 * ms)
         await call.heard_both_ways(for_=3 * s)
     lab.at_most("longest silence", alice.heard("audio").longest_gap(since=fault.began), KEEPALIVE + 2 * ROUND_TRIP + 100 * ms)
     lab.equal("QUIC handshakes", call.handshakes(), 1)

@@ -24,7 +24,7 @@ from harness.fabric.links import DIRECTIONS, Direction
 from harness.fabric.plan import reach
 from harness.fabric.receipts import Observation
 from harness.spec.link import Impairment
-from harness.spec.topology import Topology, to_plain
+from harness.spec.topology import Router, Topology, to_plain
 from harness.units import Duration, s
 
 _ANSWER_WITHIN = 20 * s
@@ -175,6 +175,12 @@ class NatHandle:
     network: Network
     router: str
 
+    def _outside(self) -> LinkHandle:
+        router = self.network.topology.node(self.router)
+        if not isinstance(router, Router) or router.nat is None:
+            raise SpecError(f"NAT {self.router}", "there is no NAT on it")
+        return self.network.link(f"{self.router}/{router.nat.outside}")
+
     async def mappings(self) -> list[Mapping]:
         """The UDP flows that it maps now."""
         answer = await self.network.ask("mappings", router=self.router)
@@ -183,12 +189,21 @@ class NatHandle:
             for m in answer["mappings"]
         ]
 
-    async def rebind(self, host: str, *, address: bool = False, within: Duration = 5 * s) -> Observation:
+    async def rebind(self, host: str, *, address: bool = False, dark: Duration | None = None, within: Duration = 5 * s) -> Observation:
         """Give every UDP flow of ``host`` a new outside port (and address); returns once conntrack shows a new mapping carrying the flow.
+
+        ``dark``: for how long nothing passes the router's outside link meanwhile, as when it restarts.  Without it a client that sends
+        nothing but acknowledgements is healed by the one that is under way (seen), and with it it is not.
 
         The observation is taken when the old mapping is gone and the new one, really different, was seen within ``within``.
         """
+        outside = self._outside()
+        if dark is not None:
+            await outside.down()
         answer = await self.network.ask("rebind", router=self.router, host=host, address=address)
+        if dark is not None:
+            await trio.sleep(dark.s)
+            await outside.up()
         seen: list[tuple[str, int]] = []
         with trio.move_on_after(within.s):
             while not seen:

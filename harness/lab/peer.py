@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from harness.agent.messages import Holdings, Lag, PathChanged, PathSpec
-from harness.agent.remote import RemoteAgent
+from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, SpecError
 from harness.fabric.network import Network, Process
 from harness.media.measures import Heard
@@ -63,13 +63,18 @@ class Peer:
     async def migrate(self, path: str, *, within: Duration = 5 * s) -> None:
         """Move the newest call to ``path``, make-before-break; returns when the stack says that it has switched.
 
+        A stack that refuses or does not do it ``within`` the time has failed, by name, and the scenario goes on to its verdicts.
+
         What the stack says is no proof: the receipt is the new 4-tuple in the callee's capture.
         """
         since = self.remote.mark()
-        await self.start_migrating(path)
-        await self.remote.wait_for(
-            PathChanged, where=lambda event: event.kind == "migrated", within=within, since=since, doing=f"migrated to {path}"
-        )
+        try:
+            await self.start_migrating(path)
+            await self.remote.wait_for(
+                PathChanged, where=lambda event: event.kind == "migrated", within=within, since=since, doing=f"migrated to {path}"
+            )
+        except (AgentRefused, EventMissed) as error:
+            self.call.miss(f"{self.name} migrates to {path}", error)
 
     async def start_migrating(self, path: str) -> None:
         """Ask the stack to move the newest call to ``path``, and go on without waiting."""

@@ -1,0 +1,88 @@
+"""Agents that are broken in exactly one way: ``python -m tests.controls.sabotage NAME``.
+
+Each is the reference agent with one method replaced.  A scenario that such an agent can pass would be worthless.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+import msgspec
+
+from harness.agent import messages
+from harness.agent.driver import Driver
+from harness.agent.process import run
+from harness.call.capabilities import MediaConstraints
+from harness.call.connection import Connection
+from harness.call.events import Address
+from harness.call.session import Endpoint
+
+
+class StayingConnection(Connection):
+    """A callee that takes every packet to come from where the first one came from, so it never answers to anywhere else."""
+
+    first: Address | None = None
+
+    def source_of(self, address: Address) -> Address:
+        self.first = self.first or address
+        return self.first
+
+
+class NeverFollows(Endpoint):
+    connection_class = StayingConnection
+
+
+class SilentConnection(Connection):
+    """A caller that sends no PING, whatever it was told."""
+
+    def keepalive_after(self) -> int | None:
+        return None
+
+
+class NoKeepalive(Endpoint):
+    """Neither PING nor RTCP: once muted it sends only acknowledgements."""
+
+    connection_class = SilentConnection
+
+    def __init__(self, config: Any, **rest: Any) -> None:
+        super().__init__(msgspec.structs.replace(config, rtcp=None), **rest)
+
+
+class Redials(Endpoint):
+    """Asked to migrate, it hangs up and calls again over the new path: a new connection, a new handshake."""
+
+    def migrate(self, call: str, path: str, now: int) -> None:
+        address = self.stats(call).address._replace(path=path)
+        self.end(call, "moving", now)
+        self.initiate(address, MediaConstraints(audio=True), now=now, server_name="bob")
+
+
+class LeaksSockets(Driver):
+    """Leaves a socket open with every call that it ends."""
+
+    leaked: list[socket.socket]
+
+    def end(self, request: messages.End) -> messages.Done:
+        self.leaked = [*getattr(self, "leaked", []), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+        return super().end(request)
+
+
+ENDPOINTS: dict[str, type[Endpoint]] = {"never-follows": NeverFollows, "no-keepalive": NoKeepalive, "redials": Redials}
+DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets}
+
+
+def main(name: str) -> int:
+    return run(
+        [],
+        endpoint_factory=ENDPOINTS.get(name, Endpoint),
+        driver_factory=DRIVERS.get(name, Driver),
+        agent=f"sabotaged: {name}",
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in {*ENDPOINTS, *DRIVERS}:
+        sys.exit(f"usage: python -m tests.controls.sabotage {'|'.join([*ENDPOINTS, *DRIVERS])}")
+    sys.exit(main(sys.argv[1]))
