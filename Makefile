@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 3
 ARGS ?=
 
-.PHONY: help scenario scenarios doctor test check unit conformance controls stories controls-full conformance-full bench soak lock clean
+.PHONY: help scenario scenarios doctor test check unit conformance controls stories bench soak soak-short lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -54,6 +54,13 @@ stories: $(STAMP) ## every scenario once, JOBS at a time
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)
+
+soak: $(STAMP) ## NAME=migration N=10: run a scenario N times over the seeds, two at a time
+	$(BIN)/harness run "$(NAME)" --repeat $(or $(N),10) -n 2 $(ARGS)
+
+soak-short: $(STAMP)
+	@$(MAKE) --no-print-directory soak NAME=migration N=5
+	@$(MAKE) --no-print-directory soak NAME=rebinding N=3
 
 bench: $(STAMP) ## measure, as ratios within one run (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
