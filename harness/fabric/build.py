@@ -91,7 +91,8 @@ class Build:
                 offloads.disable(ethtool, port.port.name)
         for port in node.plan.ports.values():
             messages += [nl.set_link(port.index, up=True), *self._port_messages(node, port)]
-            messages += [nl.new_source_rule(address, table) for address, table in port.rules]
+            for address, table in port.rules:
+                messages += [nl.new_source_rule(address, table), nl.new_dead_end(address.version, table)]
         node.namespace.rtnl.batch(messages)
 
     @staticmethod

@@ -2,7 +2,8 @@
 
 Routes are shortest paths over links.  A NAT hides what is inside it from outside; from inside, everything outside is visible.  A host has a
 default route by each of its interfaces, the first one preferred, and one routing table per interface which packets from that interface's
-address use: a socket's bound address picks its way out, as on a phone.
+address use: a socket's bound address picks its way out, as on a phone.  That table ends in "unreachable": when the interface is down its
+packets go nowhere, where Linux would else send them out by another interface with the wrong source, and a dead path would seem to live.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class PortPlan:
     neighbours: list[tuple[Address, str]] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
     rules: list[tuple[Address, int]] = field(default_factory=list)
+    """(source address, table): that table and no other serves packets from the address."""
 
 
 @dataclass(slots=True)
@@ -134,14 +136,18 @@ def _explore(topology: Topology, start: str) -> list[tuple[Link, Port]]:
 
 def _route_router(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
     own = [address.network for port in plan.ports.values() for address in port.addresses]
+    connected = {str(network) for network in own}  # asked first: comparing each link with each of a star's hub's is slow
     for link, first in _explore(topology, plan.node.name):
+        mine = plan.ports[first.name]
         for text in (link.net4, link.net6):
-            mine = plan.ports[first.name]
-            if text is None or any(ip_network(text).version == net.version and ip_network(text).overlaps(net) for net in own):
+            if text is None or text in connected:
                 continue
-            gateway = _gateway(_peer(plans, mine), ip_network(text).version)
+            network = ip_network(text)
+            if any(network.version == net.version and network.overlaps(net) for net in own):
+                continue
+            gateway = _gateway(_peer(plans, mine), network.version)
             if gateway is not None:
-                mine.routes.append(Route(ip_network(text), gateway))
+                mine.routes.append(Route(network, gateway))
 
 
 def _route_host(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
