@@ -94,14 +94,16 @@ class Quantity:
     def __str__(self) -> str:
         for unit, size in sorted(self.units.items(), key=lambda item: -item[1]):
             if self.count == 0 or abs(self.count) >= size:
-                return f"{_decimal(Fraction(self.count, size))}{unit}"
+                return f"{_decimal(self.count, size)}{unit}"
         unit, size = min(self.units.items(), key=lambda item: item[1])
-        return f"{_decimal(Fraction(self.count, size))}{unit}"
+        return f"{_decimal(self.count, size)}{unit}"
 
 
-def _decimal(value: Fraction) -> str:
-    text = f"{float(value):.9f}".rstrip("0").rstrip(".")
-    return text if Fraction(text) == value else repr(float(value))
+def _decimal(count: int, size: int) -> str:
+    """``count / size`` with all its digits; ``size`` is a power of ten.  No float: above 2**53 it would not read back to the same."""
+    whole, rest = divmod(abs(count), size)
+    digits = f"{rest:0{len(str(size)) - 1}d}".rstrip("0")
+    return f"{'-' * (count < 0)}{whole}" + (f".{digits}" if digits else "")
 
 
 class Duration(Quantity):
