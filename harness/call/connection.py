@@ -4,9 +4,8 @@
 ``keepalive_after`` (never send PINGs), ``source_of`` (never follow a peer to a new address), ``MediaQueue.is_expired`` (send stale media),
 ``begin_migration`` (move in some other way).
 
-Media waits in the queue here, never in aioquic: one datagram is handed over, flushed, and taken back if it did not go.  In stream mode
-every RTP frame has a stream of its own, which is reset with 0x05 when its time is over before all of it was delivered; a frame is handed
-over only when no earlier stream still has something to send, so that priorities hold there as well.
+Media waits in the queue here, never in aioquic: one datagram is handed over, flushed, and taken back if it did not go (stream mode:
+``frame_streams``).
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from aioquic.quic.events import QuicEvent
 
 from harness.call.config import EndpointConfig
 from harness.call.events import Address, MediaExpired, PathKind, Transmit
+from harness.call.frame_streams import FrameStreams
 from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import Core, nanoseconds, seconds
-from harness.call.roq import FLOW_IDS, RoqCode, encode_datagram, encode_stream_packet, encode_varint
-from harness.rtp.packet import HEADER
+from harness.call.roq import FLOW_IDS, RoqCode, encode_datagram
 
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream."""
@@ -39,17 +38,6 @@ class _Probe:
     address: Address
     began: int
     again: int
-
-
-@dataclass(slots=True)
-class _FrameStream:
-    """An outgoing stream that carries one RTP frame."""
-
-    number: int
-    flow: str
-    timestamp: int
-    expires: int
-    finished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +74,7 @@ class Connection:
         )
         self._logger = configuration.quic_logger if isinstance(configuration.quic_logger, StreamingLogger) else None
         self._probe: _Probe | None = None
-        self._streams: list[_FrameStream] = []
+        self._frames = FrameStreams(self._core)
         self._finish_by: int | None = None
         self._finish_reason = ""
         self._close_datagrams: list[Transmit] = []
@@ -168,9 +156,7 @@ class Connection:
     def stop_media(self) -> None:
         """Nothing that waits will be sent; frames under way are cancelled."""
         self.lost_media += [(entry.token, "ended") for entry in self.queue.clear() if entry.token]
-        for stream in self._streams:
-            self._cancel(stream, "ended")
-        self._streams.clear()
+        self.lost_media += [(token, "ended") for token in self._frames.cancel_all()]
 
     # In
 
@@ -224,7 +210,7 @@ class Connection:
                 due.append(min(self._probe.again, self._probe.began + self.settings.probe_give_up.ns))
             due.append(self.queue.next_expiry())
             due.append(self._finish_by)
-            due += [stream.expires for stream in self._streams if self._core.stream_waits(stream.number)]
+            due.append(self._frames.next_expiry())
         return min((at for at in due if at is not None), default=None)
 
     # Keepalive
@@ -334,8 +320,7 @@ class Connection:
 
     def stream_refused(self, number: int) -> None:
         """The peer has asked to stop a media stream (aioquic has reset it): nothing more may be written to it."""
-        self.lost_media += [(token, "expired") for token in self._core.forget_tokens(number) if token]
-        self._streams = [stream for stream in self._streams if stream.number != number]
+        self.lost_media += [(token, "expired") for token in self._frames.refused(number)]
 
     def put(self, entry: Waiting) -> None:
         """Queue a packet; what it pushes out is reported in ``lost_media``."""
@@ -348,10 +333,12 @@ class Connection:
         self._clock(now)
         self._expire(now)
         out: list[Transmit] = []
+        flushed = False
         while self.over is None and (entry := self._next_entry()) is not None and self._may_send(entry):
+            flushed = True  # and completely: aioquic goes on until nothing is left that may go
             if entry.mode == "stream":
                 self.queue.remove(entry)
-                self._write_frame(entry)
+                self._frames.write(entry)
                 out += self._flush(now)
             else:
                 payload = encode_datagram(FLOW_IDS[entry.flow], entry.packet)
@@ -364,8 +351,8 @@ class Connection:
             self.sent[entry.flow] = self.sent.get(entry.flow, 0) + 1
             if self.on_sent is not None:
                 self.on_sent(entry, now)
-        else:
-            closing = self._core.close_reason is not None and not self._core.closing
+        if not flushed:
+            closing = self.over is not None and not self._core.closing
             out += self._flush(now)
             if closing and self._core.closing:
                 self._close_datagrams = list(out)
@@ -389,52 +376,11 @@ class Connection:
     def _may_send(self, entry: Waiting) -> bool:
         if not self._core.handshake_complete:
             return False
-        if entry.mode == "datagram":
-            return True
-        if any(self._core.stream_waits(stream.number) for stream in self._streams):
-            return False
-        return self._stream_of(entry) is not None or self._core.can_open_stream()
-
-    # Stream mode
-
-    def _stream_of(self, entry: Waiting) -> _FrameStream | None:
-        timestamp = HEADER.unpack_from(entry.packet)[3]
-        return next((s for s in self._streams if s.flow == entry.flow and s.timestamp == timestamp and not s.finished), None)
-
-    def _write_frame(self, entry: Waiting) -> None:
-        """Write a packet to its frame's stream; a packet with the marker, and any packet of audio, ends its frame."""
-        _, second, _, timestamp, _ = HEADER.unpack_from(entry.packet)
-        ends = bool(second & 0x80) or CLASSES[entry.flow] == URGENT
-        stream = self._stream_of(entry)
-        if stream is not None:
-            self._core.write_packet(stream.number, encode_stream_packet(entry.packet), entry.token, end=ends)
-        else:
-            for earlier in self._streams:
-                if earlier.flow == entry.flow and not earlier.finished:
-                    earlier.finished = True
-                    self._core.send_stream_data(earlier.number, b"", end_stream=True)
-            number = self._core.get_next_available_stream_id(is_unidirectional=True)
-            data = encode_varint(FLOW_IDS[entry.flow]) + encode_stream_packet(entry.packet)
-            self._core.write_packet(number, data, entry.token, end=ends)
-            stream = _FrameStream(number, entry.flow, timestamp, entry.expires)
-            self._streams.append(stream)
-        stream.finished = ends
-        stream.expires = max(stream.expires, entry.expires)
+        return entry.mode == "datagram" or self._frames.has_room(entry)
 
     def _expire(self, now: int) -> None:
-        for entry in self.queue.expire(now):
-            if entry.token:
-                self.lost_media.append((entry.token, "expired"))
-        for stream in list(self._streams):
-            if self._core.stream_sent(stream.number):
-                self._streams.remove(stream)
-            elif now >= stream.expires and self._core.stream_waits(stream.number):
-                self._streams.remove(stream)
-                self._cancel(stream, "expired")
-
-    def _cancel(self, stream: _FrameStream, why: Literal["expired", "ended"]) -> None:
-        self.lost_media += [(token, why) for token in self._core.forget_tokens(stream.number) if token]
-        self._core.reset_stream(stream.number, RoqCode.FRAME_CANCELLED)
+        self.lost_media += [(entry.token, "expired") for entry in self.queue.expire(now) if entry.token]
+        self.lost_media += [(token, "expired") for token in self._frames.expire(now)]
 
     def lost(self, call: str, now: int) -> list[MediaExpired]:
         """``lost_media`` as events of ``call``, and forgotten."""

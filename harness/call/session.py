@@ -27,9 +27,10 @@ from harness.call.connection import SIGNALLING_STREAM, Connection
 from harness.call.dialog import Call
 from harness.call.errors import CallLimitReached, CallNotFound, CapabilityMismatch, ConfigError, InvalidState, TransportError
 from harness.call.events import Address, CallStats, Event, Mode, PathEvent, QlogSink, Transmit
+from harness.call.headers import MIN_INITIAL, Header, peek_untrusted, version_negotiation
 from harness.call.media import Origin
 from harness.call.qlog import StreamingLogger
-from harness.call.quic import MIN_INITIAL, Header, configuration, peek_untrusted, version_negotiation
+from harness.call.quic import configuration
 from harness.call.roq import RoqCode
 from harness.call.signaling import MAX_REASON, Bye, CapabilityExchange, Decoder, Message, SignalError, encode
 from harness.call.states import State, require

@@ -8,6 +8,7 @@ from harness.call.connection import Connection
 from harness.call.events import CallEnded, ConnectionFailed, PathEvent
 from harness.call.media_queue import MediaQueue, Waiting
 from harness.call.session import Endpoint
+from harness.units import s
 
 from .conftest import Identity
 from .world import MS, Host, Path, S, World, connect, payload_time
@@ -49,8 +50,7 @@ def test_twelve_seconds_of_outage(identity: Identity, loss: float, seed: int, de
     assert alice.endpoint.stats(call).handshakes == 1
 
 
-@pytest.mark.parametrize("delay", [10 * MS, 50 * MS, 150 * MS])
-@pytest.mark.parametrize("loss", [0.02, 0.05])
+@pytest.mark.parametrize(("loss", "delay"), [(0.02, 10 * MS), (0.02, 50 * MS), (0.05, 150 * MS)])
 def test_audio_keeps_flowing_under_loss(identity: Identity, loss: float, delay: int) -> None:
     world = World(identity)
     alice, bob = pair(world, delay)
@@ -141,6 +141,24 @@ def test_hanging_up_through_heavy_loss_reaches_the_peer(identity: Identity, seed
     for host in (alice, bob):
         assert [event.reason for event in host.all(CallEnded)] == ["gone"]
         assert host.endpoint.inventory()["connections"] == 0
+
+
+@pytest.mark.parametrize(("clamp", "bound"), [(1, 400 * MS), (9, 10 * S)])
+def test_signalling_is_back_soon_after_an_outage_because_the_pto_is_clamped(identity: Identity, clamp: int, bound: int) -> None:
+    world = World(identity)
+    alice, bob = pair(world, keepalive=None, rtcp=None, end_linger=30 * s, pto_clamp=clamp)
+    call = connect(world, alice, bob)
+    world.run(1 * S)
+    alice.paths["eth"].up = False
+    world.run(10 * MS)
+    alice.endpoint.end(call, "at last", world.now)
+    world.run(11_990 * MS)
+    alice.paths["eth"].up = True
+    back = world.now
+    world.run(10 * S)
+    took = bob.all(CallEnded)[0].at - back
+    assert took <= bound
+    assert took > 400 * MS or clamp == 1
 
 
 class Hoarder(MediaQueue):

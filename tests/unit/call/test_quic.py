@@ -13,7 +13,8 @@ from aioquic.quic.connection import QuicConnection, QuicNetworkPath
 from aioquic.quic.logger import QuicLoggerTrace
 from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 
-from harness.call.quic import Core, configuration, nanoseconds, peek_untrusted, seconds, version_negotiation
+from harness.call.headers import peek_untrusted, version_negotiation
+from harness.call.quic import Core, configuration, nanoseconds, seconds
 from harness.call.session import Endpoint
 
 from .conftest import Identity

@@ -154,7 +154,7 @@ class World:
             payload_type=96,
             sequence=index & 0xFFFF,
             timestamp=(index * 960) & 0xFFFFFFFF,
-            ssrc=hash(source["flow"]) & 0xFFFF,
+            ssrc={"audio": 1, "video": 2, "screen": 3, "data": 4}[source["flow"]],
             payload=self.now.to_bytes(8, "big") + bytes(source["size"] - 8),
             marker=source["flow"] != "audio",
         )

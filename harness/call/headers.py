@@ -1,0 +1,44 @@
+"""The outside of QUIC packets: what tells a datagram's connection, and the answer to a version that is not spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aioquic._buffer import Buffer
+from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation, pull_quic_header
+
+CID_LENGTH = 8
+"""Of the connection ids that this stack gives out."""
+MIN_INITIAL = 1200
+"""Bytes below which a datagram cannot begin a connection (RFC 9000 §14.1)."""
+
+
+class Header(NamedTuple):
+    """What demultiplexing needs of a datagram's first packet."""
+
+    destination: bytes
+    source: bytes
+    version: int | None
+    initial: bool
+    negotiation: bool
+
+
+def peek_untrusted(data: bytes) -> Header | None:
+    """The header of the first QUIC packet in ``data``, bytes from the network; None for what is no QUIC packet."""
+    try:
+        header = pull_quic_header(Buffer(data=data), host_cid_length=CID_LENGTH)
+    except ValueError:
+        return None
+    return Header(
+        header.destination_cid,
+        header.source_cid,
+        header.version,
+        header.packet_type == QuicPacketType.INITIAL,
+        header.packet_type == QuicPacketType.VERSION_NEGOTIATION,
+    )
+
+
+def version_negotiation(header: Header, versions: Sequence[int]) -> bytes:
+    """The answer to a client that speaks none of ``versions`` (RFC 9000 §6.1)."""
+    return encode_quic_version_negotiation(source_cid=header.destination, destination_cid=header.source, supported_versions=list(versions))
