@@ -63,8 +63,7 @@ class Build:
                 self._install_nat(name, node, node.plan.node.nat)
         self._executor.start()
         for node in self.nodes.values():  # the answer to a query is a barrier: before it first packets were seen to stall 1 s
-            for port in node.plan.ports.values():
-                node.namespace.rtnl.request(nl.get_link(port.index))
+            node.namespace.rtnl.batch([nl.await_link(port.index) for port in node.plan.ports.values()])
         self.built_ns = time.monotonic_ns() - started
         self._captures: CaptureSet | None = None
         self._capture_folder = Path(captures) if captures is not None else None

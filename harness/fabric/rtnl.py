@@ -189,6 +189,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")  # rtmsg: family, prefix lengths of destina
 _RULE = struct.Struct("=BBBBBxxBI")  # fib_rule_hdr: family, prefix lengths of destination and source, tos, table, action, flags
 _ATTRIBUTE = struct.Struct("=HH")
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 4, 13, 18, 26, 28
+_IFLA_EXT_MASK, _SKIP_STATS = 29, 8  # without statistics the answers are small, and a batch of them fits the receive buffer
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _IPV4_DEVCONF_FORWARDING = 1, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
@@ -256,8 +257,13 @@ def set_ipv4_forwarding(index: int) -> Request:
 
 
 def get_link(index: int) -> Request:
-    """Query one link; its answer comes only once pending link changes are done, which makes it a barrier before the first packet."""
+    """Query one link."""
     return Request(RTM_GETLINK, 0, _LINK.pack(0, 0, index, 0, 0), f"the state of interface {index}")
+
+
+def await_link(index: int) -> Request:
+    """A query whose answer comes only once pending link changes are done: a barrier before the first packet."""
+    return Request(RTM_GETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + _number(_IFLA_EXT_MASK, _SKIP_STATS), f"the state of interface {index}")
 
 
 def get_link_named(name: str) -> Request:

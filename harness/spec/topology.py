@@ -10,7 +10,8 @@ a NAT stands between; within one realm every address is unique, and a NAT that l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from functools import cached_property
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_network
 from typing import Any, TypeVar
 
@@ -82,7 +83,7 @@ class Port(msgspec.Struct, frozen=True):
         return f"{self.node}/{self.name}"
 
 
-class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):  # dict: for the tables
     """The whole network.  Building one validates it: SpecError names the first thing that is wrong."""
 
     name: str
@@ -97,20 +98,35 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     # -- looking things up -------------------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _nodes(self) -> dict[str, Host | Router]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def _links(self) -> dict[str, Link]:
+        return {end: link for link in self.links for end in (link.a, link.b)}
+
+    @cached_property
+    def _ports(self) -> dict[str, list[Port]]:
+        found: dict[str, list[Port]] = defaultdict(list)
+        for end in self._links:
+            port = self.port(end)
+            found[port.node].append(port)
+        return dict(found)
+
     def node(self, name: str) -> Host | Router:
         """The node called ``name``; SpecError lists those there are."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise SpecError(f"topology {self.name}", f"there is no node {name!r}; there are {', '.join(n.name for n in self.nodes)}")
+        node = self._nodes.get(name)
+        if node is None:
+            raise SpecError(f"topology {self.name}", f"there is no node {name!r}; there are {', '.join(self._nodes)}")
+        return node
 
     def link(self, end: str) -> Link:
         """The link with an end ``node/interface``; SpecError lists the ends there are."""
-        for link in self.links:
-            if end in (link.a, link.b):
-                return link
-        ends = ", ".join(e for link in self.links for e in (link.a, link.b))
-        raise SpecError(f"topology {self.name}", f"there is no interface {end!r}; there are {ends}")
+        link = self._links.get(end)
+        if link is None:
+            raise SpecError(f"topology {self.name}", f"there is no interface {end!r}; there are {', '.join(self._links)}")
+        return link
 
     def port(self, end: str) -> Port:
         """The resolved interface ``node/interface``."""
@@ -123,7 +139,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
     def ports(self, node: str) -> list[Port]:
         """The interfaces of ``node`` in the order of the links; the first of a host is its default way out."""
-        return [self.port(end) for link in self.links for end in (link.a, link.b) if end.partition("/")[0] == node]
+        return list(self._ports.get(node, ()))
 
     def spares(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
         """The NAT's further outside addresses, per family, in the order in which rebinds use them."""
@@ -237,10 +253,6 @@ def _validate_nodes(topology: Topology) -> None:
             raise SpecError(f"{where}, node {name}", "the name is used twice")
     if not topology.hosts:
         raise SpecError(where, "there is no host; at least one is needed")
-    linked = {end.partition("/")[0] for link in topology.links for end in (link.a, link.b)}
-    for name in names:
-        if name not in linked:
-            raise SpecError(f"{where}, node {name}", "no link reaches it")
 
 
 def _validate_link(topology: Topology, link: Link) -> None:
@@ -267,8 +279,8 @@ def _validate_link(topology: Topology, link: Link) -> None:
             ) from None
         if network.version != version or network.num_addresses < 4:
             raise SpecError(f"{where}, {field}", f"{text} is not an IPv{version} subnet with room for both ends")
-    if not 1280 <= link.mtu <= 65535:
-        raise SpecError(f"{where}, mtu", f"{link.mtu} is outside 1280 (RFC 8200's least) to 65535")
+    if not isinstance(link.mtu, int) or not 1280 <= link.mtu <= 65535:
+        raise SpecError(f"{where}, mtu", f"{link.mtu!r} is outside 1280 (RFC 8200's least) to 65535")
     for field, impairment in (("a_to_b", link.a_to_b), ("b_to_a", link.b_to_a)):
         if impairment is not None:
             impairment.validate(f"{where}, {field}")
@@ -281,6 +293,11 @@ def _validate_ends(topology: Topology) -> None:
             if end in seen:
                 raise SpecError(f"topology {topology.name}, link {link.name}", f"{end} already ends link {seen[end].name}")
             seen[end] = link
+    # Last, so that a node which a link misspells is told as the misspelling.
+    linked = {end.partition("/")[0] for end in seen}
+    for node in topology.nodes:
+        if node.name not in linked:
+            raise SpecError(f"topology {topology.name}, node {node.name}", "no link reaches it")
 
 
 def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
@@ -312,19 +329,26 @@ def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
 
 def _validate_addresses(topology: Topology) -> None:
     """Refuse a subnet that overlaps another of the same realm, or of the same node."""
-    groups = [("realm", sorted(realm)) for realm in topology.realms()]
-    for node in topology.nodes:
-        groups.append(("node", [topology.links.index(port.link) for port in topology.ports(node.name)]))
-    for what, members in groups:
-        for n, m in _pairs(members):
-            for field in ("net4", "net6"):
-                one, other = getattr(topology.links[n], field), getattr(topology.links[m], field)
-                if one and other and ip_network(one).overlaps(ip_network(other)):
+    place = {end: n for n, link in enumerate(topology.links) for end in (link.a, link.b)}
+    groups = [("realm", realm) for realm in topology.realms()]
+    groups += [("node", {place[port.path] for port in topology.ports(node.name)}) for node in topology.nodes]
+    for field in ("net4", "net6"):
+        spans = {n: _span(text) for n, link in enumerate(topology.links) if (text := getattr(link, field))}
+        for what, members in groups:
+            before = None
+            for n in sorted(members & spans.keys(), key=spans.__getitem__):
+                if before is not None and spans[before][1] >= spans[n][0]:
+                    one, other = (topology.links[m] for m in sorted((before, n)))
+                    here, there = getattr(other, field), getattr(one, field)
                     raise SpecError(
-                        f"topology {topology.name}, link {topology.links[m].name}, {field}",
-                        f"{other} overlaps {one} of link {topology.links[n].name} in the same {what}: a loop of addresses",
+                        f"topology {topology.name}, link {other.name}, {field}",
+                        f"{here} overlaps {there} of link {one.name} in the same {what}: a loop of addresses",
                     )
+                before = n
 
 
-def _pairs(members: list[int]) -> Iterator[tuple[int, int]]:
-    return ((n, m) for at, n in enumerate(members) for m in members[at + 1 :])
+def _span(text: str) -> tuple[int, int]:
+    """The first and the last address of a subnet."""
+    network = ip_network(text)
+    first = int(network.network_address)
+    return first, first + network.num_addresses - 1
