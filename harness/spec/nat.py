@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from harness.errors import SpecError
-from harness.units import Duration
+from harness.units import Duration, expect
 
 Behaviour = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
 Ports = Literal["preserve", "random"]
@@ -55,16 +55,25 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         if asked not in SUPPORTED:
             allowed = "; ".join(f"{m} / {f} / {p}" for m, f, p in sorted(SUPPORTED))
             raise SpecError(where, f"mapping / filtering / ports {' / '.join(asked)} cannot be built; allowed is {allowed}")
-        if self.udp_timeout is not None and self.udp_timeout.s < 1:
-            raise SpecError(f"{where}, udp_timeout", f"{self.udp_timeout} is below 1s, the kernel's step")
-        if not 0 <= self.spare <= 8:
-            raise SpecError(f"{where}, spare", f"{self.spare} is not a number of spare addresses; allowed is 0 to 8")
+        if self.udp_timeout is not None:
+            try:
+                timeout = expect(Duration, self.udp_timeout, f"{where}, udp_timeout")
+            except TypeError as error:
+                raise SpecError(f"{where}, udp_timeout", str(error).partition(": ")[2]) from None
+            if timeout.s < 1:
+                raise SpecError(f"{where}, udp_timeout", f"{timeout} is below 1s, the kernel's step")
+        if not _is_whole(self.spare, 0, 8):
+            raise SpecError(f"{where}, spare", f"{self.spare!r} is not a number of spare addresses; allowed is 0 to 8")
         seen: set[int] = set()
         for forward in self.forwards:
             for field in ("port", "to_port"):
                 value = getattr(forward, field)
-                if not 1 <= value <= 65535:
-                    raise SpecError(f"{where}, forwards, {field}", f"{value} is not a UDP port; allowed is 1 to 65535")
+                if not _is_whole(value, 1, 65535):
+                    raise SpecError(f"{where}, forwards, {field}", f"{value!r} is not a UDP port; allowed is 1 to 65535")
             if forward.port in seen:
                 raise SpecError(f"{where}, forwards, port", f"{forward.port} is forwarded twice")
             seen.add(forward.port)
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
