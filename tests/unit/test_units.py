@@ -69,9 +69,7 @@ def test_parse(kind: type[Quantity], text: str, count: int) -> None:
     assert kind.parse(text) == kind(count)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "20", "ms", "20 parsecs", "20ms 3", "1e3ms", "0x10ms", "nan ms", "20 m s", "٣ years", "1,5s", 20, None, 1.5]
-)
+@pytest.mark.parametrize("text", ["", "20", "ms", "20 parsecs", "20ms 3", "1e3ms", "0x10ms", "nan ms", "20 m s", "1,5s", 20, None, 1.5])
 @pytest.mark.parametrize("kind", KINDS)
 def test_parse_names_what_it_was_given_and_what_is_allowed(kind: type[Quantity], text: Any) -> None:
     with pytest.raises(ValueError, match="write a number with one of") as caught:

@@ -1,0 +1,92 @@
+"""Every way in which an impairment can be wrong, told with its place, its value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import SpecError
+from harness.spec.link import CLEAR, Impairment
+from harness.spec.topology import from_text, to_plain
+from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
+
+WHERE = "link alice/wifi–home/lan, a_to_b"
+
+
+def wrong(impairment: Impairment) -> tuple[str, str]:
+    with pytest.raises(SpecError) as caught:
+        impairment.validate(WHERE)
+    return caught.value.where, caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "what"),
+    [
+        ({"delay": -1 * ms}, "delay", "-1ms is negative; allowed is 0 or more"),
+        ({"delay": 20}, "delay", "20 has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": 0.02}, "delay", "0.02 has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": True}, "delay", "True has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": "20ms"}, "delay", "'20ms' has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": 5 * mbit}, "delay", "Rate(5mbit) has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": 9 * ms, "jitter": 3}, "jitter", "3 has no unit; a duration is meant, for example 20 * ms"),
+        ({"delay": 9 * ms, "jitter": -1 * ms}, "jitter", "-1ms is negative; allowed is 0 or more"),
+        ({"delay": 9 * ms, "jitter": 10 * ms}, "jitter", "10ms is above the delay of 9ms; allowed is 0 to the delay"),
+        ({"jitter": 1 * ms}, "jitter", "1ms is above the delay of None; allowed is 0 to the delay"),
+        ({"delay": 9 * ms, "reordering": True}, "reordering", "without jitter nothing can overtake; give a jitter"),
+        ({"loss": 0.01}, "loss", "0.01 has no unit; a ratio is meant, for example 1 * percent"),
+        ({"loss": -1 * percent}, "loss", "-1% is negative; allowed is 0 or more"),
+        ({"loss": 101 * percent}, "loss", "101% is more than everything; allowed is 0% to 100%"),
+        ({"rate": 5_000_000}, "rate", "5000000 has no unit; a rate is meant, for example 5 * mbit"),
+        ({"rate": -5 * mbit}, "rate", "-5mbit is negative; allowed is 0 or more"),
+        ({"rate": 0 * mbit}, "rate", "0bit never sends anything; to cut a link take it down, to lift the limit use None"),
+        ({"queue": 0}, "queue", "0 is not a number of packets; allowed is 1 to 1000000"),
+        ({"queue": -1}, "queue", "-1 is not a number of packets; allowed is 1 to 1000000"),
+        ({"queue": 1_000_001}, "queue", "1000001 is not a number of packets; allowed is 1 to 1000000"),
+        ({"queue": True}, "queue", "True is not a number of packets; allowed is 1 to 1000000"),
+        ({"queue": 1.5}, "queue", "1.5 is not a number of packets; allowed is 1 to 1000000"),
+    ],
+)
+def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, what: str) -> None:
+    assert wrong(Impairment(**fields)) == (f"{WHERE}, {field}", what)
+
+
+@pytest.mark.parametrize(
+    "impairment",
+    [
+        CLEAR,
+        Impairment(delay=0 * ms, jitter=0 * ms, loss=0 * percent),
+        Impairment(delay=20 * ms, jitter=20 * ms, reordering=True, loss=100 * percent, rate=1 * kbit, queue=1),
+        Impairment(queue=1_000_000),
+    ],
+)
+def test_what_is_allowed(impairment: Impairment) -> None:
+    impairment.validate(WHERE)
+
+
+def test_nothing_is_not_zero() -> None:
+    assert CLEAR.is_clear
+    assert Impairment(reordering=False).is_clear
+    for zero in (Impairment(delay=0 * ms), Impairment(loss=0 * percent), Impairment(queue=10_000)):
+        assert not zero.is_clear
+        assert zero != CLEAR
+    assert to_plain(CLEAR) == {}
+    assert to_plain(Impairment(delay=0 * ms)) == {"delay": "0s"}
+
+
+@pytest.mark.parametrize("raw", [{"delay": 20}, {"loss": 0.01}, {"rate": 5_000_000}, {"delay": "20"}, {"rate": "5"}, {"loss": "0.5"}])
+def test_json_refuses_bare_numbers(raw: dict[str, Any]) -> None:
+    (field,) = raw
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(raw, Impairment, dec_hook=from_text)
+    kind = {"delay": Duration, "loss": Ratio, "rate": Rate}[field]
+    assert f"is not a {kind.__name__.lower()}: write a number with one of {', '.join(kind.units)}" in str(caught.value)
+    assert f"$.{field}" in str(caught.value)
+
+
+def test_impairments_are_frozen() -> None:
+    impairment: Any = Impairment(delay=1 * ms)
+    with pytest.raises(AttributeError):
+        impairment.delay = 2 * ms
+    assert hash(impairment) == hash(Impairment(delay=1 * ms))
