@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.fabric import capture, seqpacket
+from harness.fabric import capture, capture_process, child, seqpacket
 from harness.fabric.links import End
 from harness.fabric.netns import inside
 
@@ -24,8 +23,7 @@ class CaptureSet:
                 sockets[end.plan.port.path] = capture.open_capture(end.plan.port.name)
         ours, theirs = seqpacket.pair()
         fds = {name: socket.fileno() for name, socket in sockets.items()}
-        command = capture.argv(theirs.fileno())
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno(), *fds.values()])
+        child.start(capture_process.main, theirs.fileno(), fds.values())
         theirs.close()
         self._control = capture.CaptureControl(ours)
         self._control.start(folder, fds)

@@ -61,9 +61,8 @@ class Keeper:
 
     def serve(self) -> None:
         """Answer until the lab closes its end or SIGTERM comes; then simply end, and the kernel does the rest."""
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)  # PID 1 has no default actions: without a handler SIGTERM is ignored
-        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:  # PID 1 has no default actions: without a handler SIGTERM is ignored
+            signal.signal(number, self._note_signal)  # no wakeup descriptor: the probe's event loop wants that for itself
         wires.send(self._control, {"id": 0, "ok": {"pid": os.getpid()}})
         while True:
             readable, _, _ = select.select([self._control, self._wake], [], [])
@@ -82,6 +81,10 @@ class Keeper:
                     self._answer(message, fds)
                 except (BrokenPipeError, ConnectionError):
                     return
+
+    def _note_signal(self, number: int, _frame: object) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full of signals already
+            self._woken.send(bytes([number]))
 
     def _answer(self, message: dict[str, Any], fds: list[int]) -> None:
         identity, op = message.pop("id"), message.pop("op")

@@ -6,7 +6,6 @@ impairment can be said in it, else the relay; the run says which on its first li
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from harness.errors import HarnessError, SpecError
-from harness.fabric import netem, relay, seqpacket
+from harness.fabric import child, netem, relay, relay_process, seqpacket
 from harness.fabric import rtnl as nl
 from harness.fabric.netns import Namespace, inside
 from harness.fabric.plan import PortPlan
@@ -110,7 +109,6 @@ class RelayExecutor:
         self._seed = seed
         self._links: list[relay.RelayLink] = []
         self._control: relay.RelayControl | None = None
-        self._process: subprocess.Popen[bytes] | None = None
 
     def make(self, link: Link, a: End, b: End) -> None:
         """Two TAPs; their descriptors wait for ``start``."""
@@ -143,7 +141,7 @@ class RelayExecutor:
             return
         ours, theirs = seqpacket.pair()
         fds = [theirs.fileno(), *(fd for link in self._links for fd in (link.fd_a, link.fd_b))]
-        self._process = subprocess.Popen(relay.argv(theirs.fileno()), stdin=subprocess.DEVNULL, pass_fds=fds)
+        child.start(relay_process.main, theirs.fileno(), fds)
         theirs.close()
         self._control = relay.RelayControl(ours)
         self._control.start(self._links)

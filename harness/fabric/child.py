@@ -1,0 +1,41 @@
+"""Packet processes (relay, capture) as forks of the keeper: what they need is imported already, so they run at once.
+
+Only for a single-threaded parent with no event loop running.  Agents are never started so: they are commands of any language.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterable
+
+EXIT_BUG = 70
+
+
+def start(main: Callable[[list[str]], int], control_fd: int, keep: Iterable[int]) -> int:
+    """Fork a child that runs ``main([control_fd])`` with the standard streams, ``control_fd`` and ``keep`` as its only descriptors.
+
+    Returns its PID; the child exits with what ``main`` returns, or 70 and a traceback on standard error.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    code = EXIT_BUG
+    try:
+        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        _close_all_but({0, 1, 2, control_fd, *keep})
+        code = main([str(control_fd)])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
