@@ -75,7 +75,9 @@ def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
             f"table {TABLE} {{",
             *(line for version in versions for line in _objects(topology, plan, nat, version)),
             *_chain("timeouts", "filter hook prerouting priority mangle", [rule for v in versions for rule in _timeout_rules(nat, v)]),
-            *_chain("prerouting", "nat hook prerouting priority dstnat", [rule for v in versions for rule in _inward_rules(nat, v)]),
+            *_chain(
+                "prerouting", "nat hook prerouting priority dstnat", [r for v in versions for r in _inward_rules(topology, plan, nat, v)]
+            ),
             *_chain("postrouting", "nat hook postrouting priority srcnat", [r for v in versions for r in _outward_rules(plan, nat, v)]),
             *_chain("learn", "filter hook postrouting priority srcnat + 10", [r for v in versions for r in _learn_rules(nat, v)]),
             *_chain(
@@ -127,19 +129,26 @@ def _objects(topology: Topology, plan: NodePlan, nat: Nat, version: int) -> list
             f"    timeout {timeout}s",
             "  }",
         ]
-    targets = [(forward.port, _host_address(topology, forward.host, version), forward.to_port) for forward in nat.forwards]
-    elements = ", ".join(f"{port} : {host} . {to_port}" for port, host, to_port in targets if host is not None)
+    elements = _forwards(topology, plan, nat, version)
     if elements:
-        lines += [f"  map forwards{version} {{", f"    type inet_service : {kind}", f"    elements = {{ {elements} }}", "  }"]
+        lines += [f"  map forwards{version} {{", f"    type inet_service : {kind}", f"    elements = {{ {', '.join(elements)} }}", "  }"]
     return lines
 
 
-def _host_address(topology: Topology, host: str, version: int) -> str | None:
-    for port in topology.ports(host):
-        address = port.v4 if version == 4 else port.v6
-        if address is not None:
-            return str(address.ip)
-    return None
+def _forwards(topology: Topology, plan: NodePlan, nat: Nat, version: int) -> list[str]:
+    """The map elements of the port forwards; none for a host that has no address of this family on the inside."""
+    links = list(topology.links)
+    mine = {links.index(port.port.link) for name, port in plan.ports.items() if name != nat.outside}
+    inside = {links[n].name for members in topology.realms() if members & mine for n in members}
+    found = []
+    for forward in nat.forwards:
+        for port in topology.ports(forward.host):
+            address = port.v4 if version == 4 else port.v6
+            # A further NAT inside is reached at its outside address, a host with a second way out at its inside one.
+            if address is not None and port.link.name in inside:
+                found.append(f"{forward.port} : {address.ip} . {forward.to_port}")
+                break
+    return found
 
 
 def _timeout_rules(nat: Nat, version: int) -> list[str]:
@@ -148,9 +157,9 @@ def _timeout_rules(nat: Nat, version: int) -> list[str]:
     return [f'meta nfproto ipv{version} meta l4proto udp ct timeout set "idle{version}"']
 
 
-def _inward_rules(nat: Nat, version: int) -> list[str]:
+def _inward_rules(topology: Topology, plan: NodePlan, nat: Nat, version: int) -> list[str]:
     head = f'iifname "{nat.outside}" meta nfproto ipv{version} dnat {_WORDS[version]} to udp dport map'
-    return [f"{head} @forwards{version}"] * bool(nat.forwards) + [f"{head} @cone{version}"] * _is_cone(nat)
+    return [f"{head} @forwards{version}"] * bool(_forwards(topology, plan, nat, version)) + [f"{head} @cone{version}"] * _is_cone(nat)
 
 
 def _outward_rules(plan: NodePlan, nat: Nat, version: int) -> list[str]:
