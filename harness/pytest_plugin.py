@@ -141,7 +141,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     report = run(run_lab, pyfuncitem.obj, arguments)
     out = StringIO()
     text.show(report, out, width=None)
-    pyfuncitem.stash[_OUTCOME] = Told(report.result, out.getvalue())
+    pyfuncitem.stash[_OUTCOME] = Told(report.result.value, out.getvalue())
     pyfuncitem.user_properties += junit.properties(report)
     if report.result is not Result.PASS:
         raise NotPassed(f"{report.result} (blame: {report.blame}): {report.reasons[0]}")

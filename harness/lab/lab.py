@@ -172,7 +172,7 @@ class Lab:
         remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
-        self.peers[name] = Peer(name, remote, process, network, self.folder / "agents", log)
+        self.peers[name] = Peer(name, remote, process, network, self.folder, log)
 
     async def _introduce(self, peer: Peer, options: Options | None) -> None:
         hello = await peer.remote.hello(within=_HELLO_WITHIN)
@@ -241,9 +241,7 @@ class Lab:
 
         Asked until it is none or 3 s have passed: a closed connection drains for three times its PTO first (RFC 9000 §10.2).
         """
-        with trio.move_on_after(3):
-            while excess := _excess(before, await peer.inventory()):
-                await trio.sleep(0.05)
+        excess = _excess(before, await peer.remote.settled(before, within=3 * s))
         if excess:
             self.timeline.note("lab", "left behind", f"{peer.name} still holds {'; '.join(excess)}", aloud=True)
         return len(excess)
