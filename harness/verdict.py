@@ -15,8 +15,10 @@ else PASS.  Every reason is kept, also those that did not decide.
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -277,13 +279,19 @@ def _unproven(faults: Sequence[str], receipts: Sequence[Receipt]) -> list[str]:
 
 def _failure(error: BaseException) -> tuple[Result, Blame, str]:
     if isinstance(error, AssertionError):
-        return Result.FAIL, Blame.PRODUCT, f"assertion failed: {error}"
-    text = str(error) if isinstance(error, BlamedError) else f"{type(error).__name__}: {error}"
+        return Result.FAIL, Blame.PRODUCT, f"assertion failed: {error}{_place(error)}"
+    text = str(error) if isinstance(error, BlamedError) else f"{type(error).__name__}: {error}{_place(error)}"
     try:
         blame = Blame(getattr(error, "blame", "harness"))
     except ValueError:
         blame = Blame.HARNESS
     return (Result.FAIL if blame is Blame.PRODUCT else Result.INCONCLUSIVE), blame, text
+
+
+def _place(error: BaseException) -> str:
+    """Where an error that does not say so itself was raised: the innermost frame that is nobody's library."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/lib/python" not in frame.filename]
+    return f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def _sentence(verdict: Verdict) -> str:
