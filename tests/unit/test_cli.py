@@ -1,0 +1,188 @@
+"""The front: what it lists, what it refuses, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from harness import cli
+from harness.fabric.doctor import Finding
+from harness.pytest_plugin import agent_commands
+
+ROOT = Path(__file__).parents[2]
+
+SCENARIOS = {
+    "first.py": '''
+async def test_one(lab):
+    """The first story.
+
+    And more of it.
+    """
+    lab.equal("ones", 1, 1)
+
+
+async def test_two(lab):
+    lab.equal("twos", 2, 2)
+
+
+def helper(): ...
+async def story(lab): ...
+''',
+    "second.py": '''
+async def test_three(lab):
+    """The third story."""
+''',
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with three scenarios, as the current folder."""
+    (tmp_path / "scenarios").mkdir()
+    for name, text in SCENARIOS.items():
+        (tmp_path / "scenarios" / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, arguments)
+
+
+REFUSED = {
+    "an agent without a command": (["--agent", "alice"], "--agent: 'alice' is not NAME=COMMAND; write for example --agent bob="),
+    "an agent without a name": (["--agent", "=python"], "--agent: '=python' is not NAME=COMMAND"),
+    "an agent with nothing": (["--agent", "alice= "], "--agent: 'alice= ' is not NAME=COMMAND"),
+    "a seed that is no number": (["--seed", "lucky"], "argument --seed: invalid int value: 'lucky'"),
+    "no executor": (["--impair", "tc"], "argument --impair: invalid choice: 'tc'"),
+    "no repeats": (["--repeat", "0"], "argument --repeat: invalid"),
+    "an unknown option": (["--impiar", "netem"], "unrecognized arguments: --impiar"),
+}
+
+EACH = """
+import contextlib, io, json, os, sys
+from pathlib import Path
+from harness import cli
+for arguments in json.loads(sys.argv[1]):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.app(arguments)
+        except SystemExit as end:
+            code = end.code
+    left = sorted(str(path) for path in Path("artifacts").rglob("report.json"))
+    print(json.dumps([code, out.getvalue(), err.getvalue(), left]))
+"""
+
+
+@dataclass
+class Done:
+    """What came of one command line: ``reports`` are those in ./artifacts afterwards."""
+
+    code: int
+    out: str
+    err: str
+    reports: list[str]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """Every command line of REFUSED, then a good one, one after another in one new interpreter: starting it is what takes time."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "scenarios").mkdir()
+    for name, text in SCENARIOS.items():
+        (folder / "scenarios" / name).write_text(text)
+    lines = [["run", "one", *arguments] for arguments, _what in REFUSED.values()] + [["run", "one"]]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    whole = subprocess.run(
+        [sys.executable, "-c", EACH, json.dumps(lines)], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=True
+    )
+    answers = [Done(*json.loads(line)) for line in whole.stdout.splitlines()]
+    return dict(zip([*REFUSED, "good"], answers, strict=True))
+
+
+@pytest.mark.usefixtures("folder")
+def test_list_has_a_line_for_each_scenario() -> None:
+    done = invoke("list")
+    assert done.exit_code == 0
+    assert [line.split() for line in done.stdout.splitlines()] == [
+        ["first", "one", "The", "first", "story."],
+        ["first", "two"],
+        ["second", "three", "The", "third", "story."],
+    ]
+
+
+@pytest.mark.parametrize("name", ["nope", "", "test_one", "first.py", "scenarios/first.py", "One"])
+@pytest.mark.usefixtures("folder")
+def test_an_unknown_name_lists_the_known_ones_and_exits_2(name: str) -> None:
+    done = invoke("run", name)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        f"there is no scenario {name!r}; known are the files first, second, and in them",
+        "  first        one",
+        "  first        two",
+        "  second       three",
+    ]
+
+
+def test_without_any_scenario_it_says_so_and_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke("run", "migration")
+    assert done.exit_code == 2
+    assert "there is no scenario 'migration'" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("first", ["scenarios/first.py"]), ("two", ["scenarios/first.py::test_two"])])
+@pytest.mark.usefixtures("folder")
+def test_a_name_is_a_file_or_one_scenario_of_it(name: str, chosen: list[str]) -> None:
+    assert cli.select(name, cli.find()) == chosen
+
+
+def test_every_scenario_of_the_project_has_its_line() -> None:
+    found = cli.find(ROOT / "scenarios")
+    assert {scenario.file.stem for scenario in found} == {file.stem for file in (ROOT / "scenarios").glob("*.py")}
+    assert all(scenario.story for scenario in found)
+    assert len({scenario.name for scenario in found}) == len(found)
+
+
+def test_a_run_is_a_pytest_run_with_its_exit_code(done: dict[str, Done]) -> None:
+    good = done["good"]
+    assert good.code == 0, good.out + good.err
+    assert "1 passed" in good.out
+    assert "PASS  one" in good.out
+    assert len([path for path in good.reports if "latest" not in path]) == 1
+
+
+@pytest.mark.parametrize(("case", "what"), [(case, what) for case, (_arguments, what) in REFUSED.items()], ids=REFUSED)
+def test_a_bad_option_is_told_and_nothing_runs(done: dict[str, Done], case: str, what: str) -> None:
+    assert done[case].code == 4, "pytest's code for a usage error"
+    assert what in done[case].err
+    assert done[case].reports == []
+
+
+def test_the_command_of_an_agent_may_hold_anything() -> None:
+    assert agent_commands(["bob=python -m x --y=1", "alice=a b"]) == {"bob": "python -m x --y=1", "alice": "a b"}
+
+
+def findings(ok: bool, needed: bool) -> list[Finding]:
+    return [
+        Finding("Python", True, True, "3.11", "runs the harness", "install it"),
+        Finding("tap", ok, needed, "no: /dev/net/tun", "the relay", "--device /dev/net/tun"),
+    ]
+
+
+@pytest.mark.parametrize(("ok", "needed", "code"), [(True, True, 0), (False, False, 0), (False, True, 1)])
+def test_doctor_fails_only_for_what_is_needed(monkeypatch: pytest.MonkeyPatch, ok: bool, needed: bool, code: int) -> None:
+    monkeypatch.setattr("harness.fabric.doctor.examine", lambda: findings(ok, needed))
+    for arguments in (["doctor"], ["doctor", "--json"]):
+        done = invoke(*arguments)
+        assert done.exit_code == code
+    assert [one["feature"] for one in json.loads(done.stdout)] == ["Python", "tap"]

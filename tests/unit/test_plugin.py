@@ -1,0 +1,299 @@
+"""What a run comes to in pytest's own words: no run that proves nothing passes, and each leaves its report.  No network is built here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+HEAD = """
+import pytest, trio
+from harness import pytest_plugin
+from harness.errors import AgentError, EnvironmentUnfit, SpecError
+from harness.units import ms, packets
+"""
+
+STORIES = {
+    "passes": (
+        """
+async def test_passes(lab):
+    lab.at_most("silence", 5 * ms, 10 * ms)
+    lab.equal("handshakes", 1, 1)
+""",
+        "PASS",
+        None,
+        None,
+    ),
+    "asserts_nothing": (
+        """
+async def test_asserts_nothing(lab):
+    await trio.lowlevel.checkpoint()
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "asserts_nothing: a scenario that asserts nothing proves nothing; give it at least one verdict",
+    ),
+    "misses": (
+        """
+async def test_misses(lab):
+    lab.at_most("silence", 11 * ms, 10 * ms, direction="alice → bob")
+    lab.equal("handshakes", 1, 1)
+""",
+        "FAIL",
+        "product",
+        "silence (alice → bob): 11ms, wanted ≤ 10ms",
+    ),
+    "bare_assert": (
+        """
+async def test_bare_assert(lab):
+    assert 1 == 2, "the sky fell"
+""",
+        "FAIL",
+        "product",
+        "assertion failed: the sky fell\nassert 1 == 2 (tale.py:{line})",
+    ),
+    "unmeasured": (
+        """
+async def test_unmeasured(lab):
+    lab.equal("handshakes", 1, 1)
+    lab.at_most("silence", None, 10 * ms)
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "silence: not measured, wanted ≤ 10ms",
+    ),
+    "no_unit": (
+        """
+async def test_no_unit(lab):
+    lab.at_most("silence", 5 * ms, 10)
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "verdict 'silence': the value 5ms is a duration, the bound 10 is a count without a unit",
+    ),
+    "raises": (
+        """
+async def test_raises(lab):
+    lab.equal("handshakes", 1, 1)
+    {}["nothing"]
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "KeyError: 'nothing' (tale.py:{line})",
+    ),
+    "raises_in_a_task": (
+        """
+async def test_raises_in_a_task(lab):
+    async def task():
+        raise AgentError("bob", "it died")
+    lab.equal("handshakes", 1, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(task)
+        nursery.start_soon(trio.sleep_forever)
+""",
+        "INCONCLUSIVE",
+        "agent",
+        "agent bob: it died",
+    ),
+    "unfit": (
+        """
+async def test_unfit(lab):
+    raise EnvironmentUnfit("no /dev/net/tun: in Docker --device /dev/net/tun")
+""",
+        "INCONCLUSIVE",
+        "environment",
+        "no /dev/net/tun: in Docker --device /dev/net/tun",
+    ),
+    "fault_without_receipt": (
+        """
+async def test_fault_without_receipt(lab):
+    async with lab.fault("the router reboots"):
+        pass
+    lab.equal("handshakes", 1, 1)
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "fault 'the router reboots' has no receipt: nothing proves that it took effect",
+    ),
+    "fails_and_raises": (
+        """
+async def test_fails_and_raises(lab):
+    lab.equal("handshakes", 2, 1)
+    raise AgentError("bob", "it died")
+""",
+        "FAIL",
+        "product",
+        "handshakes: 2, wanted = 1",
+    ),
+    "too_early": (
+        """
+async def test_too_early(lab):
+    await lab.agents("alice")
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "lab.agents: there is no network yet; `await lab.build(topology)` first",
+    ),
+    "never_ends": (
+        """
+async def test_never_ends(lab, monkeypatch):
+    lab.equal("handshakes", 1, 1)
+    await trio.sleep_forever()
+""",
+        "INCONCLUSIVE",
+        "harness",
+        "the scenario did not end within 0.2 s",
+    ),
+}
+"""name: (source, result, blame, first reason)"""
+
+FIXTURE = """
+@pytest.fixture(autouse=True)
+def deadline(request, monkeypatch):
+    if request.node.name == "test_never_ends":
+        monkeypatch.setattr(pytest_plugin, "DEADLINE_S", 0.2)
+"""
+
+OTHERS = """
+def test_of_another_kind():
+    pass
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_with_a_parameter(lab, version, tmp_path):
+    lab.equal("versions", version in (4, 6), True) if tmp_path is None else lab.equal("paths", 1, 1)
+"""
+
+
+@dataclass
+class Ran:
+    """A pytest run: its exit code, output, and the reports by test name."""
+
+    code: int
+    out: str
+    reports: dict[str, dict[str, Any]]
+    artifacts: Path
+
+
+def run(folder: Path, source: str, *arguments: str) -> Ran:
+    (folder / "tale.py").write_text(HEAD + source)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    for name in list(env):
+        if name.startswith("PYTEST"):
+            del env[name]  # xdist tells its workers by these
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tale.py",
+        "-p",
+        "harness.pytest_plugin",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "error",
+        *arguments,
+    ]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    artifacts = folder / "artifacts"
+    found = {}
+    for path in artifacts.glob("tale/*/*/report.json"):
+        if not path.parent.is_symlink() and path.parent.parent.name != "latest":
+            found[f"{path.parent.parent.name}/{path.parent.name}"] = json.loads(path.read_text())
+    return Ran(done.returncode, done.stdout + done.stderr, found, artifacts)
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Every story, and what is no story, in one run."""
+    source = FIXTURE + "".join(source for source, *_rest in STORIES.values()) + OTHERS
+    return run(tmp_path_factory.mktemp("stories"), source, "-v", "--junitxml=junit.xml")
+
+
+def place(source: str) -> int:
+    """The line of the file of ``stories`` in which the last line of this story is."""
+    before = HEAD + FIXTURE + "".join(other for other, *_rest in STORIES.values()).partition(source)[0]
+    return (before + source.rstrip()).count("\n") + 1
+
+
+def report(ran: Ran, name: str) -> dict[str, Any]:
+    (found,) = [one for key, one in ran.reports.items() if key.startswith(f"{name}/")]
+    return found
+
+
+@pytest.mark.parametrize(("name", "expected"), [(name, rest) for name, (_source, *rest) in STORIES.items()], ids=STORIES)
+def test_what_a_run_comes_to(stories: Ran, name: str, expected: list[Any]) -> None:
+    result, blame, reason = expected
+    told = report(stories, name)
+    assert (told["result"], told["blame"]) == (result, blame)
+    if reason is not None:
+        reason = reason.replace("{line}", str(place(STORIES[name][0])))
+    assert told["reasons"][:1] == ([] if reason is None else [reason])
+    word = {"PASS": "PASSED", "FAIL": "FAILED"}.get(result, result)
+    assert re.search(rf"^tale\.py::test_{name} {word} ", stories.out, re.MULTILINE)
+    if reason is not None:
+        assert f"\n{result} (blame: {blame})  {name}\n" in stories.out
+        assert f"\n- {reason}\n" in stories.out
+
+
+def test_inconclusive_is_no_pass(stories: Ran) -> None:
+    assert stories.code == 1
+    counted = {result: sum(one[1] == result for one in STORIES.values()) for result in ("PASS", "FAIL", "INCONCLUSIVE")}
+    assert f"{counted['FAIL']} failed, {counted['PASS'] + 3} passed, {counted['INCONCLUSIVE']} inconclusive" in stories.out
+
+
+def test_a_run_leaves_its_folder_and_the_command_that_repeats_it(stories: Ran) -> None:
+    told = report(stories, "passes")
+    assert told["command"] == "harness run passes --seed=1"
+    assert told["seed"] == 1
+    assert "timeline.jsonl" in told["artifacts"]
+    assert (stories.artifacts / "tale" / "latest").is_symlink()
+
+
+def test_tests_of_other_kinds_are_left_alone(stories: Ran) -> None:
+    assert re.search(r"^tale\.py::test_of_another_kind PASSED", stories.out, re.MULTILINE)
+    assert re.search(r"^tale\.py::test_with_a_parameter\[6\] PASSED", stories.out, re.MULTILINE)
+
+
+def one(name: str) -> str:
+    return FIXTURE + STORIES[name][0]
+
+
+def test_a_single_run_that_asserts_nothing_fails_the_whole(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("asserts_nothing"), "-q")
+    assert ran.code == 1
+    assert "1 inconclusive" in ran.out
+    assert "asserts_nothing: a scenario that asserts nothing proves nothing" in ran.out
+
+
+def test_in_parallel_workers_the_words_and_the_code_are_the_same(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("asserts_nothing") + one("passes") + one("unmeasured"), "-q", "-n", "2")
+    assert ran.code == 1
+    assert "1 passed, 2 inconclusive" in ran.out
+    assert "asserts_nothing: a scenario that asserts nothing proves nothing" in ran.out
+    assert {told["result"] for told in ran.reports.values()} == {"PASS", "INCONCLUSIVE"}
+    assert len(ran.reports) == 3
+
+
+def test_repeat_is_a_folder_each_over_the_next_seeds(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("passes"), "-v", "--repeat", "3", "--seed", "7", "--story")
+    assert ran.code == 0, ran.out
+    assert "3 passed" in ran.out
+    assert sorted(told["seed"] for told in ran.reports.values()) == [7, 8, 9]
+    assert {told["command"] for told in ran.reports.values()} == {f"harness run passes --seed={seed}" for seed in (7, 8, 9)}
+    assert ran.out.count("PASS  passes[run") == 3, "a table for each with --story"
+
+
+def test_ctrl_c_is_ctrl_c(tmp_path: Path) -> None:
+    ran = run(tmp_path, "async def test_stop(lab):\n    raise KeyboardInterrupt\n", "-q")
+    assert ran.code == 2
+    assert ran.reports == {}
