@@ -10,8 +10,6 @@ from typing import Annotated
 
 import pytest
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from harness.fabric import doctor as machine
 
@@ -87,13 +85,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] =
     if as_json:
         print(machine.to_json(findings))
     else:
-        table = Table(box=None)
-        for column in ("", "feature", "found", "what it is for", "if lacking"):
-            table.add_column(column)
         for finding in findings:
-            mark = "ok" if finding.ok else ("LACKING" if finding.needed else "–")
-            table.add_row(mark, finding.feature, finding.found, finding.purpose, "" if finding.ok else finding.remedy)
-        Console().print(table)
+            mark = "ok" if finding.ok else ("LACKING" if finding.needed else "not here")
+            print(f"{mark:<9} {finding.feature:<16} {finding.found}")
+            print(f"{'':<26} for: {finding.purpose}" + ("" if finding.ok else f"; to get it: {finding.remedy}"))
     if any(finding.needed and not finding.ok for finding in findings):
         raise typer.Exit(1)
 
