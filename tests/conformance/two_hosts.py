@@ -3,11 +3,16 @@
 ``python -m tests.conformance.two_hosts relay|netem`` is a process of its own, since it enters namespaces; it answers JSON lines on stdin
 with JSON lines on stdout.  Single-threaded: it sends and receives in one loop, and arrival times are the kernel's, so that its own
 slowness in reading falsifies nothing.  Slowness in sending would: a packet whose ``send`` took more than ``SLOW_SEND`` is reported as such.
+
+For netem, which keeps no record of its own, it is the witness of what the machine withheld.  The kernel runs netem's timers on the core
+that sent, so the bench stays on one core and never sleeps while it measures, and keeps a kernel timer running: whenever it did nothing for
+more than 1 ms, or its timer came more than 1 ms late, neither could netem do better.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import json
 import os
@@ -23,14 +28,18 @@ import msgspec
 
 from harness.errors import BlamedError
 from harness.fabric import netem, netns, relay, rtnl, seqpacket
+from harness.fabric.capture_process import clock_offset
+from harness.fabric.relay_process import LATE, Lateness
+from harness.fabric.timer import Timer
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
 from harness.units import s
 
 SLOW_SEND = 300_000  # ns
+WATCH = 1_000_000  # ns
 HEADERS = 28  # IPv4 and UDP
 SO_TIMESTAMPNS = 35
-SETTLED = 0.03  # seconds without an arrival, with nothing left in the link, after which the rest is lost
+SETTLED = 30_000_000  # ns without an arrival, with nothing left in the link, after which the rest is lost
 A, B = ipaddress.ip_interface("10.9.0.1/24"), ipaddress.ip_interface("10.9.0.2/24")
 MAC_A, MAC_B = "02:00:00:00:09:01", "02:00:00:00:09:02"
 PORT = 9000
@@ -62,7 +71,7 @@ class RelayWire:
 
     def own(self, since: int) -> dict[str, Any]:
         stats = self.control.stats()
-        return {**to_plain(stats), "stalls": self.control.stalls(since)}
+        return {**to_plain(stats), "stalls": [(start, end) for start, end in self.control.stalls() if end > since]}
 
     def close(self) -> None:
         self.control.shutdown()
@@ -88,7 +97,7 @@ class NetemWire:
         return dict(to_plain(netem.counters(self.rtnl, 100)))
 
     def own(self, since: int) -> dict[str, Any]:
-        return {"stalls": []}
+        return {"stalls": []}  # the kernel keeps none
 
     def close(self) -> None:
         pass
@@ -114,6 +123,10 @@ class Bench:
         self.sender.connect((str(B.ip), PORT))
         with netns.inside(self.b.fd):
             self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.witness = executor == "netem"
+        self.timer, self.alarm = Timer(), 0
+        if self.witness:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         self.receiver.bind((str(B.ip), PORT))
         self.receiver.setblocking(False)
         self.receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -130,15 +143,17 @@ class Bench:
         sent: list[int] = [0] * count
         done: list[int] = [0] * count
         arrived: list[tuple[int, int]] = []
+        lateness = Lateness()
+        self.alarm = time.monotonic_ns()
+        self.timer.arm(self.alarm)
         filler = bytes(size - HEADERS - 4)
         before, began = self.wire.counters(), time.monotonic_ns()
-        offset = time.time_ns() - began  # arrival stamps are CLOCK_REALTIME
+        offset = clock_offset()  # arrival stamps are CLOCK_REALTIME
         for n in range(count):
             due = began + n * interval
             while (now := time.monotonic_ns()) < due:
-                if due - now > 200_000:
-                    select.select([self.receiver], [], [], (due - now - 100_000) / 1e9)
-                    self._receive(arrived, offset, 50)
+                if due - now > 200_000 and self._wait(due - now - 100_000, lateness):
+                    self._receive(arrived, offset, 50, lateness)
             if n in due_changes:
                 self.wire.impair(due_changes[n])
             packet = n.to_bytes(4, "big") + filler
@@ -146,29 +161,57 @@ class Bench:
             self.sender.send(packet)
             done[n] = time.monotonic_ns()
         while len(arrived) < count:
-            if select.select([self.receiver], [], [], SETTLED)[0]:
-                self._receive(arrived, offset, 1000)
-            elif self.wire.counters()["in_flight"] == 0 and not select.select([self.receiver], [], [], SETTLED)[0]:
+            if self._wait(SETTLED, lateness):
+                self._receive(arrived, offset, 1000, lateness)
+            elif self.wire.counters()["in_flight"] == 0 and not self._wait(SETTLED, lateness):
                 break
-        drift = abs(time.time_ns() - time.monotonic_ns() - offset)
         return {
             "sent": sent,
             "slow": [n for n in range(count) if done[n] - sent[n] > SLOW_SEND],
             "arrived": arrived,
-            "drift": drift,
+            "drift": abs(clock_offset() - offset),
             "before": before,
             "after": self.wire.counters(),
             "own": self.wire.own(began),
+            "late": lateness.stalls,
         }
 
-    def _receive(self, arrived: list[tuple[int, int]], offset: int, most: int) -> None:
+    def _wait(self, span: int, lateness: Lateness) -> bool:
+        """Wait for an arrival, ``span`` ns at most, watching for stalls; whether there is one."""
+        if not self.witness:
+            return bool(select.select([self.receiver], [], [], span / 1e9)[0])
+        seen = time.monotonic_ns()
+        end = seen + span
+        if seen - self.alarm > SLOW_SEND:  # it went off while nobody looked, which says nothing
+            self.alarm = seen + WATCH
+            self.timer.arm(self.alarm)
+        while seen < end:
+            ready = select.select([self.receiver, self.timer], [], [], 0)[0]
+            now = time.monotonic_ns()
+            if now - seen > LATE:
+                lateness.note(seen, now, now - seen)
+            seen = now
+            if self.timer in ready:
+                if now - self.alarm > LATE:
+                    lateness.note(self.alarm - WATCH, now, now - self.alarm)
+                self.alarm = now + WATCH
+                self.timer.arm(self.alarm)
+            if self.receiver in ready:
+                return True
+        return False
+
+    def _receive(self, arrived: list[tuple[int, int]], offset: int, most: int, lateness: Lateness) -> None:
         for _ in range(most):
+            began = time.monotonic_ns()
             try:
                 data, ancillary, _, _ = self.receiver.recvmsg(2000, 64)
             except BlockingIOError:
                 return
             seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
             arrived.append((int.from_bytes(data[:4], "big"), seconds * 1_000_000_000 + nanoseconds - offset))
+            ended = time.monotonic_ns()
+            if self.witness and ended - began > LATE:
+                lateness.note(began, ended, ended - began)
 
     def answer(self, request: dict[str, Any]) -> Any:
         def impairment(raw: Any) -> Impairment:
@@ -185,6 +228,7 @@ class Bench:
 
 
 def main() -> None:
+    gc.disable()  # a collection would look like a stall
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:

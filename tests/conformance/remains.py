@@ -1,0 +1,87 @@
+"""What a run may leave on a machine, looked for from outside and without the harness's help: processes, namespaces, and the host's network.
+
+A run is recognised by a token in its environment, which everything that it starts inherits.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+TOKEN = "HARNESS_TEST_RUN"
+HOST = {
+    "ip": [
+        ["-d", "addr"],
+        ["-4", "route", "show", "table", "all"],
+        ["-6", "route", "show", "table", "all"],
+        ["-4", "rule"],
+        ["-6", "rule"],
+    ],
+    "nft": [["list", "ruleset"]],
+}
+TIMERS = ("valid_lft", "expires", "preferred_lft")  # these count down by themselves
+
+
+def processes(token: str) -> list[str]:
+    """The processes, zombies too, whose environment holds ``token``; "pid command" each."""
+    wanted, found = f"{TOKEN}={token}".encode(), []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(f"{folder.name} {(folder / 'cmdline').read_bytes()!r}")
+        except OSError:
+            continue  # it ended meanwhile, or it is not ours to look at
+    return found
+
+
+def holders(inodes: Iterable[int]) -> list[str]:
+    """Who keeps one of these network namespaces alive: by being in it, by a descriptor, or by a mount."""
+    names, found = {f"net:[{inode}]" for inode in inodes}, []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        links = [folder / "ns" / "net"]
+        try:
+            links += (folder / "fd").iterdir()
+        except OSError:
+            continue
+        for link in links:
+            try:
+                if os.readlink(link) in names:
+                    found.append(str(link))
+            except OSError:
+                continue
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts if any(name in line for name in names)]
+
+
+def host() -> dict[str, str]:
+    """The network of the namespace that this process is in, as far as the tools to ask for it are installed, and its sysctls."""
+    found = {}
+    for tool, questions in HOST.items():
+        if shutil.which(tool) is None:
+            continue
+        for question in questions:
+            done = subprocess.run([tool, *question], capture_output=True, text=True, timeout=20, check=False)
+            lines = [line for line in done.stdout.splitlines() if not any(timer in line for timer in TIMERS)]
+            found[" ".join([tool, *question])] = "\n".join(lines)
+    found["interfaces"] = " ".join(sorted(os.listdir("/sys/class/net")))
+    for path in sorted(Path("/proc/sys/net").glob("ipv[46]/**/*forwarding")):
+        found[str(path)] = path.read_text()
+    return found
+
+
+def descriptors() -> dict[str, str]:
+    """This process's own descriptors and what they are."""
+    found = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # the listing's own
+    return found

@@ -1,0 +1,160 @@
+"""Whole runs with agents that break their contract: one clear error each, the right blame, an exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.report import model
+from harness.verdict import Blame, Result
+from tests.conformance import remains
+
+ROOT = Path(__file__).parents[2]
+AT_ONCE = 3
+
+STORY = """
+import json
+from harness.lab import lab as limits
+from harness.spec.topology import Host, Link, Topology
+from harness.units import ms
+
+WIRE = Topology("wire", (Host("alice"), Host("bob")), (Link("alice/eth", "bob/eth", "10.0.0.0/30"),))
+
+async def build(lab):
+    net = await lab.build(WIRE)
+    (lab.folder / "namespaces.json").write_text(json.dumps(net.report["namespaces"]))
+
+async def test_start(lab):
+    await build(lab)
+    await lab.agents("alice")
+    lab.equal("agents started", 1, 1)
+
+async def test_silent(lab, monkeypatch):
+    monkeypatch.setattr(limits, "_HELLO_WITHIN", 300 * ms)
+    await test_start(lab)
+
+async def test_call(lab):
+    await build(lab)
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=100 * ms)
+        await alice.remote.stats(call.id)
+        await call.heard_both_ways(for_=100 * ms)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+"""
+
+HELLO = """print('{"event":"hello","protocol":1,"agent":"fake","version":"0","capabilities":[]}', flush=True);"""
+ANSWER = """r=json.loads(sys.stdin.readline()); print(json.dumps({"id":r["id"],"ok":{}}), flush=True);"""
+REFERENCE = """
+import os, sys
+from harness.agent.stdio import claim
+claim()
+from harness.agent.driver import Driver
+from harness.agent.process import run
+class Mortal(Driver):
+    def stats(self, request):
+        os._exit(3)
+    async def shutdown(self, request):
+        os._exit(3)
+sys.exit(run([], driver_factory=Mortal))
+"""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """``program`` run by python -c as alice's agent in ``test`` gives an error whose words are ``what``."""
+
+    test: str
+    program: str
+    what: str
+    blame: Blame = Blame.AGENT
+    command: str | None = None
+
+
+BAD = {
+    "garbage": Bad("start", "print('Segmentation fault'); import sys; sys.stdin.read()", "agent alice: not JSON"),
+    "hangs before its hello": Bad("silent", "import sys; sys.stdin.read()", "agent alice: no hello within 300ms"),
+    "hangs after its hello": Bad(
+        "start", f"import sys; {HELLO} sys.stdin.readlines()", "agent alice: no answer to configure (request 1) within 5s"
+    ),
+    "dies at once": Bad(
+        "start", "import sys; sys.exit(3)", "agent alice: closed its pipe before its hello (it died, or was never an agent)"
+    ),
+    "dies and leaves a child": Bad(
+        "start",
+        "import subprocess, sys; n = subprocess.DEVNULL;"
+        "subprocess.Popen(['sleep', '1000'], stdin=n, stdout=n, stderr=n, start_new_session=True); sys.exit(3)",
+        "agent alice: closed its pipe before its hello (it died, or was never an agent)",
+    ),
+    "speaks protocol 99": Bad(
+        "start",
+        """print('{"event":"hello","protocol":99,"mood":"new"}', flush=True); import sys; sys.stdin.read()""",
+        "agent alice: the agent speaks protocol 99, this harness speaks 1",
+    ),
+    "ends with a code": Bad(
+        "start",
+        f"import json, sys; {HELLO} {ANSWER * 3} print('no more', file=sys.stderr); sys.exit(3)",
+        "agent alice: exited with code 3; its log ends: 'no more'",
+    ),
+    "dies in mid-call": Bad("call", REFERENCE, "agent alice: closed its pipe: it died; stats was not answered"),
+    "is no command": Bad(
+        "start", "", "/no/such/agent could not be started in alice: No such file or directory", Blame.HARNESS, "/no/such/agent"
+    ),
+}
+
+
+@dataclass
+class Ran:
+    """A finished run: exit code, output, its report, the namespaces that it built, and its token."""
+
+    code: int
+    out: str
+    report: model.Report
+    namespaces: dict[str, int]
+    token: str
+
+
+def run(folder: Path, bad: Bad) -> Ran:
+    token = uuid.uuid4().hex
+    (folder / "tale.py").write_text(STORY)
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", remains.TOKEN: token}
+    agent = bad.command or shlex.join([sys.executable, "-c", bad.program])
+    command = [sys.executable, "-m", "pytest", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider", "-W", "error", "-q"]
+    command += [f"tale.py::test_{bad.test}", f"--agent=alice={agent}"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    out = done.stdout + done.stderr
+    (path,) = [path for path in (folder / "artifacts").glob("tale/*/*/report.json") if path.parents[1].name != "latest"]
+    inodes = json.loads((path.parent / "namespaces.json").read_text())
+    return Ran(done.returncode, out, model.read(path), inodes, token)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
+    """All of them, a few at a time: mostly they wait for a limit."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(run, tmp_path_factory.mktemp("bad"), bad) for name, bad in BAD.items()}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_agent_is_told_blamed_and_gone(runs: dict[str, Future[Ran]], name: str) -> None:
+    ran, bad = runs[name].result(), BAD[name]
+    assert ran.report.result is Result.INCONCLUSIVE, ran.out
+    assert ran.report.blame is bad.blame
+    assert len(ran.report.reasons) == 1, ran.report.reasons
+    assert ran.report.reasons[0].startswith(bad.what)
+    assert ran.code == 1
+    assert f"INCONCLUSIVE (blame: {bad.blame})  {bad.test}" in ran.out
+    assert f"- {bad.what}" in ran.out
+    assert remains.processes(ran.token) == []
+    assert sorted(ran.namespaces) == ["alice", "bob"]
+    assert remains.holders(ran.namespaces.values()) == []
