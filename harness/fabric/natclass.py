@@ -20,7 +20,7 @@ from harness.spec.topology import Host, Router
 if TYPE_CHECKING:
     from harness.fabric.build import Build
 
-_TIME_LIMIT_S = 3.0
+_TIME_LIMIT_S = 10.0
 _RETRY_S = 0.25
 _LAST_PACKET_S = 0.03  # after the closing packet, for those that took a slower way
 
