@@ -11,8 +11,6 @@ from typing import Annotated
 import pytest
 import typer
 
-from harness.fabric import doctor as machine
-
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
 )
@@ -81,6 +79,8 @@ def list_() -> None:
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False) -> None:
     """Tell what this machine can do, what will be used, and what would fix each lack."""
+    from harness.fabric import doctor as machine  # only here: what it imports takes half as long as pytest
+
     findings = machine.examine()
     if as_json:
         print(machine.to_json(findings))

@@ -22,7 +22,7 @@ import pytest
 import trio
 
 from harness.errors import HarnessError, SpecError
-from harness.fabric.links import IMPAIR_CHOICES
+from harness.fabric.base import IMPAIR_CHOICES
 from harness.lab import Lab
 from harness.lab.lab import Orders
 from harness.report import junit, model, text

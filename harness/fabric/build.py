@@ -19,9 +19,10 @@ import msgspec
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import offloads, probe
 from harness.fabric import rtnl as nl
+from harness.fabric.base import Direction, Mapping
 from harness.fabric.captures import CaptureSet
-from harness.fabric.conntrack import Conntrack, Mapping
-from harness.fabric.links import Direction, End, LinkExecutor, choose_executor, make_wire
+from harness.fabric.conntrack import Conntrack
+from harness.fabric.links import End, LinkExecutor, choose_executor, make_wire
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
 from harness.fabric.nft import Nftables, forget_cone, move_mapping, nat_ruleset
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside

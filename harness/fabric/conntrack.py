@@ -9,29 +9,16 @@ import errno
 import socket
 from typing import Any
 
-import msgspec
 from pyroute2.netlink.nfnetlink import NFNL_SUBSYS_CTNETLINK
 from pyroute2.netlink.nfnetlink.nfctsocket import IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, nfct_msg
 from pyroute2.netlink.nlsocket import Marshal
 
+from harness.fabric.base import Mapping
 from harness.fabric.rtnl import Netlink, NetlinkRefused
 
 _NETLINK_NETFILTER = 12
 _UDP = 17
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-
-
-class Mapping(msgspec.Struct, frozen=True):
-    """One UDP flow through a NAT: ``inside`` sends to ``remote``, where it is seen to come from ``outside``.  Each is (address, port).
-
-    ``reached`` is who really answers: ``remote`` itself, or the host behind a port forward on it.
-    """
-
-    version: int
-    inside: tuple[str, int]
-    outside: tuple[str, int]
-    remote: tuple[str, int]
-    reached: tuple[str, int]
 
 
 class _Marshal(Marshal):  # type: ignore[misc]  # pyroute2 has no types

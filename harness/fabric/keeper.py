@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if child:
         control.close()
         _pid, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status) & 0xFF
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)  # the lab waits for this, and taking the interpreter down takes 80 ms
     die_with_parent(signal.SIGKILL)
     Keeper(control).serve()
     os._exit(0)

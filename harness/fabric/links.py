@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from harness.errors import HarnessError, SpecError
 from harness.fabric import child, netem, relay, relay_process, seqpacket
 from harness.fabric import rtnl as nl
+from harness.fabric.base import DIRECTIONS, IMPAIR_CHOICES, Direction
 from harness.fabric.netns import Namespace, inside
 from harness.fabric.plan import PortPlan
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import Link, Topology
-
-Direction = Literal["a_to_b", "b_to_a"]
-DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
-IMPAIR_CHOICES = ("auto", "netem", "relay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +128,7 @@ class RelayExecutor:
     def _tap(link: Link, end: End) -> int:
         with inside(end.namespace.fd):
             fd = relay.open_tap(end.plan.port.name)
+        relay.outlive_descriptor(fd)
         end.plan.index = end.namespace.rtnl.request(nl.get_link_named(end.plan.port.name))[0]["index"]
         end.namespace.rtnl.batch([nl.set_link(end.plan.index, mac=end.plan.mac, mtu=link.mtu, queue=relay.TX_QUEUE)])
         return fd

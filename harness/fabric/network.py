@@ -19,8 +19,7 @@ import trio
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import wires
-from harness.fabric.conntrack import Mapping
-from harness.fabric.links import DIRECTIONS, Direction
+from harness.fabric.base import DIRECTIONS, Direction, Mapping
 from harness.fabric.plan import reach
 from harness.fabric.receipts import Observation
 from harness.spec.link import Impairment
