@@ -54,7 +54,8 @@ async def test_call(lab):
 """
 
 HELLO = """print('{"event":"hello","protocol":1,"agent":"fake","version":"0","capabilities":[]}', flush=True);"""
-ANSWER = 'r=json.loads(sys.stdin.readline());ok={"sockets":[]} if r["op"]=="listen" else {};print(json.dumps({"id":r["id"],"ok":ok}),flush=True);'
+ANSWER = """r=json.loads(sys.stdin.readline()); ok={"sockets":[]} if r["op"]=="listen" else {};"""
+ANSWER += """print(json.dumps({"id":r["id"],"ok":ok}), flush=True);"""
 REFERENCE = """
 import os, sys
 from harness.agent.stdio import claim

@@ -153,6 +153,10 @@ def assert_delay(delays: dict[int, float], expected: float) -> None:
     assert min(delays.values()) >= expected - MEDIAN
 
 
+def test_the_unimpaired_path_adds_next_to_nothing(base: float) -> None:
+    assert 0 < base <= MEDIAN  # absolute, for what every delay below has on top would not show there
+
+
 def test_delay(bench: Bench, base: float) -> None:
     run = bench.under(Impairment(delay=20 * ms)).send(300, every=3 * MS)
     assert run.order == list(range(300))
