@@ -148,12 +148,15 @@ class Lab:
         return self.network
 
     async def agents(self, *names: str, options: Options | None = None) -> list[Peer]:
-        """Start an agent in each of the hosts ``names``, all of them listening; the network is probed meanwhile."""
+        """Start an agent in each of the hosts ``names``, all of them listening; before they may speak the network is probed."""
         network = self._built("lab.agents")
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.folder / "tls" / "ca.pem")
         for name in names:
             await self._start(network, name, authority)
+        for name in names:  # the probe measures times, so it waits until the agents have done with importing
+            hello = await self.peers[name].remote.hello(within=_HELLO_WITHIN)
+            self.timeline.note(name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
         probed = await network.probe()
         self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
         await network.capture()
@@ -175,8 +178,6 @@ class Lab:
         self.peers[name] = Peer(name, remote, process, network, self.folder, log)
 
     async def _introduce(self, peer: Peer, options: Options | None) -> None:
-        hello = await peer.remote.hello(within=_HELLO_WITHIN)
-        self.timeline.note(peer.name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
         tls = self.folder / "tls"
         await peer.remote.configure(
             paths=peer.paths(),
