@@ -39,25 +39,13 @@ def processes(token: str) -> list[str]:
     return found
 
 
-def holders(inodes: Iterable[int]) -> list[str]:
-    """Who keeps one of these network namespaces alive: by being in it, by a descriptor, or by a mount."""
-    names, found = {f"net:[{inode}]" for inode in inodes}, []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        links = [folder / "ns" / "net"]
-        try:
-            links += (folder / "fd").iterdir()
-        except OSError:
-            continue
-        for link in links:
-            try:
-                if os.readlink(link) in names:
-                    found.append(str(link))
-            except OSError:
-                continue
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return found + [line for line in mounts if any(name in line for name in names)]
+def mounts(inodes: Iterable[int]) -> list[str]:
+    """The mounts that keep one of these network namespaces alive without any process, as ``ip netns`` makes them.
+
+    Other processes' namespaces are not looked at: the kernel uses inode numbers again at once, and other runs may go on beside.
+    """
+    names = {f"net:[{inode}]" for inode in inodes}
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if any(name in line for name in names)]
 
 
 def host() -> dict[str, str]:

@@ -123,17 +123,19 @@ for name, arguments in json.loads(sys.argv[1]).items():
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = pytest.main([*arguments, "--artifacts", name])
     left = [one for one in remains.processes(os.environ[remains.TOKEN]) if int(one.partition(" ")[0]) != os.getpid()]
-    print(json.dumps([code, out.getvalue(), left]), flush=True)
+    held = [what for what in remains.descriptors().values() if what.startswith(("net:", "/dev/net"))]
+    print(json.dumps([code, out.getvalue(), left, held]), flush=True)
 """
 
 
 @dataclass
 class Ran:
-    """A finished run: exit code, output, the processes of it that were left, its report, and the namespaces that it built."""
+    """A finished run: exit code, output, what was left of it (processes, descriptors), its report, the namespaces that it built."""
 
     code: int
     out: str
     left: list[str]
+    held: list[str]
     report: model.Report
     namespaces: dict[str, int]
 
@@ -154,8 +156,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
     found = {}
     for name, line in zip(BAD, done.stdout.splitlines(), strict=True):
         (path,) = [path for path in (folder / name).glob("tale/*/*/report.json") if path.parents[1].name != "latest"]
-        code, out, left = json.loads(line)
-        found[name] = Ran(code, out, left, model.read(path), json.loads((path.parent / "namespaces.json").read_text()))
+        code, out, left, held = json.loads(line)
+        found[name] = Ran(code, out, left, held, model.read(path), json.loads((path.parent / "namespaces.json").read_text()))
     return found
 
 
@@ -171,4 +173,5 @@ def test_a_bad_agent_is_told_blamed_and_gone(runs: dict[str, Ran], name: str) ->
     assert f"- {bad.what}" in ran.out
     assert ran.left == []
     assert sorted(ran.namespaces) == ["alice", "bob"]
-    assert remains.holders(ran.namespaces.values()) == []
+    assert remains.mounts(ran.namespaces.values()) == []
+    assert ran.held == []
