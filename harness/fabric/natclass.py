@@ -30,21 +30,35 @@ async def classify(build: Build, router: Router, nat: Nat, result: dict[str, Any
 
     A NAT without a host directly inside, or with fewer than two addresses outside to be seen from, is left unclassified, by name.
     """
-    for version in (4, 6):
-        inside = _host_inside(build, router, version)
-        places = _places_outside(build, router, version)
-        if inside is None or len(places) < 2:
-            continue
-        seen: dict[str, Any] = {"mapping": None, "filtering": None, "from": inside[0]}
-        with trio.move_on_after(_TIME_LIMIT_S):
-            seen["mapping"], seen["preserved"] = await _mapping(build, inside, places)
-            seen["filtering"] = await _filtering(build, inside, places)
-        result["nats"][f"{router.name}/ipv{version}"] = seen
-        for what, asked in (("mapping", nat.mapping), ("filtering", nat.filtering)):
-            if seen[what] != asked:
-                result["differs"].append(f"NAT {router.name}, IPv{version}, {what}: asked {asked}, measured {seen[what] or 'nothing'}")
+    async with trio.open_nursery() as nursery:
+        for version in (4, 6):
+            inside = _host_inside(build, router, version)
+            places = _places_outside(build, router, version)
+            if inside is not None and len(places) >= 2:
+                seen = result["nats"][f"{router.name}/ipv{version}"] = {"mapping": None, "filtering": None, "from": inside[0]}
+                nursery.start_soon(_classify, build, nat, f"NAT {router.name}, IPv{version}", inside, places, seen, result["differs"])
     if not any(key.startswith(f"{router.name}/") for key in result["nats"]):
         result["nats"][router.name] = "unclassified: it has no host directly inside, or fewer than two addresses outside to be seen from"
+
+
+async def _classify(
+    build: Build, nat: Nat, name: str, inside: tuple[str, str], places: list[tuple[str, str]], seen: dict[str, Any], differs: list[str]
+) -> None:
+    """One address family; mapping and filtering at once, since each is asked from a socket, and so a mapping, of its own."""
+
+    async def mapping() -> None:
+        seen["mapping"], seen["preserved"] = await _mapping(build, inside, places)
+
+    async def filtering() -> None:
+        seen["filtering"] = await _filtering(build, inside, places)
+
+    with trio.move_on_after(_TIME_LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mapping)
+            nursery.start_soon(filtering)
+    for what, asked in (("mapping", nat.mapping), ("filtering", nat.filtering)):
+        if seen[what] != asked:
+            differs.append(f"{name}, {what}: asked {asked}, measured {seen[what] or 'nothing'}")
 
 
 def _host_inside(build: Build, router: Router, version: int) -> tuple[str, str] | None:

@@ -150,10 +150,9 @@ class Lab:
     async def agents(self, *names: str, options: Options | None = None) -> list[Peer]:
         """Start an agent in each of the hosts ``names``, all of them listening; before they may speak the network is probed."""
         network = self._built("lab.agents")
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(self.folder / "tls" / "ca.pem")
         for name in names:
-            await self._start(network, name, authority)
+            await self._start(network, name)
+        self._certify(names)  # while the agents import what they need
         for name in names:  # the probe measures times, so it waits until the agents have done with importing
             hello = await self.peers[name].remote.hello(within=_HELLO_WITHIN)
             self.timeline.note(name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
@@ -165,10 +164,16 @@ class Lab:
                 nursery.start_soon(self._introduce, self.peers[name], options)
         return [self.peers[name] for name in names]
 
-    async def _start(self, network: Network, name: str, authority: trustme.CA) -> None:
-        leaf = authority.issue_cert(name)
-        leaf.private_key_pem.write_to_path(self.folder / "tls" / f"{name}.key.pem")
-        leaf.cert_chain_pems[0].write_to_path(self.folder / "tls" / f"{name}.pem")
+    def _certify(self, names: tuple[str, ...]) -> None:
+        """A certificate authority of this run, and from it a certificate for each name."""
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.folder / "tls" / "ca.pem")
+        for name in names:
+            leaf = authority.issue_cert(name)
+            leaf.private_key_pem.write_to_path(self.folder / "tls" / f"{name}.key.pem")
+            leaf.cert_chain_pems[0].write_to_path(self.folder / "tls" / f"{name}.pem")
+
+    async def _start(self, network: Network, name: str) -> None:
         command = self.orders.agents.get(name)
         argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
         process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder)
