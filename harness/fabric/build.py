@@ -24,7 +24,7 @@ from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack
 from harness.fabric.links import End, LinkExecutor, choose_executor, make_wire
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
-from harness.fabric.nft import Nftables, forget_cone, move_mapping, nat_ruleset
+from harness.fabric.nft import Nftables, is_cone, move_mapping, nat_ruleset
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside
 from harness.spec.link import Impairment
 from harness.spec.nat import Nat
@@ -53,6 +53,7 @@ class Build:
         self._ports = Random(f"{seed}/rebind ports")
         self.nodes = {name: Node(new_namespace(name), plan) for name, plan in make_plan(self.topology).items()}
         self._moved: set[tuple[str, int, str, int]] = set()
+        self._dead: set[tuple[str, int, int]] = set()
         self._preferred: dict[str, PortPlan] = {}
         self._executor: LinkExecutor = choose_executor(impair, self.topology, seed)
         self._make_links()
@@ -321,7 +322,9 @@ class Build:
                 targets[mapping.inside] = self._new_outside(router, nat, mapping, used, address)
             outside = targets[mapping.inside]
             replaces = (router, mapping.version, *mapping.inside) in self._moved
-            node.nft.run(move_mapping(mapping.version, mapping.inside, outside, replaces))
+            dead = mapping.outside[1] if is_cone(nat) else None
+            node.nft.run(move_mapping(mapping.version, mapping.inside, outside, replaces=replaces, dead=dead))
+            self._dead.add((router, mapping.version, mapping.outside[1]))
             self._moved.add((router, mapping.version, *mapping.inside))
         at = time.monotonic_ns()
         for mapping in before:
@@ -329,8 +332,6 @@ class Build:
                 node.conntrack.forget(mapping)
             except nl.NetlinkRefused:
                 continue  # it timed out by itself in between
-            if nat.filtering == "endpoint-independent":
-                node.nft.run(forget_cone(mapping.version, mapping.outside[1]))
         left = [node.conntrack.lookup(mapping.version, mapping.inside, mapping.remote) for mapping in before]
         return {
             "router": router,
@@ -362,7 +363,7 @@ class Build:
             here = others[self._ports.randrange(len(others))]
         while True:
             port = self._ports.randint(_LOWEST_MOVED_PORT, _HIGHEST_MOVED_PORT)
-            if (here, port) not in used and port != mapping.outside[1]:
+            if (here, port) not in used and port != mapping.outside[1] and (router, mapping.version, port) not in self._dead:
                 used.add((here, port))
                 return here, port
 

@@ -6,6 +6,11 @@ How a rebind is made atomic: postrouting first asks the maps ``moved4``/``moved6
 then falls back to the router's first outside address.  Adding an element and deleting the flow's conntrack entry moves the flow with its
 next packet.  A rule change alone moves nothing (the entry remembers), and deleting the entry alone gets the same port again.
 
+A full cone learns, after SNAT, which inside address (``cone4``/``cone6``) and port (``coneport4``/``coneport6``) is behind an outside port:
+two maps, since one of both together, with an IPv6 address in it, aborts libnftables 1.0.6 (an assertion in its register allocation).  What
+was rebound away is in ``dead4``/``dead6``: without it a packet to the old port, come in between the deletion of the entry and the client's
+next packet, would let the old mapping live again.
+
 New traffic from outside that no forward, cone or mapping admits is dropped silently in input and forward: otherwise a peer's early packet
 would create a conntrack entry, which changes the client's mapping and sends ICMP to the peer.
 """
@@ -89,16 +94,19 @@ def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
     )
 
 
-def move_mapping(version: int, inside: tuple[str, int], outside: tuple[str, int], replaces: bool) -> str:
-    """The nft commands that send ``inside`` (address, port) out as ``outside`` from its next new flow on."""
+def move_mapping(
+    version: int, inside: tuple[str, int], outside: tuple[str, int], *, replaces: bool = False, dead: int | None = None
+) -> str:
+    """The nft commands that send ``inside`` (address, port) out as ``outside`` from its next new flow on.
+
+    ``replaces``: it was moved before.  ``dead``: the outside port at which a full cone lets nobody in any more.
+    """
     key = f"{inside[0]} . {inside[1]}"
-    delete = f"delete element {TABLE} moved{version} {{ {key} }}\n" if replaces else ""
-    return f"{delete}add element {TABLE} moved{version} {{ {key} : {outside[0]} . {outside[1]} }}\n"
-
-
-def forget_cone(version: int, port: int) -> str:
-    """The nft command that makes a full-cone NAT forget who is behind its outside ``port``."""
-    return f"delete element {TABLE} cone{version} {{ {port} }}\n"
+    lines = [f"delete element {TABLE} moved{version} {{ {key} }}"] if replaces else []
+    lines.append(f"add element {TABLE} moved{version} {{ {key} : {outside[0]} . {outside[1]} }}")
+    if dead is not None:
+        lines.append(f"add element {TABLE} dead{version} {{ {dead} }}")
+    return "\n".join(lines) + "\n"
 
 
 def _outside(plan: NodePlan, nat: Nat, version: int) -> list[str]:
@@ -109,7 +117,8 @@ def _chain(name: str, hook: str, rules: list[str]) -> list[str]:
     return [f"  chain {name} {{", f"    type {hook}", *(f"    {rule}" for rule in rules), "  }"] if rules else []
 
 
-def _is_cone(nat: Nat) -> bool:
+def is_cone(nat: Nat) -> bool:
+    """Whether anyone outside may send to a mapping."""
     return nat.filtering == "endpoint-independent"
 
 
@@ -120,15 +129,12 @@ def _objects(topology: Topology, plan: NodePlan, nat: Nat, version: int) -> list
         seconds = round(nat.udp_timeout.s)
         lines += [f"  ct timeout idle{version} {{", "    protocol udp", f"    l3proto {_WORDS[version]}"]
         lines += [f"    policy = {{ unreplied : {seconds}, replied : {seconds} }}", "  }"]
-    if _is_cone(nat):
+    if is_cone(nat):
         timeout = round(nat.udp_timeout.s) if nat.udp_timeout is not None else _DEFAULT_CONE_TIMEOUT_S
-        lines += [
-            f"  map cone{version} {{",
-            f"    type inet_service : {kind}",
-            "    flags dynamic,timeout",
-            f"    timeout {timeout}s",
-            "  }",
-        ]
+        for name, of in (("cone", _TYPES[version]), ("coneport", "inet_service")):
+            lines += [f"  map {name}{version} {{", f"    type inet_service : {of}"]
+            lines += ["    flags dynamic,timeout", f"    timeout {timeout}s", "  }"]
+        lines += [f"  set dead{version} {{", "    type inet_service", "  }"]
     elements = _forwards(topology, plan, nat, version)
     if elements:
         lines += [f"  map forwards{version} {{", f"    type inet_service : {kind}", f"    elements = {{ {', '.join(elements)} }}", "  }"]
@@ -158,8 +164,12 @@ def _timeout_rules(nat: Nat, version: int) -> list[str]:
 
 
 def _inward_rules(topology: Topology, plan: NodePlan, nat: Nat, version: int) -> list[str]:
-    head = f'iifname "{nat.outside}" meta nfproto ipv{version} dnat {_WORDS[version]} to udp dport map'
-    return [f"{head} @forwards{version}"] * bool(_forwards(topology, plan, nat, version)) + [f"{head} @cone{version}"] * _is_cone(nat)
+    head, word = f'iifname "{nat.outside}" meta nfproto ipv{version}', _WORDS[version]
+    rules = [f"{head} dnat {word} to udp dport map @forwards{version}"] * bool(_forwards(topology, plan, nat, version))
+    if is_cone(nat):
+        rules.append(f"{head} udp dport @dead{version} drop")
+        rules.append(f"{head} dnat {word} to udp dport map @cone{version} : udp dport map @coneport{version}")
+    return rules
 
 
 def _outward_rules(plan: NodePlan, nat: Nat, version: int) -> list[str]:
@@ -173,8 +183,8 @@ def _outward_rules(plan: NodePlan, nat: Nat, version: int) -> list[str]:
 
 
 def _learn_rules(nat: Nat, version: int) -> list[str]:
-    if not _is_cone(nat):
+    if not is_cone(nat):
         return []
-    word = _WORDS[version]
-    value = f"ct original {word} saddr . ct original proto-src"
-    return [f'oifname "{nat.outside}" meta nfproto ipv{version} meta l4proto udp update @cone{version} {{ udp sport : {value} }}']
+    head = f'oifname "{nat.outside}" meta nfproto ipv{version} meta l4proto udp'
+    address = f"update @cone{version} {{ udp sport : ct original {_WORDS[version]} saddr }}"
+    return [f"{head} {address} update @coneport{version} {{ udp sport : ct original proto-src }}"]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.fabric.nft import forget_cone, move_mapping, nat_ruleset
+from harness.fabric.nft import move_mapping, nat_ruleset
 from harness.fabric.plan import make_plan
 from harness.spec.nat import Nat, PortForward
 from harness.spec.topology import Link, Topology
@@ -63,11 +63,16 @@ def test_a_home_router() -> None:
 
 def test_a_full_cone_learns_and_lets_in() -> None:
     text = ruleset(net(nat=CONE))
-    assert "map cone4 {\n    type inet_service : ipv4_addr . inet_service\n    flags dynamic,timeout\n    timeout 120s" in text
-    assert 'iifname "wan" meta nfproto ipv4 dnat ip to udp dport map @cone4' in text
-    assert 'iifname "wan" meta nfproto ipv6 dnat ip6 to udp dport map @cone6' in text
+    for version, word in ((4, "ip"), (6, "ip6")):
+        assert f"map cone{version} {{\n    type inet_service : ipv{version}_addr\n    flags dynamic,timeout\n    timeout 120s" in text
+        assert f"map coneport{version} {{\n    type inet_service : inet_service\n    flags dynamic,timeout\n    timeout 120s" in text
+        head = f'iifname "wan" meta nfproto ipv{version}'
+        let_in = f"{head} dnat {word} to udp dport map @cone{version} : udp dport map @coneport{version}"
+        assert let_in in text
+        assert text.index(f"{head} udp dport @dead{version} drop") < text.index(let_in)
+        learn = f"update @cone{version} {{ udp sport : ct original {word} saddr }} update @coneport{version} {{ udp sport : ct original"
+        assert learn in text
     assert "type filter hook postrouting priority srcnat + 10" in text, "learnt after the source was translated"
-    assert "update @cone4 { udp sport : ct original ip saddr . ct original proto-src }" in text
 
 
 def test_a_symmetric_nat_takes_any_port_but_only_where_nothing_was_moved() -> None:
@@ -138,7 +143,7 @@ TOPOLOGIES = [
 @pytest.mark.parametrize(("topology", "router"), TOPOLOGIES)
 def test_what_is_used_is_declared(topology: Topology, router: str) -> None:
     text = ruleset(topology, router)
-    declared = set(re.findall(r"^  (?:map|ct timeout) (\w+) \{", text, re.MULTILINE))
+    declared = set(re.findall(r"^  (?:map|set|ct timeout) (\w+) \{", text, re.MULTILINE))
     used = set(re.findall(r"@(\w+)", text)) | set(re.findall(r'ct timeout set "(\w+)"', text))
     assert used <= declared
     assert text.count("{") == text.count("}")
@@ -154,8 +159,8 @@ def test_new_traffic_from_outside_is_dropped_without_a_word(topology: Topology, 
 
 def test_moving_a_mapping() -> None:
     add = "add element inet harness moved4 { 192.168.1.2 . 4433 : 203.0.113.3 . 50000 }\n"
-    assert move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000), False) == add
+    assert move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000)) == add
     delete = "delete element inet harness moved4 { 192.168.1.2 . 4433 }\n"
-    assert move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000), True) == delete + add, "one transaction"
-    assert "moved6 { fd00:1::2 . 4433 : 2001:db8::3 . 50000 }" in move_mapping(6, ("fd00:1::2", 4433), ("2001:db8::3", 50000), False)
-    assert forget_cone(6, 50000) == "delete element inet harness cone6 { 50000 }\n"
+    moved = move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000), replaces=True, dead=4433)
+    assert moved == delete + add + "add element inet harness dead4 { 4433 }\n", "one transaction"
+    assert "moved6 { fd00:1::2 . 4433 : 2001:db8::3 . 50000 }" in move_mapping(6, ("fd00:1::2", 4433), ("2001:db8::3", 50000))
