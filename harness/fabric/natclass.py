@@ -3,12 +3,16 @@
 A host inside sends from one socket to two addresses and two ports outside: where it seems to come from tells the mapping.  Then from a
 fresh socket to one of them only, and the others try to answer: who gets in tells the filtering.  The one that was spoken to sends last, and
 its packet closes the test; those before it had the same way to go.
+
+Behind another NAT only both together can be seen, and the stricter of the two rules: an endpoint-independent NAT behind a symmetric one
+looks symmetric.  So what is measured is compared with the strictest of the NATs on the way out.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, get_args
 
 import trio
 
@@ -30,19 +34,26 @@ async def classify(build: Build, router: Router, nat: Nat, result: dict[str, Any
 
     A NAT without a host directly inside, or with fewer than two addresses outside to be seen from, is left unclassified, by name.
     """
+    nats = _on_the_way_out(build, router, nat)
     async with trio.open_nursery() as nursery:
         for version in (4, 6):
             inside = _host_inside(build, router, version)
             places = _places_outside(build, router, version)
             if inside is not None and len(places) >= 2:
                 seen = result["nats"][f"{router.name}/ipv{version}"] = {"mapping": None, "filtering": None, "from": inside[0]}
-                nursery.start_soon(_classify, build, nat, f"NAT {router.name}, IPv{version}", inside, places, seen, result["differs"])
+                nursery.start_soon(_classify, build, nats, f"NAT {router.name}, IPv{version}", inside, places, seen, result["differs"])
     if not any(key.startswith(f"{router.name}/") for key in result["nats"]):
         result["nats"][router.name] = "unclassified: it has no host directly inside, or fewer than two addresses outside to be seen from"
 
 
 async def _classify(
-    build: Build, nat: Nat, name: str, inside: tuple[str, str], places: list[tuple[str, str]], seen: dict[str, Any], differs: list[str]
+    build: Build,
+    nats: list[Nat],
+    name: str,
+    inside: tuple[str, str],
+    places: list[tuple[str, str]],
+    seen: dict[str, Any],
+    differs: list[str],
 ) -> None:
     """One address family; mapping and filtering at once, since each is asked from a socket, and so a mapping, of its own."""
 
@@ -56,9 +67,19 @@ async def _classify(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mapping)
             nursery.start_soon(filtering)
-    for what, asked in (("mapping", nat.mapping), ("filtering", nat.filtering)):
+    for what, asked in (("mapping", _strictest(n.mapping for n in nats)), ("filtering", _strictest(n.filtering for n in nats))):
         if seen[what] != asked:
             differs.append(f"{name}, {what}: asked {asked}, measured {seen[what] or 'nothing'}")
+
+
+def _on_the_way_out(build: Build, router: Router, nat: Nat) -> list[Nat]:
+    """The NAT itself and those that it stands behind."""
+    outer = [other for other in build.topology.routers if other.nat is not None and router.name in nodes_inside(build.topology, other)]
+    return [nat, *(other.nat for other in outer if other.nat is not None)]
+
+
+def _strictest(behaviours: Iterable[Behaviour]) -> Behaviour:
+    return max(behaviours, key=get_args(Behaviour).index)
 
 
 def _host_inside(build: Build, router: Router, version: int) -> tuple[str, str] | None:
