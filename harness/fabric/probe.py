@@ -9,6 +9,7 @@ The NATs are classified in ``natclass``.
 
 from __future__ import annotations
 
+import errno
 import math
 import struct
 import time
@@ -86,7 +87,7 @@ async def _probe_link(build: Build, link: Link, result: dict[str, Any]) -> None:
             while True:
                 data, arrived, source = await receive(there)
                 _note(least, count, directions[0], data, arrived)
-                await there.sendto(_stamped(len(data)), source)
+                await _sent(there, len(data), source)
 
         async def hear() -> None:
             while True:
@@ -107,8 +108,7 @@ async def _probe_link(build: Build, link: Link, result: dict[str, Any]) -> None:
                     await trio.sleep(_PERIOD_S)
             measured = {d: None if math.isinf(least[d]) else int(least[d]) for d in directions}
             with trio.move_on_after(_TIME_LIMIT_S):
-                while not mtu_seen.is_set():
-                    await here.sendto(_stamped(large), target)
+                while not mtu_seen.is_set() and await _sent(here, large, target):
                     with trio.move_on_after(0.25):
                         await mtu_seen.wait()
             nursery.cancel_scope.cancel()
@@ -130,6 +130,17 @@ async def _probe_link(build: Build, link: Link, result: dict[str, Any]) -> None:
 
 def _stamped(size: int) -> bytes:
     return struct.pack("=q", time.time_ns()).ljust(size, b"\0")
+
+
+async def _sent(end: trio.socket.SocketType, size: int, target: Any) -> bool:
+    """Whether a packet of ``size`` bytes could be sent at all; False when the interface's own MTU is too small for it."""
+    try:
+        await end.sendto(_stamped(size), target)
+    except OSError as error:
+        if error.errno != errno.EMSGSIZE:
+            raise
+        return False
+    return True
 
 
 def _note(least: dict[Direction, float], count: dict[Direction, int], direction: Direction, data: bytes, arrived: int) -> None:
