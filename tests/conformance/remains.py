@@ -6,6 +6,7 @@ A run is recognised by a token in its environment, which everything that it star
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ HOST = {
     ],
     "nft": [["list", "ruleset"]],
 }
-TIMERS = ("valid_lft", "expires", "preferred_lft")  # these count down by themselves
+TIMERS = re.compile(r"\b(\w*timer|expires|valid_lft|preferred_lft) +\S+")  # these run by themselves
 
 
 def processes(token: str) -> list[str]:
@@ -56,8 +57,7 @@ def host() -> dict[str, str]:
             continue
         for question in questions:
             done = subprocess.run([tool, *question], capture_output=True, text=True, timeout=20, check=False)
-            lines = [line for line in done.stdout.splitlines() if not any(timer in line for timer in TIMERS)]
-            found[" ".join([tool, *question])] = "\n".join(lines)
+            found[" ".join([tool, *question])] = TIMERS.sub(r"\1", done.stdout)
     found["interfaces"] = " ".join(sorted(os.listdir("/sys/class/net")))
     for path in sorted(Path("/proc/sys/net").glob("ipv[46]/**/*forwarding")):
         found[str(path)] = path.read_text()

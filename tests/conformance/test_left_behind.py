@@ -1,0 +1,134 @@
+"""Nothing is left of a network: no process, namespace, descriptor, nor any change of the host, whoever dies and how."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from harness.errors import HarnessError, SpecError
+from harness.fabric.network import Network
+from tests.conformance import remains
+from tests.conformance.networks import exactly, opened, run_in, talking, within_deadline
+from tests.conformance.sites import two_radios
+
+ROOT = Path(__file__).parents[2]
+POLL = 0.01  # s
+GONE_WITHIN = 10.0  # s; the kernel takes its time with the dead
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Marks everything that is started from here on; afterwards the host's network is what it was."""
+    before, mark = remains.host(), uuid.uuid4().hex
+    monkeypatch.setenv(remains.TOKEN, mark)
+    yield mark
+    assert remains.host() == before
+
+
+async def until_gone(token: str) -> list[str]:
+    """The processes of ``token`` that are there after all: none, or those that outlived the limit."""
+    with trio.move_on_after(GONE_WITHIN):
+        while remains.processes(token):  # noqa: ASYNC110 - the kernel has no event for it
+            await trio.sleep(POLL)
+    return remains.processes(token)
+
+
+def only_child(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def start_doomed(folder: Path) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([sys.executable, "-c", DOOMED], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+async def populate(network: Network) -> None:
+    """Captures, a relay or netem, talkers, and a child that has left its parent and its session."""
+    await network.capture()
+    orphan = "import subprocess as s; s.Popen(['sleep', '1000'], stdin=-3, stdout=-3, stderr=-3, start_new_session=True)"
+    assert (await run_in(network, "bob", [sys.executable, "-c", orphan]))[0] == 0
+
+
+def test_nothing_is_left_after_the_block(tmp_path: Path, token: str) -> None:
+    async def main() -> None:
+        before = remains.descriptors()
+        async with opened(two_radios(), tmp_path, captures=True) as network:
+            await populate(network)
+            async with talking(network, "alice"):
+                assert len(remains.processes(token)) >= 5, "keeper, PID 1, captures, orphan, talker"
+        assert remains.processes(token) == [], "at once: leaving the block waits for it"
+        assert remains.mounts(network.report["namespaces"].values()) == []
+        assert remains.descriptors() == before
+
+    within_deadline(main)
+
+
+@pytest.mark.parametrize("which", ["outer process", "PID 1"])
+def test_nothing_is_left_after_the_keeper_is_killed(tmp_path: Path, token: str, which: str) -> None:
+    async def main() -> None:
+        before = remains.descriptors()
+        async with opened(two_radios(), tmp_path, captures=True) as network:
+            await populate(network)
+            async with talking(network, "alice") as alice:
+                outer = network._keeper._process.pid
+                os.kill(outer if which == "outer process" else only_child(outer), signal.SIGKILL)
+                await alice.process.ended.wait()
+                with pytest.raises(HarnessError, match=r"^the keeper (is gone; it cannot be asked|died before it answered) 'probe'"):
+                    await network.ask("probe")
+                assert await until_gone(token) == []
+        assert remains.mounts(network.report["namespaces"].values()) == []
+        assert remains.descriptors() == before
+
+    within_deadline(main)
+
+
+DOOMED = """
+import json, sys, trio
+from pathlib import Path
+from tests.conformance.networks import opened, talking
+from tests.conformance.sites import two_radios
+from tests.conformance.test_left_behind import populate
+async def main():
+    async with opened(two_radios(), Path.cwd(), captures=True) as network:
+        await populate(network)
+        async with talking(network, "alice"):
+            print(json.dumps(network.report["namespaces"]), flush=True)
+            await trio.sleep_forever()
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_nothing_is_left_after_the_lab_is_killed(tmp_path: Path, token: str, number: signal.Signals) -> None:
+    async def main() -> None:
+        with start_doomed(tmp_path) as doomed:
+            assert doomed.stdout is not None
+            namespaces = json.loads(await trio.to_thread.run_sync(doomed.stdout.readline))
+            assert len(remains.processes(token)) >= 6
+            doomed.send_signal(number)
+            assert await until_gone(token) == []
+        assert remains.mounts(namespaces.values()) == []
+
+    within_deadline(main)
+
+
+def test_nothing_is_left_when_the_build_is_refused(tmp_path: Path, token: str) -> None:
+    async def main() -> None:
+        before = remains.descriptors()
+        with pytest.RaisesGroup(pytest.RaisesExc(SpecError, match=exactly("--impair: 'tc' is not known; allowed are auto, netem, relay"))):
+            async with opened(two_radios(), tmp_path, impair="tc"):
+                pass
+        assert remains.processes(token) == []
+        assert remains.descriptors() == before
+
+    within_deadline(main)
