@@ -9,8 +9,8 @@ from harness.units import ms, s
 from topologies.phone_two_radios import LTE_ROUND_TRIP, phone_two_radios
 
 
-@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
-async def test_wifi_to_lte_and_back(lab: Lab, version: int) -> None:
+@pytest.mark.parametrize(("version", "video"), [(4, True), (6, False)], ids=["ipv4-video", "ipv6-audio"])
+async def test_wifi_to_lte_and_back(lab: Lab, version: int, video: bool) -> None:
     """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
 
     Field story: make-before-break handover.  The fault is the move itself, and the old radio switched off once the call has moved: a stack
@@ -18,7 +18,7 @@ async def test_wifi_to_lte_and_back(lab: Lab, version: int) -> None:
     """
     net = await lab.build(phone_two_radios())
     alice, bob = await lab.agents("alice", "bob")
-    async with lab.call(alice, bob, video=True, path="wifi", version=version) as call:
+    async with lab.call(alice, bob, video=video, path="wifi", version=version) as call:
         await call.heard_both_ways(for_=2 * s)
         async with lab.fault("Alice walks out of the door") as out:
             await alice.migrate("lte")

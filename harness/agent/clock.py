@@ -13,7 +13,7 @@ import time
 STEP = 500_000
 _TRIES = 5
 _TIGHT = 2_000
-_STALE = 1_000_000_000
+_STALE = 60_000_000_000
 
 
 class StampClock:
@@ -34,7 +34,7 @@ class StampClock:
         return realtime + self._offset
 
     def plausible(self, arrived: int, now: int) -> bool:
-        """Whether a packet read at ``now`` can have come at ``arrived``: not in the future, and not over a second ago."""
+        """Whether a packet read at ``now`` can have come at ``arrived``: not in the future, and not over a minute ago."""
         return 0 <= now - arrived < _STALE
 
     @staticmethod

@@ -44,10 +44,18 @@ GOES_SILENT = (
 
 CONTROLS = [
     Control(
-        "migration.py::test_wifi_to_lte_and_back[ipv4]", "bob", "never-follows", "longest silence, Alice walks out of the door", GOES_SILENT
+        "migration.py::test_wifi_to_lte_and_back[ipv4-video]",
+        "bob",
+        "never-follows",
+        "longest silence, Alice walks out of the door",
+        GOES_SILENT,
     ),
     Control(
-        "migration.py::test_wifi_to_lte_and_back[ipv6]", "bob", "never-follows", "longest silence, Alice walks out of the door", GOES_SILENT
+        "migration.py::test_wifi_to_lte_and_back[ipv6-audio]",
+        "bob",
+        "never-follows",
+        "longest silence, Alice walks out of the door",
+        GOES_SILENT,
     ),
     Control("migration.py::test_wifi_dies_first", "alice", "redials", "QUIC handshakes", (*GOES_SILENT, "alice migrates to lte")),
     Control("rebinding.py::test_rebind_port[ipv4]", "bob", "never-follows", "longest silence", GOES_SILENT),
