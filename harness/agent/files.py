@@ -19,12 +19,12 @@ class QlogFile:
     """One connection's qlog (JSON text sequences, RFC 7464), streamed."""
 
     def __init__(self, path: Path, files: AgentFiles) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=_BUFFER)
+        self._file = path.open("wb", buffering=_BUFFER)
         self._files = files
 
-    def write(self, record: str, /) -> None:
-        """Take one whole record."""
-        self._file.write(record)
+    def write(self, records: bytes, /) -> None:
+        """Take whole records."""
+        self._file.write(records)
 
     def flush(self) -> None:
         """Hand what is buffered to the kernel."""

@@ -24,6 +24,7 @@ from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import Core, nanoseconds, seconds
 from harness.call.roq import FLOW_IDS, RoqCode, encode_datagram
+from harness.call.timers import earliest
 
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream."""
@@ -170,10 +171,9 @@ class Connection:
         if self._core.closing:
             self._heard_while_closing()
             return
-        self._core.take(data, self.source_of(address), seconds(now))
+        self._core.take(data, self.source_of(address), self._core.now)
         self._watch_path(now)
         self._finish_if_done(now)
-        self._log()
 
     def drain_events(self) -> list[QuicEvent]:
         """Aioquic's events since the last call."""
@@ -197,21 +197,20 @@ class Connection:
             self._drive_probe(now)
             self._expire(now)
             self._finish_if_done(now)
-        self._log()
 
     def timer(self) -> int | None:
         """When ``handle_timer`` has something to do."""
-        due: list[int | None] = []
         at = self._core.next_timer()
-        due.append(None if at is None else nanoseconds(at))
+        due = [None if at is None else nanoseconds(at)]
         if self.over is None and self._core.started:
-            due.append(self._keepalive_at())
+            due += (self._keepalive_at(), self._finish_by)
             if self._probe is not None:
-                due.append(min(self._probe.again, self._probe.began + self.settings.probe_give_up.ns))
-            due.append(self.queue.next_expiry())
-            due.append(self._finish_by)
-            due.append(self._frames.next_expiry())
-        return min((at for at in due if at is not None), default=None)
+                due += (self._probe.again, self._probe.began + self.settings.probe_give_up.ns)
+            if self.queue:
+                due.append(self.queue.next_expiry())
+            if self._frames:
+                due.append(self._frames.next_expiry())
+        return earliest(due)
 
     # Keepalive
 
@@ -359,7 +358,6 @@ class Connection:
         if self._repeat_close:
             self._repeat_close = False
             out += self._close_datagrams
-        self._log()
         return out
 
     def _flush(self, now: int) -> list[Transmit]:
@@ -379,8 +377,10 @@ class Connection:
         return entry.mode == "datagram" or self._frames.has_room(entry)
 
     def _expire(self, now: int) -> None:
-        self.lost_media += [(entry.token, "expired") for entry in self.queue.expire(now) if entry.token]
-        self.lost_media += [(token, "expired") for token in self._frames.expire(now)]
+        if self.queue:
+            self.lost_media += [(entry.token, "expired") for entry in self.queue.expire(now) if entry.token]
+        if self._frames:
+            self.lost_media += [(token, "expired") for token in self._frames.expire(now)]
 
     def lost(self, call: str, now: int) -> list[MediaExpired]:
         """``lost_media`` as events of ``call``, and forgotten."""
@@ -388,13 +388,14 @@ class Connection:
         self.lost_media.clear()
         return found
 
-    # The log's clock
+    # The log
 
     def _clock(self, now: int) -> None:
         self._core.now = seconds(now)
         if self._logger is not None and self._logger.trace is not None:
-            self._logger.trace.now = now
+            self._logger.trace.proceed(now)
 
-    def _log(self) -> None:
+    def write_log(self) -> None:
+        """Write the qlog as far as it goes."""
         if self._logger is not None and self._logger.trace is not None:
             self._logger.trace.flush()

@@ -42,6 +42,7 @@ from harness.call.signaling import (
     offer,
 )
 from harness.call.states import State, require, step
+from harness.call.timers import earliest
 
 Role = Literal["caller", "callee"]
 
@@ -288,7 +289,7 @@ class Call:
             if self._health is not None:
                 # What was heard since only puts the next change off: then the timer comes early, and does nothing.
                 due.append(self._health.next_change())
-        return min((at for at in due if at is not None), default=None)
+        return earliest(due)
 
     def stats(self) -> CallStats:
         """A snapshot."""

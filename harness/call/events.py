@@ -53,10 +53,10 @@ class Transmit:
 
 
 class QlogSink(Protocol):
-    """Where one connection's qlog goes, a JSON-SEQ record at a time; ``close`` is called once, at the end of the connection."""
+    """Where one connection's qlog goes, as a JSON text sequence; ``close`` is called once, at the end of the connection."""
 
-    def write(self, record: str, /) -> object:
-        """Take one whole record (RS, JSON, LF)."""
+    def write(self, records: bytes, /) -> object:
+        """Take whole records (RS, JSON, LF), one or more."""
 
     def close(self) -> None:
         """No more records will come."""

@@ -32,6 +32,9 @@ class FrameStreams:
         self._core = core
         self._streams: list[_FrameStream] = []
 
+    def __len__(self) -> int:
+        return len(self._streams)
+
     def has_room(self, entry: Waiting) -> bool:
         """Whether ``entry`` may be handed over now."""
         if any(self._core.stream_waits(stream.number) for stream in self._streams):

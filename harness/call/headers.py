@@ -10,6 +10,8 @@ from aioquic.quic.packet import QuicPacketType, encode_quic_version_negotiation,
 
 CID_LENGTH = 8
 """Of the connection ids that this stack gives out."""
+FIXED_BIT = 0x40
+"""All that the first byte of a 1-RTT packet's two highest bits may be (RFC 9000 §17.3.1): no long header, and QUIC."""
 MIN_INITIAL = 1200
 """Bytes below which a datagram cannot begin a connection (RFC 9000 §14.1)."""
 
@@ -26,6 +28,8 @@ class Header(NamedTuple):
 
 def peek_untrusted(data: bytes) -> Header | None:
     """The header of the first QUIC packet in ``data``, bytes from the network; None for what is no QUIC packet."""
+    if len(data) > CID_LENGTH and data[0] & 0xC0 == FIXED_BIT:
+        return Header(data[1 : 1 + CID_LENGTH], b"", None, False, False)
     try:
         header = pull_quic_header(Buffer(data=data), host_cid_length=CID_LENGTH)
     except ValueError:

@@ -11,16 +11,18 @@ from harness.call.config import EndpointConfig
 
 Word = Literal["healthy", "suspected", "disconnected", "failed"]
 
+_WORSE: dict[Word, Word] = {"healthy": "suspected", "suspected": "disconnected", "disconnected": "failed"}
+
 
 class PathHealth:
     """Watches one connected call from ``began`` on.  Nanoseconds."""
 
     def __init__(self, config: EndpointConfig, began: int) -> None:
-        self._bounds: tuple[tuple[int, Word], ...] = (
-            (config.failed.ns, "failed"),
-            (config.disconnected.ns, "disconnected"),
-            (config.suspected.ns, "suspected"),
-        )
+        self._after: dict[Word, int] = {
+            "failed": config.failed.ns,
+            "disconnected": config.disconnected.ns,
+            "suspected": config.suspected.ns,
+        }
         self._heard = began
         self.word: Word = "healthy"
 
@@ -29,7 +31,7 @@ class PathHealth:
         if heard is not None and heard > self._heard:
             self._heard = heard
         silent = now - self._heard
-        word: Word = next((word for bound, word in self._bounds if silent >= bound), "healthy")
+        word: Word = next((word for word, bound in self._after.items() if silent >= bound), "healthy")
         if word == self.word:
             return []
         order: list[Word] = ["healthy", "suspected", "disconnected", "failed"]
@@ -43,11 +45,5 @@ class PathHealth:
 
     def next_change(self) -> int | None:
         """When silence becomes the next worse word; None after ``failed``."""
-        for bound, word in reversed(self._bounds):
-            if self._order(word) > self._order(self.word):
-                return self._heard + bound
-        return None
-
-    @staticmethod
-    def _order(word: Word) -> int:
-        return ("healthy", "suspected", "disconnected", "failed").index(word)
+        worse = _WORSE.get(self.word)
+        return None if worse is None else self._heard + self._after[worse]

@@ -82,16 +82,16 @@ class CallMedia:
         if len(packet) > limit:
             raise PacketTooLarge(self._call, len(packet), limit)
         try:
-            parse_rtp_untrusted(packet)
+            rtp = parse_rtp_untrusted(packet)
         except PacketError as error:
             raise TransportError(self._call, f"not an RTP packet: {error}") from None
         token = next(self._tokens)
-        self._connection.put(Waiting(token, flow, packet, expires, mode))
+        self._connection.put(Waiting(token, flow, packet, expires, mode, rtp))
         return token
 
     def _count_sent(self, entry: Waiting, now: int) -> None:
-        if entry.flow != "rtcp" and self.reporter is not None:
-            self.reporter.sent(entry.flow, parse_rtp_untrusted(entry.packet), now)
+        if entry.rtp is not None and self.reporter is not None:
+            self.reporter.sent(entry.flow, entry.rtp, now)
 
     def next_report(self) -> int | None:
         """When ``report`` has something to do."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.call.events import Mode
+from harness.rtp.packet import RtpPacket
 
 CLASSES: dict[str, int] = {"audio": 0, "rtcp": 0, "video": 1, "screen": 2, "data": 3}
 URGENT = 0
@@ -19,13 +20,17 @@ URGENT = 0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One RTP or RTCP packet in the queue.  ``token`` 0 is the stack's own RTCP, which nobody waits for."""
+    """One RTP or RTCP packet in the queue; ``rtp`` is what ``packet`` says, if it is RTP.
+
+    ``token`` 0 is the stack's own RTCP, which nobody waits for.
+    """
 
     token: int
     flow: str
     packet: bytes
     expires: int
     mode: Mode
+    rtp: RtpPacket | None = None
 
 
 class MediaQueue:
@@ -35,9 +40,10 @@ class MediaQueue:
         self._limit = limit
         self._classes: tuple[deque[Waiting], ...] = tuple(deque() for _ in range(max(CLASSES.values()) + 1))
         self._count: dict[str, int] = dict.fromkeys(CLASSES, 0)
+        self._length = 0
 
     def __len__(self) -> int:
-        return sum(self._count.values())
+        return self._length
 
     def is_expired(self, entry: Waiting, now: int) -> bool:
         """Whether it is too late to send ``entry``."""
@@ -52,6 +58,7 @@ class MediaQueue:
             self.remove(pushed)
         waiting.append(entry)
         self._count[entry.flow] += 1
+        self._length += 1
         return pushed
 
     def remove(self, entry: Waiting) -> None:
@@ -62,6 +69,7 @@ class MediaQueue:
         else:
             waiting.remove(entry)
         self._count[entry.flow] -= 1
+        self._length -= 1
 
     def expire(self, now: int) -> list[Waiting]:
         """Take out what is too old."""
@@ -72,7 +80,10 @@ class MediaQueue:
 
     def head(self) -> Waiting | None:
         """What is to be sent next."""
-        return next(iter(self), None)
+        for waiting in self._classes:
+            if waiting:
+                return waiting[0]
+        return None
 
     def newest_urgent(self) -> Waiting | None:
         """The last audio packet queued, if any audio waits."""
@@ -88,6 +99,7 @@ class MediaQueue:
         for waiting in self._classes:
             waiting.clear()
         self._count = dict.fromkeys(CLASSES, 0)
+        self._length = 0
         return left
 
     def __iter__(self) -> Iterator[Waiting]:

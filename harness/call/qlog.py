@@ -1,59 +1,75 @@
 """qlog as a stream: JSON-SEQ records (RFC 7464) to a sink, stamped with the stack's own clock, nothing kept.
 
 aioquic's logger keeps every event until the connection ends (31 MB a minute, lost on a kill) and stamps ``time.time()``.  It also logs a
-received packet before it has read the frames, and fills their list in afterwards: so records wait in ``_waiting`` for ``flush``, which the
-connection calls whenever it has finished with a datagram.
+received packet before it has read the frames, and fills their list in afterwards: so records wait in ``_waiting`` until aioquic has done
+with the datagram, and then for a batch to be full or for ``flush``: encoded together they cost half as much.
+
+Of aioquic's ``metrics_updated`` those are left out that tell only of bytes in flight, one for every packet sent: ``packet_sent`` tells it.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from aioquic.quic.logger import QLOG_VERSION, QuicLogger, QuicLoggerTrace
 
 from harness.call.events import QlogSink
 
 MILLISECOND = 1_000_000
+BATCH = 64
+
+_encoder = msgspec.json.Encoder()
 
 
 class StreamingTrace(QuicLoggerTrace):
-    """One connection's trace.  ``now`` (nanoseconds) is set by the connection before it does anything."""
+    """One connection's trace.  The connection calls ``proceed`` before it does anything."""
 
     def __init__(self, *, is_client: bool, odcid: bytes, sink: QlogSink) -> None:
         super().__init__(is_client=is_client, odcid=odcid)
-        self.now = 0
+        self._time = 0.0
         self._sink = sink
+        self._metrics: dict[str, Any] = {}
         self._waiting: list[dict[str, Any]] = []
-        self._write(
-            {
-                "qlog_version": QLOG_VERSION,
-                "qlog_format": "JSON-SEQ",
-                "trace": {
-                    "vantage_point": {"name": "harness", "type": "client" if is_client else "server"},
-                    "common_fields": {"ODCID": odcid.hex(), "time_format": "absolute", "reference_time": 0, "clock": "CLOCK_MONOTONIC"},
-                },
-            }
-        )
+        header = {
+            "qlog_version": QLOG_VERSION,
+            "qlog_format": "JSON-SEQ",
+            "trace": {
+                "vantage_point": {"name": "harness", "type": "client" if is_client else "server"},
+                "common_fields": {"ODCID": odcid.hex(), "time_format": "absolute", "reference_time": 0, "clock": "CLOCK_MONOTONIC"},
+            },
+        }
+        self._write([header])
+
+    def proceed(self, now: int) -> None:
+        """It is ``now`` (nanoseconds), and aioquic has nothing to add to what it has logged."""
+        self._time = now / MILLISECOND
+        if len(self._waiting) >= BATCH:
+            self.flush()
 
     def log_event(self, *, category: str, event: str, data: dict[str, Any]) -> None:
-        """Take one event from aioquic, to be written at the next ``flush``; its time is in ms."""
-        self._waiting.append({"time": self.now / MILLISECOND, "name": f"{category}:{event}", "data": data})
+        """Take one event from aioquic, to be written later; its time is in ms."""
+        if event == "metrics_updated":
+            before, self._metrics = self._metrics, data
+            if before.keys() >= data.keys() and all(value == before[key] for key, value in data.items() if key != "bytes_in_flight"):
+                return
+        self._waiting.append({"time": self._time, "name": f"{category}:{event}", "data": data})
 
     def flush(self) -> None:
         """Write what is waiting."""
-        for record in self._waiting:
-            self._write(record)
-        self._waiting.clear()
+        if self._waiting:
+            self._write(self._waiting)
+            self._waiting.clear()
 
     def close(self) -> None:
         """Write the rest and close the sink."""
         self.flush()
         self._sink.close()
 
-    def _write(self, record: dict[str, Any]) -> None:
-        self._sink.write("\x1e" + json.dumps(record, separators=(",", ":")) + "\n")
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        lines = _encoder.encode_lines(records)
+        self._sink.write(b"\x1e" + lines[:-1].replace(b"\n", b"\n\x1e") + b"\n")  # JSON escapes the newlines within
 
 
 class StreamingLogger(QuicLogger):

@@ -17,6 +17,8 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
   still goes every 100 ms: a PTO is a multiple of the RTT, and audio must be back sooner than that after a long one.
 * The pacer counts bytes, not packets: charged 1200 bytes each, 50 audio packets/s would be held back on a collapsed window.  PTO probes
   are not paced, or a clamped PTO would fire again and again without having sent one.
+* A look for something to send costs aioquic a third of a packet, and a packet two looks.  Almost always there is nothing but a DATAGRAM
+  and an ACK (``_quiet``): then one packet is built without the looks, or none at all.
 * aioquic's two known slips are guarded: flushing a server that has dropped its first datagram, and a timer before there is one.
 
 Seconds as floats exist only here.
@@ -24,6 +26,7 @@ Seconds as floats exist only here.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TextIO
 
@@ -32,14 +35,16 @@ from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.logger import QuicLogger
-from aioquic.quic.packet import QuicFrameType
-from aioquic.quic.packet_builder import QuicPacketBuilder
+from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop
 from aioquic.quic.recovery import QuicPacketNumberWindow, QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from harness.call.events import Address
 from harness.call.headers import CID_LENGTH
+
+Epoch.__hash__ = object.__hash__  # type: ignore[method-assign]  # Enum's is in Python, and aioquic looks 25 of them up a packet
 
 SECOND = 1_000_000_000
 SHORT_OVERHEAD = 1 + CID_LENGTH + 2 + 16 + 1 + 2
@@ -160,6 +165,11 @@ class Core(QuicConnection):
         return [connection_id.cid for connection_id in self._host_cids]
 
     @property
+    def cids_issued(self) -> int:
+        """How many of them there have been."""
+        return self._host_cid_seq
+
+    @property
     def active_path(self) -> QuicNetworkPath:
         """The path in use; only when ``started``."""
         return self._network_paths[0]
@@ -251,6 +261,8 @@ class Core(QuicConnection):
             return [], False
         while self._retire_later and self._retire_later[0][0] <= now:
             self._retire_connection_ids.append(self._retire_later.pop(0)[1])
+        if datagram is None and self.idle(now):
+            return [], False
         self._carried.clear()
         self._tokens.clear()
         self._built = 0
@@ -277,6 +289,39 @@ class Core(QuicConnection):
             self._trickle_at = now + self._trickle
         self._datagrams_pending.clear()
         return [(data, address, tuple(self._tokens.get(index, ()))) for index, (data, address) in enumerate(pairs)], taken
+
+    def idle(self, now: float) -> bool:
+        """Whether ``flush`` would find nothing to send at ``now``."""
+        acks_at = self._spaces[Epoch.ONE_RTT].ack_at if self._handshake_confirmed else None
+        return (acks_at is None or acks_at > now) and self._quiet()
+
+    def _quiet(self) -> bool:
+        """Whether nothing waits but ACKs and DATAGRAMs: what ``_write_application`` and ``datagrams_to_send`` look for, one by one.
+
+        Never True wrongly; False where it does not matter (a handshake, an end, a path that is not validated).
+        """
+        if not self._handshake_confirmed or self._close_pending or self._state is not QuicConnectionState.CONNECTED:
+            return False
+        if self._pacing_at is not None or self._ping_pending or self._probe_pending or self._retire_connection_ids:
+            return False
+        if self._handshake_done_pending or self._streams_blocked_pending or not self._crypto_streams[Epoch.ONE_RTT].sender.buffer_is_empty:
+            return False
+        for path in self._network_paths:
+            if not path.is_validated or path.remote_challenges:
+                return False
+        for connection_id in self._host_cids:
+            if not connection_id.was_sent:
+                return False
+        for limit in (self._local_max_data, self._local_max_streams_bidi, self._local_max_streams_uni):
+            if limit.value != limit.sent or limit.used * 2 > limit.value:
+                return False
+        for stream in self._streams.values():
+            if not stream.sender.buffer_is_empty or stream.sender.reset_pending or stream.receiver.stop_pending or stream.is_finished:
+                return False
+            credit = stream.max_stream_data_local
+            if credit != stream.max_stream_data_local_sent or stream.receiver.highest_offset * 2 > credit:
+                return False
+        return True
 
     def is_full(self, size: int) -> bool:
         """Whether both windows are full, so that even audio (``size`` bytes) has to wait: in an outage, above all."""
@@ -403,6 +448,27 @@ class Core(QuicConnection):
     def _retire_peer_cid(self, connection_id: QuicConnectionId) -> None:
         self._retire_later.append((self.now + RETIRE_AFTER_PTOS * self.pto, connection_id.sequence_number))
         self._retire_later.sort()
+
+    def _write_application(self, builder: QuicPacketBuilder, network_path: QuicNetworkPath, now: float) -> None:
+        if self._quiet():
+            space = self._spaces[Epoch.ONE_RTT]
+            ack_due = space.ack_at is not None and space.ack_at <= now
+            if not ack_due:
+                self._pacing_at = self._pacer.next_send_time(now)
+                if self._pacing_at is not None:
+                    return
+            builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[Epoch.ONE_RTT])
+            if ack_due:
+                self._write_ack_frame(builder=builder, space=space, now=now)
+            with contextlib.suppress(QuicPacketBuilderStop):
+                while self._datagrams_pending:
+                    self._write_datagram_frame(builder, self._datagrams_pending[0], QuicFrameType.DATAGRAM_WITH_LENGTH)
+                    self._datagrams_pending.popleft()
+            if not builder.packet_is_empty:
+                self._pacer.update_after_send(now)
+            if not self._datagrams_pending:
+                return
+        super()._write_application(builder, network_path, now)
 
     def _write_datagram_frame(self, builder: QuicPacketBuilder, data: bytes, frame_type: QuicFrameType) -> bool:
         written = super()._write_datagram_frame(builder, data, frame_type)

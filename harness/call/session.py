@@ -34,6 +34,7 @@ from harness.call.quic import configuration
 from harness.call.roq import RoqCode
 from harness.call.signaling import MAX_REASON, Bye, CapabilityExchange, Decoder, Message, SignalError, encode
 from harness.call.states import State, require
+from harness.call.timers import earliest
 
 MILLISECOND = 1_000_000
 
@@ -46,6 +47,7 @@ class _Line:
     signals: Decoder = field(default_factory=Decoder)
     call: Call | None = None
     cids: set[bytes] = field(default_factory=set)
+    cids_issued: int = 0
     over_told: bool = False
 
 
@@ -110,8 +112,8 @@ class Endpoint:
         """When ``handle_timer`` wants to be called; None when nothing is under way."""
         due = [line.connection.timer() for line in self._lines]
         due += [call.timer() for call in self._calls.values()]
-        due += [self._silent_until(line) for line in self._lines]
-        at = min((at for at in due if at is not None), default=None)
+        due += [self._silent_until(line) for line in self._lines if line.call is None]
+        at = earliest(due)
         # What is due and still cannot be done (a full window, no budget on an unvalidated path) is looked at again a little later.
         return at if at is None or at > self._fired else self._fired + MILLISECOND
 
@@ -133,7 +135,8 @@ class Endpoint:
         out, self._replies = self._replies, []
         for line in self._lines:
             out += line.connection.transmit(now)
-            self._learn_cids(line)
+            if line.cids_issued != line.connection.core.cids_issued:
+                self._learn_cids(line)
         self._sweep(now)
         return out
 
@@ -141,6 +144,11 @@ class Endpoint:
         """What happened since the last call, oldest first."""
         found, self._events = self._events, []
         return found
+
+    def write_logs(self) -> None:
+        """Hand all qlog records to their sinks; otherwise they are handed over in batches, and when a connection ends."""
+        for line in self._lines:
+            line.connection.write_log()
 
     # Operations
 
@@ -273,12 +281,13 @@ class Endpoint:
 
     def _sweep(self, now: int) -> None:
         """Forget calls that are over and connections that have drained."""
-        for line in [line for line in self._lines if line.connection.lost_media or line.connection.gone or line.call is not None]:
+        for line in list(self._lines):
             call = line.call
             if call is not None:
-                lost = line.connection.lost(call.name, now)
-                call.media.expired += len(lost)
-                self._events += lost
+                if line.connection.lost_media:
+                    lost = line.connection.lost(call.name, now)
+                    call.media.expired += len(lost)
+                    self._events += lost
                 if call.ended:
                     self._calls.pop(call.name, None)
                     line.call = None
@@ -339,6 +348,7 @@ class Endpoint:
 
     def _learn_cids(self, line: _Line) -> None:
         """Connection ids that were issued while building datagrams must be known before the peer uses them."""
+        line.cids_issued = line.connection.core.cids_issued
         self._own(line, line.connection.core.host_cids)
 
     def _pump(self, line: _Line, origin: Origin | None, now: int) -> None:
@@ -355,7 +365,7 @@ class Endpoint:
 
     def _tell_changes(self, call: Call | None, now: int, connection: Connection | None = None) -> None:
         connection = connection if call is None else call.connection
-        if connection is None:
+        if connection is None or not connection.changes:
             return
         changes = list(connection.changes)
         connection.changes.clear()

@@ -37,8 +37,12 @@ class RtpPacket(msgspec.Struct, frozen=True, kw_only=True):
 
     def encode(self) -> bytes:
         """The packet's bytes; PacketError names the field that does not fit."""
-        for field, bits in (("payload_type", 7), ("sequence", 16), ("timestamp", 32), ("ssrc", 32)):
-            value = getattr(self, field)
+        for field, value, bits in (
+            ("payload_type", self.payload_type, 7),
+            ("sequence", self.sequence, 16),
+            ("timestamp", self.timestamp, 32),
+            ("ssrc", self.ssrc, 32),
+        ):
             if not 0 <= value < 1 << bits:
                 raise PacketError(f"{field} {value} does not fit {bits} bits")
         if len(self.csrcs) > 15:
@@ -68,10 +72,13 @@ def parse_rtp_untrusted(data: bytes) -> RtpPacket:
     first, second, sequence, timestamp, ssrc = HEADER.unpack_from(data)
     if first >> 6 != VERSION:
         raise PacketError(f"RTP version {first >> 6}; only {VERSION} exists")
-    start = HEADER.size + 4 * (first & 0x0F)
-    if len(data) < start:
-        raise PacketError(f"{len(data)} bytes end inside the list of {first & 0x0F} CSRCs")
-    csrcs = struct.unpack_from(f"!{first & 0x0F}I", data, HEADER.size)
+    start = HEADER.size
+    csrcs: tuple[int, ...] = ()
+    if first & 0x0F:
+        start += 4 * (first & 0x0F)
+        if len(data) < start:
+            raise PacketError(f"{len(data)} bytes end inside the list of {first & 0x0F} CSRCs")
+        csrcs = struct.unpack_from(f"!{first & 0x0F}I", data, HEADER.size)
     extension: tuple[int, bytes] | None = None
     if first & 0x10:
         if len(data) < start + 4:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from aioquic.quic.connection import QuicConnection
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from harness.call.quic import Core
 
 
 class Identity(NamedTuple):
@@ -53,3 +57,22 @@ def identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     return Identity(str(folder / "ca.pem"), str(folder / "leaf.pem"), str(folder / "key.pem"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def whoever_is_idle_has_nothing_to_send() -> Iterator[None]:
+    """In every test here, each time a connection finds that there is nothing to send, aioquic's own long look must find nothing either."""
+    find = Core.idle
+
+    def idle(core: Core, now: float) -> bool:
+        if not find(core, now):
+            return False
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Core, "_write_application", QuicConnection._write_application)
+            assert core.datagrams_to_send(now) == []
+        core._pacing_at = None
+        return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Core, "idle", idle)
+        yield

@@ -30,11 +30,13 @@ def test_the_version_that_this_was_written_for() -> None:
     assert version("aioquic") == "1.7.2"
 
 
-ATTRIBUTES = """_ack_delay _close_event _configuration _datagrams_pending _handshake_complete _handshake_confirmed _host_cids
-    _local_next_stream_id_uni _loss _max_datagram_size _network_paths _packet_number _peer_cid_available _ping_pending _probe_pending
-    _remote_max_datagram_frame_size _remote_max_streams_uni _retire_connection_ids _spaces _state _streams host_cid"""
-METHODS = """_add_network_path _flush_builder _initialize _payload_received _retire_peer_cid _write_datagram_frame _write_stream_frame
-    change_connection_id"""
+ATTRIBUTES = """_ack_delay _close_event _close_pending _configuration _crypto_streams _cryptos _datagrams_pending _handshake_complete
+    _handshake_confirmed _handshake_done_pending _host_cid_seq _host_cids _local_max_data _local_max_streams_bidi _local_max_streams_uni
+    _local_next_stream_id_uni _loss _max_datagram_size _network_paths _pacing_at _packet_number _peer_cid_available _ping_pending
+    _probe_pending _remote_max_datagram_frame_size _remote_max_streams_uni _retire_connection_ids _spaces _state _streams
+    _streams_blocked_pending host_cid"""
+METHODS = """_add_network_path _flush_builder _initialize _payload_received _retire_peer_cid _write_ack_frame _write_application
+    _write_datagram_frame _write_stream_frame change_connection_id"""
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES.split())
@@ -73,6 +75,14 @@ def test_the_rest_of_what_is_touched() -> None:
     assert len(stream.sender._pending) == 1
     assert stream.sender._buffer_stop == 1
     assert stream.sender._pending_eof is False
+    assert not stream.sender.buffer_is_empty
+    assert (stream.sender.reset_pending, stream.receiver.stop_pending, stream.is_finished) == (False, False, False)
+    assert stream.max_stream_data_local == stream.max_stream_data_local_sent == stream.receiver.highest_offset == 0
+    limit = connection._local_max_data
+    assert limit.value == limit.sent > limit.used == 0
+    assert all(isinstance(connection_id.was_sent, bool) for connection_id in connection._host_cids)
+    assert len(path.remote_challenges) == 0
+    assert not path.is_validated
 
 
 def test_time_is_never_early() -> None:
@@ -153,11 +163,11 @@ def _video() -> object:
 
 class Sink:
     def __init__(self) -> None:
-        self.records: list[str] = []
+        self.records: list[bytes] = []
         self.closed = 0
 
-    def write(self, record: str, /) -> None:
-        self.records.append(record)
+    def write(self, records: bytes, /) -> None:
+        self.records += records.splitlines(keepends=True)
 
     def close(self) -> None:
         self.closed += 1
@@ -177,8 +187,8 @@ def test_qlog_is_streamed_with_the_stacks_clock_and_kept_nowhere(identity: Ident
     world.run(1 * S)
     odcid = alice.endpoint.stats(call).odcid
     assert set(sinks) == {f"{odcid}-client", f"{odcid}-server"}
-    records = [json.loads(record.strip("\x1e\n")) for record in sinks[f"{odcid}-client"].records]
-    assert all(record[0] == "\x1e" and record[-1] == "\n" for record in sinks[f"{odcid}-client"].records)
+    records = [json.loads(record.strip(b"\x1e\n")) for record in sinks[f"{odcid}-client"].records]
+    assert all(record[:1] == b"\x1e" and record[-1:] == b"\n" for record in sinks[f"{odcid}-client"].records)
     assert records[0]["qlog_format"] == "JSON-SEQ"
     times = [record["time"] for record in records[1:]]
     assert times == sorted(times)
