@@ -4,9 +4,8 @@ Theory.  Everything that can change the stack (a datagram, a timer, a source's p
 wants sent, tell what happened, set the alarm for whatever is due next.  There is no other path to the wire, so each datagram is stamped in
 one place. One task sleeps until the alarm; one task per socket reads it; one reads requests; one does what is periodic.
 
-Stamps are ``time.monotonic_ns()``; trio's own clock, which has an arbitrary offset, only says when to wake.  A wake-up that comes late
-sends what is due and stamps it with the true time; the schedule does not move.  Lateness above ``LAG`` is told, because the judge must know
-whose silence it was.
+Stamps are ``time.monotonic_ns()``, and the alarm is on the same clock.  A wake-up that comes late sends what is due and stamps it with the
+true time; the schedule does not move.  Lateness above ``LAG`` is told, because the judge must know whose silence it was.
 
 A driver can be subclassed, and the stack that it drives can be given (``harness.agent.process.run``): that is how the sabotaged agents of
 tests/controls are made, and why the seams here are methods.
@@ -20,13 +19,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from math import inf
 from typing import Any, Literal
 
 import msgspec
 import trio
 
 from harness.agent import messages, translate
+from harness.agent.alarm import Alarm
 from harness.agent.clock import StampClock
 from harness.agent.files import AgentFiles
 from harness.agent.holdings import open_descriptors, task_names
@@ -75,7 +74,7 @@ class Driver:
         self._endpoint_factory = endpoint_factory
         self._nursery: trio.Nursery
         self._serving = trio.CancelScope()
-        self._alarm = trio.CancelScope()
+        self._alarm: Alarm
         self._alarm_at: int | None = None
         self._stack_due: int | None = None
         self._send_errors: dict[tuple[str, str], int] = {}
@@ -112,7 +111,9 @@ class Driver:
             self._exchange(time.monotonic_ns())
         finally:
             self.studio.abandon()
+            self.endpoint.write_logs()
             self.sockets.close_all()
+            self._alarm.close()
             files.close()
 
     async def _serve(self, requests: trio.abc.ReceiveStream) -> None:
@@ -150,9 +151,9 @@ class Driver:
 
     # -- telling ---------------------------------------------------------------------------------------------------------------------------
 
-    def tell(self, event: messages.Event) -> None:
-        """Push an event."""
-        self.output.tell(event)
+    def tell(self, *events: messages.Event) -> None:
+        """Push events."""
+        self.output.tell(*events)
 
     def log(self, level: Literal["info", "warning", "error"], message: str) -> None:
         """Push a line for the timeline, and the log."""
@@ -173,7 +174,7 @@ class Driver:
             due = source
         if due != self._alarm_at:
             self._alarm_at = due
-            self._alarm.deadline = inf if due is None else trio.current_time() + (due - now) / 1e9
+            self._alarm.set(due)
 
     def _exchange(self, now: int) -> None:
         for transmit in self.endpoint.transmit(now):
@@ -221,8 +222,7 @@ class Driver:
                 self.studio.stop_all(event.call)
             if event.new is State.IDLE:
                 del self.calls[event.call]
-                for figures in self.studio.call_over(event.call, event.at):
-                    self.tell(figures)
+                self.tell(*self.studio.call_over(event.call, event.at))
 
     def receive(self, socket: PathSocket) -> None:
         """Read what waits in ``socket``, then pump."""
@@ -244,8 +244,10 @@ class Driver:
     async def _keep_time(self) -> None:
         """Sleep until the alarm, do what is due, again."""
         while True:
-            with trio.CancelScope(deadline=self._alarm.deadline) as self._alarm:
-                await trio.sleep_forever()
+            try:
+                await self._alarm.wait()
+            except trio.ClosedResourceError:
+                return
             if self.files is None:
                 return
             now, due = time.monotonic_ns(), self._alarm_at
@@ -254,10 +256,10 @@ class Driver:
             if self._stack_due is not None and self._stack_due <= now:
                 self.endpoint.handle_timer(now)
             self.studio.offer(now)
-            self._alarm_at = -1  # pump must set the deadline even if the same thing is due again
+            self._alarm_at = -1  # pump must set the alarm even if the same thing is due again
             self.pump()
             if self._alarm_at is not None and self._alarm_at <= now:
-                self._alarm.deadline = trio.current_time() + 0.001  # a stack that asks for the past must not spin
+                self._alarm.set(now + MS)  # a stack that asks for the past must not spin
 
     async def _do_the_periodic(self) -> None:
         """Tell figures every TICK; sample the clock and flush the files a few times a second; let go of sockets that nobody needs."""
@@ -268,12 +270,17 @@ class Driver:
                 return
             tick += 1
             now = time.monotonic_ns()
-            for figures in self.studio.figures(now):
-                self.tell(figures)
+            self.tell(*self.studio.figures(now))
             self.release_sockets()
             if tick % FLUSH_EVERY == 0:
                 self._sample_clock(now)
-                self.files.flush()
+                self._flush()
+
+    def _flush(self) -> None:
+        """Hand all records so far to the kernel."""
+        if self.files is not None:
+            self.endpoint.write_logs()
+            self.files.flush()
 
     def _sample_clock(self, now: int) -> None:
         step = self.clock.sample()
@@ -346,6 +353,7 @@ class Driver:
         except BaseException:
             files.close()
             raise
+        self._alarm = Alarm()
         self.configuration, self.files, self.sockets = request, files, sockets
         self.studio = Studio(
             self.endpoint,
@@ -429,8 +437,7 @@ class Driver:
 
     def inventory(self, request: messages.Inventory) -> messages.Holdings:
         """All that this process holds; once it is answered, the records of everything before it are in the file."""
-        if self.files is not None:
-            self.files.flush()
+        self._flush()
         return messages.Holdings(
             sockets=self.sockets.bound,
             tasks=tuple(sorted(task_names(self._nursery))),

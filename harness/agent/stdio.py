@@ -43,14 +43,14 @@ class Output:
         self._more = trio.Event()
         os.set_blocking(fd, False)
 
-    def tell(self, message: Event | Answer) -> None:
-        """Send one message.  HarnessGone when there is nobody to read it."""
-        line = encode(message)
+    def tell(self, *messages: Event | Answer) -> None:
+        """Send messages, together.  HarnessGone when there is nobody to read them."""
+        lines = b"".join([encode(message) for message in messages])
         if self._waiting:
-            self._waiting += line
-        else:
-            written = self._write(line)
-            self._waiting += line[written:]
+            self._waiting += lines
+        elif lines:
+            written = self._write(lines)
+            self._waiting += lines[written:]
         if self._waiting:
             self._more.set()
         if len(self._waiting) > _LIMIT:

@@ -127,7 +127,7 @@ class Studio:
     @property
     def due(self) -> int | None:
         """When the next packet of any source is owed, ns."""
-        return min((running.source.due for running in self._running.values()), default=None)
+        return min([running.source.due for running in self._running.values()], default=None)
 
     def offer(self, now: int) -> None:
         """Give the stack all that is owed at ``now``."""
