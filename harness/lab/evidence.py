@@ -98,14 +98,13 @@ class Evidence:
                 if len(run) >= _SETTLED:
                     break
         taken = before is not None and len(run) >= _SETTLED
-        last_old = max((p.monotonic or 0 for p in came if p.source == before), default=None)
-        observed: dict[str, Any] = {"before": before, "after": run[0].source if run else None}
+        observed: dict[str, Any] = {"before": _shown(before), "after": _shown(run[0].source if run else None)}
         if taken:
-            observed |= {
-                "first_on_new": run[0].monotonic,
-                "last_on_old": last_old,
-                "settled_after_ms": ((run[-1].monotonic or 0) - move.at) / 1e6,
-            }
+            last_old = max(
+                (p.monotonic or 0 for p in came if p.source == before and (p.monotonic or 0) < (run[-1].monotonic or 0)), default=0
+            )
+            observed["first packet after"] = str(Duration((run[0].monotonic or 0) - move.at))
+            observed["last packet from the old one after"] = str(Duration(last_old - move.at))
         at = (run[0].monotonic or move.at) if run else move.at
         return Receipt(fault=fault, kind="new 4-tuple", at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
 
@@ -186,6 +185,10 @@ def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
     with path.open("rb") as file:
         return list(records.read(file, peer.name))
+
+
+def _shown(source: tuple[str, int] | None) -> str | None:
+    return None if source is None else f"{source[0]} {source[1]}"
 
 
 def _initial_source_id(data: bytes) -> bytes | None:
