@@ -258,6 +258,7 @@ class Keeper:
         self._hello: _Waiting = (trio.Event(), [])
         self._waiting: dict[int, _Waiting] = {0: self._hello}
         self._started: dict[int, Process] = {}
+        self._ended_early: dict[int, int] = {}  # told before ``spawn`` had got to read its answer
         self._gone = False
 
     async def listen(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -275,6 +276,8 @@ class Keeper:
                 if process is not None:
                     process.code = message["code"]
                     process.ended.set()
+                else:
+                    self._ended_early[message["pid"]] = message["code"]
                 continue
             waiting = self._waiting.pop(message["id"], None)
             if waiting is None:
@@ -330,6 +333,9 @@ class Keeper:
         pidfd = received[0]
         process = Process(node, _pid_of(pidfd), pidfd)
         self._started[answer["pid"]] = process
+        if answer["pid"] in self._ended_early:
+            process.code = self._ended_early.pop(answer["pid"])
+            process.ended.set()
         with contextlib.suppress(FileNotFoundError):  # it may have ended at once; then its exit is what is to be told
             inode = os.stat(f"/proc/{process.pid}/ns/net").st_ino
             if inode != answer["inode"]:
