@@ -102,7 +102,7 @@ class PathSocket:
                 return
             except OSError:
                 continue  # an ICMP error that somebody sent us; the stack's own timers are what judges a path
-            arrived = 0
+            arrived: int | None = None
             for _, kind, value in ancillary:
                 if kind == _SO_TIMESTAMPNS:
                     seconds, fraction = _TIMESPEC.unpack(value)
@@ -110,7 +110,7 @@ class PathSocket:
                 elif kind == _SO_RXQ_OVFL:
                     (self.dropped,) = _UINT32.unpack(value)
             now = time.monotonic_ns()
-            if not self._clock.plausible(arrived, now):
+            if arrived is None or not self._clock.plausible(arrived, now):
                 arrived = now  # no stamp, or the wall clock was set since the last sample: the next sample will tell
             yield Datagram(bytes(self._view[:size]), sender[0], sender[1], arrived)
 

@@ -40,8 +40,7 @@ class Address(NamedTuple):
         return f"{host}:{self.port} over {self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """One UDP datagram to send to ``address`` now; ``media`` holds the tokens (see ``send_rtp``) of the RTP packets inside it.
 
     A packet sent in stream mode may span datagrams: its token is on the one that carries its last byte for the first time.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.call.capabilities import MediaCapabilities
 from harness.call.config import EndpointConfig
@@ -22,8 +23,7 @@ from harness.call.roq import FLOW_NAMES, MAX_STREAM_PACKET, RoqCode, RoqError, S
 from harness.rtp.packet import PacketError, parse_rtp_untrusted
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """The UDP datagram that something came in."""
 
     arrived: int

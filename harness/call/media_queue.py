@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from harness.call.events import Mode
 from harness.rtp.packet import RtpPacket
@@ -18,8 +19,7 @@ URGENT = 0
 """The class that does not wait for room in the congestion window (see ``quic``)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """One RTP or RTCP packet in the queue; ``rtp`` is what ``packet`` says, if it is RTP.
 
     ``token`` 0 is the stack's own RTCP, which nobody waits for.

@@ -62,7 +62,7 @@ def seconds(nanoseconds: int) -> float:
 def nanoseconds(at: float) -> int:
     """Aioquic's time as the harness's, never early: ``seconds`` of the result is not below ``at``."""
     result = math.ceil(at * SECOND)
-    while seconds(result) < at:
+    while result / SECOND < at:
         result += 1
     return result
 

@@ -12,6 +12,7 @@ from harness.agent.messages import PathSpec
 from harness.agent.sockets import BATCH, PathSocket, SocketTable, canonical, errno_name
 from tests.unit.agent.processes import within_deadline
 
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 LO = (PathSpec(name="lo", v4="127.0.0.1"),)
 
 
@@ -42,6 +43,28 @@ def test_a_datagram_has_the_kernels_stamp_on_the_monotonic_clock() -> None:
         assert datagram.data == b"x" * 3000
         assert (datagram.ip, datagram.port) == sender
         assert before - STEP <= datagram.arrived <= after + STEP
+        sockets.close_all()
+
+    within_deadline(main)
+
+
+class Credulous(StampClock):
+    """Believes any stamp, as every clock does in the first minute of a machine's life, when 0 is not long ago."""
+
+    def plausible(self, arrived: int, now: int) -> bool:
+        return True
+
+
+def test_a_datagram_without_a_stamp_came_when_it_was_read() -> None:
+    async def main() -> None:
+        sockets = SocketTable(LO, 1 << 20, Credulous())
+        receiver, peer = opened(sockets)
+        with peer:
+            receiver._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
+            peer.send(b"x")
+            before = time.monotonic_ns()
+            (datagram,) = receiver.drain()
+            assert before <= datagram.arrived <= time.monotonic_ns()
         sockets.close_all()
 
     within_deadline(main)
