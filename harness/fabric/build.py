@@ -194,6 +194,7 @@ class Build:
         return self._set_link(self.topology.link(end), up)
 
     def _set_link(self, link: Link, up: bool) -> dict[str, Any]:
+        began = time.monotonic_ns()
         before = self._states(link)
         for end in (link.a, link.b):
             node, _, name = end.partition("/")
@@ -207,7 +208,7 @@ class Build:
                 self.nodes[node].namespace.rtnl.batch(self._port_messages(self.nodes[node], port))
                 if self._preferred.get(node) is port:
                     self._prefer(node, port)
-        return {"link": link.name, "before": before, "after": self._states(link), "at": time.monotonic_ns()}
+        return {"link": link.name, "before": before, "after": self._states(link), "began": began, "at": time.monotonic_ns()}
 
     def _states(self, link: Link) -> dict[str, Any]:
         return {end: self._interface(end) for end in (link.a, link.b)}

@@ -145,7 +145,7 @@ class LinkHandle:
         taken = all(state["up"] == up for state in answer["after"].values())
         name = f"{self.end} {'up' if up else 'down'}"
         seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
-        self.network._observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink"))
+        self.network._observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen)))
 
     async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> None:
         """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing."""

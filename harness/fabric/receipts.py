@@ -14,7 +14,8 @@ from typing import Any
 class Observation:
     """``fault`` in words, its ``kind``, ``at`` (ns, CLOCK_MONOTONIC) what was ``seen``; ``taken`` says whether that proves it.
 
-    ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
+    ``interfaces`` (``node/interface``) were going up or down from ``began`` to ``at``: what a host sent there then, the kernel may have taken
+    without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
     """
 
     fault: str
@@ -23,3 +24,5 @@ class Observation:
     seen: dict[str, Any]
     taken: bool
     source: str
+    began: int = 0
+    interfaces: tuple[str, ...] = ()

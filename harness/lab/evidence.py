@@ -166,7 +166,7 @@ class Evidence:
             outgoing, size, since, until = window
             times = captured[outgoing, size]
             place = bisect_left(times, since)
-            if place == len(times) or times[place] > until:
+            if (place == len(times) or times[place] > until) and not (outgoing and self._swallowed(peer, record.path, since, until)):
                 unmatched += 1
                 first = first or f"{record.flow} packet {record.seq}, {size} bytes {'sent' if outgoing else 'arrived'} at {since + slack}"
         self.quality.setdefault("records matched with captures", {})[peer.name] = {"checked": checked, "unmatched": unmatched}
@@ -174,6 +174,11 @@ class Evidence:
             self.errors.append(
                 AgentError(peer.name, f"{unmatched} of {checked} media records match no captured packet; the first: {first}")
             )
+
+    def _swallowed(self, peer: Peer, path: str | None, since: int, until: int) -> bool:
+        """Whether that interface was going up or down then: the kernel takes such a packet from the sender and drops it uncaptured."""
+        interface = f"{peer.name}/{path}"
+        return any(interface in one.interfaces and one.began <= until and since <= one.at for one in self._lab.switching)
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Lab:
         self.receipts: list[Receipt] = []
         self.stalls: list[Stall] = []
         self.moves: list[Move] = []
+        self.switching: list[Observation] = []
+        """Links that went up or down, with the time that it took."""
         self.peers: dict[str, Peer] = {}
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
@@ -258,6 +260,8 @@ class Lab:
 
     def _observe(self, seen: Observation) -> None:
         name = self._fault.name if self._fault is not None else seen.fault
+        if seen.interfaces:
+            self.switching.append(seen)
         receipt = Receipt(fault=name, kind=seen.kind, at=seen.at, observed=seen.seen, taken=seen.taken, source=seen.source)
         self.receipts.append(receipt)
         text = f"{seen.fault}: {'seen' if seen.taken else 'NOT SEEN'} by {seen.source}"
