@@ -14,8 +14,8 @@ from typing import Any
 class Observation:
     """``fault`` in words, its ``kind``, ``at`` (ns, CLOCK_MONOTONIC) what was ``seen``; ``taken`` says whether that proves it.
 
-    ``interfaces`` (``node/interface``) were going up or down from ``began`` to ``at``: what a host sent there then, the kernel may have taken
-    without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
+    ``interfaces`` (``node/interface``) were going up or down from ``began`` to ``at``: what a host sent there then, the kernel may have
+    taken without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
     """
 
     fault: str
