@@ -70,10 +70,10 @@ def enter_run_namespaces() -> None:
 
 
 def _remedy(uid: int, code: int | None) -> str:
+    if code == errno.ENOSPC:
+        return "a limit is reached: raise the sysctls user.max_user_namespaces, user.max_pid_namespaces and user.max_net_namespaces"
     if uid == 0:
         return "in Docker run with --privileged, or with --cap-add NET_ADMIN --cap-add SYS_ADMIN --device /dev/net/tun"
-    if code == errno.ENOSPC:
-        return "the limit user.max_user_namespaces is reached; raise it, or run as root"
     return "allow unprivileged user namespaces (kernel.unprivileged_userns_clone, AppArmor, seccomp), or run as root"
 
 
