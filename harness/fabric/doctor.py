@@ -37,7 +37,7 @@ def examine() -> list[Finding]:
     tried = _try_in_child()
 
     def finding(feature: str, needed: bool, purpose: str, remedy: str) -> Finding:
-        found = tried.get(feature, tried.get("namespaces", "not tried"))
+        found = tried.get(feature, "not tried: it needs namespaces first")
         return Finding(feature, found.startswith("yes"), needed, found, purpose, remedy)
 
     in_kernel = finding("netem", False, "impairs links in the kernel; the relay does it otherwise", "install this kernel's extra modules")
