@@ -30,13 +30,13 @@ class Alarm:
         self._pointer = ctypes.byref(self._times)
         self._fd = _checked(_libc.timerfd_create(time.CLOCK_MONOTONIC, _CLOEXEC_NONBLOCK), "timerfd_create")
 
-    def set(self, at: int | None) -> None:
-        """Go off at ``at`` (ns), at once if that has passed; never when None.  What it was set for before is forgotten."""
-        self._times.s, self._times.ns = (0, 0) if at is None else divmod(max(at, 1), 1_000_000_000)
+    def set(self, at: int) -> None:
+        """Go off at ``at`` (ns), at once if that has passed.  What it was set for before is forgotten."""
+        self._times.s, self._times.ns = divmod(max(at, 1), 1_000_000_000)  # 0 would be never
         _checked(_libc.timerfd_settime(self._fd, _ABSTIME, self._pointer, None), "timerfd_settime")
 
     async def wait(self) -> None:
-        """Until it goes off; it stays gone off until it is set.  trio.ClosedResourceError once it is closed."""
+        """Until it goes off; at once if it has not been set since.  trio.ClosedResourceError once it is closed."""
         if self._fd < 0:
             raise trio.ClosedResourceError("the alarm is closed")
         await trio.lowlevel.wait_readable(self._fd)
