@@ -27,7 +27,7 @@ TIMERS = re.compile(r"\b(\w*timer|expires|valid_lft|preferred_lft) +\S+")  # the
 
 
 def processes(token: str) -> list[str]:
-    """The processes, zombies too, whose environment holds ``token``; "pid command" each."""
+    """The living processes whose environment holds ``token``; "pid command" each."""
     wanted, found = f"{TOKEN}={token}".encode(), []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -38,6 +38,11 @@ def processes(token: str) -> list[str]:
         except OSError:
             continue  # it ended meanwhile, or it is not ours to look at
     return found
+
+
+def children() -> list[int]:
+    """The children of this process, zombies too."""
+    return sorted(int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split())
 
 
 def mounts(inodes: Iterable[int]) -> list[str]:

@@ -29,8 +29,10 @@ GONE_WITHIN = 10.0  # s; the kernel takes its time with the dead
 def token(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Marks everything that is started from here on; afterwards the host's network is what it was."""
     before, mark = remains.host(), uuid.uuid4().hex
+    children = remains.children()
     monkeypatch.setenv(remains.TOKEN, mark)
     yield mark
+    assert remains.children() == children, "each is reaped"
     assert remains.host() == before
 
 
