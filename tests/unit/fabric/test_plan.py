@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -249,6 +249,7 @@ def meshes(draw: st.DrawFn) -> Topology:
     return Topology("mesh", (*(Host(f"h{n}") for n in homes), *(Router(f"r{n}") for n in range(size))), tuple(links))
 
 
+@settings(max_examples=40)
 @given(meshes())
 def test_every_packet_finds_its_way_through_any_mesh(topology: Topology) -> None:
     assert all(len(visible_links(topology, host.name)) == len(topology.links) for host in topology.hosts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -415,6 +415,7 @@ def stars(draw: st.DrawFn) -> Topology:
     return Topology("star", tuple(sorted(nodes, key=lambda node: isinstance(node, Router))), tuple(links))
 
 
+@settings(max_examples=40)
 @given(stars())
 def test_any_topology_reads_back_to_itself(topology: Topology) -> None:
     text = topology.to_json()
