@@ -42,6 +42,7 @@ from harness.call.states import State
 
 CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer")
 LAG = 10_000_000
+YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
 LAST_WORDS = 2  # seconds for the harness to read them
 MS = 1_000_000
 TICK = 100 * MS
@@ -369,6 +370,7 @@ class Driver:
         )
         self._nursery.start_soon(self._keep_time, name="timer")
         gc.collect()
+        gc.set_threshold(YOUNG)
         gc.freeze()  # what was imported lives as long as the process: looking through it again would be a stall in the middle of a call
         return messages.Done()
 
