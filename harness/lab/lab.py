@@ -33,7 +33,7 @@ from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
 from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
 
-_HELLO_WITHIN = 60 * s  # an interpreter under software emulation takes half of that to import its stack
+_HELLO_WITHIN = 30 * s  # an interpreter under software emulation takes half of that to import its stack
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class Bad:
 
 
 BAD = {
-    "garbage": Bad("start", "print('Segmentation fault'); import sys; sys.stdin.read()", "agent alice: not JSON"),
+    "garbage": Bad("start", "print('Segmentation fault', flush=True); import sys; sys.stdin.read()", "agent alice: not JSON"),
     "hangs before its hello": Bad("silent", "import sys; sys.stdin.read()", "agent alice: no hello within 300ms"),
     "hangs after its hello": Bad(
         "silent", f"import sys; {HELLO} sys.stdin.readlines()", "agent alice: no answer to configure (request 1) within 300ms"
