@@ -45,6 +45,10 @@ class AgentError(BlamedError):
         super().__init__(f"agent {agent}: {what}")
 
 
+class CapabilityLacking(AgentError):  # noqa: N818 - reads as a sentence
+    """An agent did not say in its hello that it can do what the scenario needs: the scenario is skipped with that reason."""
+
+
 class HarnessError(BlamedError):
     """The harness itself broke: a bug here, or a receipt that never came."""
 

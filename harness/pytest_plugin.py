@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import trio
 
-from harness.errors import HarnessError, SpecError
+from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES
 from harness.lab import Lab
 from harness.lab.lab import Orders
@@ -143,6 +143,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     text.show(report, out, width=None)
     pyfuncitem.stash[_OUTCOME] = Told(report.result.value, out.getvalue())
     pyfuncitem.user_properties += junit.properties(report)
+    if run_lab.lacking is not None and report.result is Result.INCONCLUSIVE:
+        pytest.skip(run_lab.lacking)
     if report.result is not Result.PASS:
         raise NotPassed(f"{report.result} (blame: {report.blame}): {report.reasons[0]}")
     return True
@@ -166,6 +168,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         raise KeyboardInterrupt from None
     except* Exception as group:
         errors += _leaves(group)
+    lab_.lacking = next((str(error) for error in errors if isinstance(error, CapabilityLacking)), None)
     faults = [mark.name for mark in lab_.faults]
     try:
         outcome = conclude(
@@ -222,7 +225,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Put the run's result and table on pytest's own report, which also travels from a parallel worker."""
     report = yield
     told = item.stash.get(_OUTCOME, None)
-    if told is not None and report.when == "call":
+    if told is not None and report.when == "call" and not report.skipped:
         report.harness_result = told.result
         report.harness_table = told.table
         if call.excinfo is not None and isinstance(call.excinfo.value, NotPassed):

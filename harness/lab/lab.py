@@ -20,7 +20,7 @@ import trustme
 from harness import verdict
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, Options, SendError
 from harness.agent.remote import RemoteAgent, Said
-from harness.errors import EnvironmentUnfit, SpecError
+from harness.errors import BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
@@ -33,6 +33,7 @@ from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
 from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
 
+_SALVAGE_WITHIN = 3 * s
 _HELLO_WITHIN = 30 * s  # an interpreter under software emulation takes half of that to import its stack
 
 
@@ -80,6 +81,8 @@ class Lab:
         self.peers: dict[str, Peer] = {}
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
+        self.lacking: str | None = None
+        """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
@@ -100,7 +103,11 @@ class Lab:
             nursery.start_soon(watch_runner, self.stalls)
             try:
                 async with self._stack:
-                    yield self
+                    try:
+                        yield self
+                    except BaseException:
+                        await self._salvage()
+                        raise
                     await self._finish()
             finally:
                 nursery.cancel_scope.cancel()
@@ -110,13 +117,21 @@ class Lab:
         """End the agents, close the captures, and add what they prove."""
         for peer in self.peers.values():
             await peer.end()
+        await self._close_captures()
+        self.receipts += [self.evidence.receipt(move, fault) for move, fault in self._moves_with_faults()]
+        self.evidence.audit()
+
+    async def _close_captures(self) -> None:
+        for peer in self.peers.values():
+            self.stalls += peer.stalls()
         if self.network is not None:
             self.final = await self.network.finish()
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
-        for peer in self.peers.values():
-            self.stalls += peer.stalls()
-        self.receipts += [self.evidence.receipt(move, fault) for move, fault in self._moves_with_faults()]
-        self.evidence.audit()
+
+    async def _salvage(self) -> None:
+        """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
+        with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
+            await self._close_captures()
 
     def _moves_with_faults(self) -> list[tuple[Move, str]]:
         found = []
@@ -228,6 +243,8 @@ class Lab:
         self, caller: Peer, callee: Peer, *, video: bool = False, path: str | None = None, version: int = 4, within: Duration = 10 * s
     ) -> AsyncIterator[Call]:
         """A call with audio (and video) both ways for the length of the block, hung up cleanly at its end."""
+        for peer in (caller, callee):
+            peer.need("audio", *(["video"] if video else []), f"ipv{version}")
         call = Call(self, caller, callee, ("audio", "video") if video else ("audio",), version)
         await call.dial(path, within)
         await call.talk()

@@ -13,7 +13,7 @@ import trio
 
 from harness.agent.messages import Holdings, Lag, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
-from harness.errors import AgentError, SpecError
+from harness.errors import AgentError, CapabilityLacking, SpecError
 from harness.fabric.network import Network, Process
 from harness.media.measures import Heard
 from harness.units import Duration, s
@@ -60,6 +60,13 @@ class Peer:
             raise SpecError(f"agent {self.name}", "it has no call; open one with `async with lab.call(…)`")
         return self.calls[-1]
 
+    def need(self, *capabilities: str) -> None:
+        """CapabilityLacking unless the agent's hello names all of ``capabilities``."""
+        hello = self.remote.hello_said
+        lacking = [one for one in capabilities if hello is None or one not in hello.capabilities]
+        if lacking:
+            raise CapabilityLacking(self.name, f"it does not offer {', '.join(lacking)}, which this scenario needs")
+
     async def migrate(self, path: str, *, within: Duration = 5 * s) -> None:
         """Move the newest call to ``path``, make-before-break; returns when the stack says that it has switched.
 
@@ -78,6 +85,7 @@ class Peer:
 
     async def start_migrating(self, path: str) -> None:
         """Ask the stack to move the newest call to ``path``, and go on without waiting."""
+        self.need("migrate")
         move = Move(self, path, self.call.lab.now(), self.call)
         await self.remote.migrate(self.call.id, path)
         self.moves.append(move)

@@ -297,3 +297,19 @@ def test_ctrl_c_is_ctrl_c(tmp_path: Path) -> None:
     ran = run(tmp_path, "async def test_stop(lab):\n    raise KeyboardInterrupt\n", "-q")
     assert ran.code == 2
     assert ran.reports == {}
+
+
+def test_a_scenario_that_an_agent_lacks_a_capability_for_is_skipped_with_that_reason(tmp_path: Path) -> None:
+    lacking = "from harness.errors import CapabilityLacking\nasync def test_lacks(lab):\n    raise CapabilityLacking('bob', 'no migrate')\n"
+    ran = run(tmp_path, lacking, "-q", "-rs")
+    assert ran.code == 0
+    assert "1 skipped" in ran.out
+    assert "agent bob: no migrate" in ran.out
+    assert report(ran, "lacks")["result"] == "INCONCLUSIVE"
+
+
+def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
+    lacking = "from harness.errors import CapabilityLacking\nasync def test_lacks(lab):\n    lab.equal('handshakes', 2, 1)\n"
+    ran = run(tmp_path, lacking + "    raise CapabilityLacking('bob', 'no migrate')\n", "-q")
+    assert ran.code == 1
+    assert "1 failed" in ran.out
