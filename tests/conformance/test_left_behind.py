@@ -95,7 +95,8 @@ def test_nothing_is_left_after_the_keeper_is_killed(tmp_path: Path, token: str, 
 
 
 DOOMED = """
-import json, sys, trio
+import json, signal, sys, trio
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 from pathlib import Path
 from tests.conformance.networks import opened, talking
 from tests.conformance.sites import two_radios
@@ -117,8 +118,11 @@ def test_nothing_is_left_after_the_lab_is_killed(tmp_path: Path, token: str, num
             assert doomed.stdout is not None
             namespaces = json.loads(await trio.to_thread.run_sync(doomed.stdout.readline))
             assert len(remains.processes(token)) >= 6
-            doomed.send_signal(number)
-            assert await until_gone(token) == []
+            try:
+                doomed.send_signal(number)
+                assert await until_gone(token) == []
+            finally:
+                doomed.kill()
         assert remains.mounts(namespaces.values()) == []
 
     within_deadline(main)
