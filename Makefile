@@ -50,8 +50,8 @@ unit: $(STAMP) ## unit tests
 conformance: $(STAMP) ## every executor against one contract, short form, one test at a time: it measures
 	$(BIN)/pytest tests/conformance -q
 
-stories: $(STAMP) ## every scenario once, JOBS at a time
-	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n $(JOBS) $(ARGS)
+stories: $(STAMP) ## every scenario once, two at a time: they measure
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 $(ARGS)
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)
@@ -60,8 +60,7 @@ soak: $(STAMP) ## NAME=migration N=10: run a scenario N times over the seeds, tw
 	$(BIN)/harness run "$(NAME)" --repeat $(or $(N),10) -n 2 $(ARGS)
 
 soak-short: $(STAMP)
-	@$(MAKE) --no-print-directory soak NAME=migration N=5
-	@$(MAKE) --no-print-directory soak NAME=rebinding N=3
+	@$(MAKE) --no-print-directory soak NAME=migration N=3
 
 bench: $(STAMP) ## measure, as ratios within one run (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
