@@ -66,7 +66,7 @@ def run(
     sys.exit(pytest.main([*PYTEST, "--story", "--no-header", "--tb=line", "-q", *chosen, *context.args]))
 
 
-PYTEST = ["-p", "harness.pytest_plugin", "--rootdir=.", "-W", "error"]
+PYTEST = ["-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", "--rootdir=.", "-W", "error"]
 
 
 @app.command("list")
