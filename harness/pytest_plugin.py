@@ -164,10 +164,12 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
 
     try:
         trio.run(whole)
-    except* KeyboardInterrupt:
-        raise KeyboardInterrupt from None
-    except* Exception as group:
+    except BaseExceptionGroup as group:
         errors += _leaves(group)
+        if any(isinstance(error, KeyboardInterrupt) for error in errors):
+            raise KeyboardInterrupt from None
+    except Exception as error:
+        errors.append(error)
     lab_.lacking = next((str(error) for error in errors if isinstance(error, CapabilityLacking)), None)
     faults = [mark.name for mark in lab_.faults]
     try:
