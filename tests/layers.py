@@ -29,13 +29,14 @@ ALWAYS = {"units", "errors"}
 ROOMS: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
+    "timer": set(),
     "spec": ALWAYS,
     "wire": ALWAYS | {"spec"},
     "rtp": ALWAYS,
     "call": ALWAYS | {"rtp"},
     "media": ALWAYS | {"rtp"},
-    "fabric": ALWAYS | {"spec", "wire"},
-    "agent": ALWAYS | {"spec", "rtp", "call", "media"},
+    "fabric": ALWAYS | {"spec", "wire", "timer"},
+    "agent": ALWAYS | {"spec", "rtp", "call", "media", "timer"},
     "verdict": ALWAYS | {"media"},
     "report": ALWAYS | {"spec", "media", "verdict"},
 }

@@ -36,9 +36,9 @@ from harness.fabric.relay import (
     decode_link,
 )
 from harness.fabric.seqpacket import Answerer
-from harness.fabric.timer import Timer
 from harness.spec.link import Impairment
 from harness.spec.topology import to_plain
+from harness.timer import Timer
 from harness.wire.shaper import Shaper
 
 BATCH = 64  # frames read from one TAP before anything else gets its turn: about 0.5 ms

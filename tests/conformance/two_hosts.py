@@ -30,9 +30,9 @@ from harness.errors import BlamedError
 from harness.fabric import netem, netns, relay, rtnl, seqpacket
 from harness.fabric.capture_process import clock_offset
 from harness.fabric.relay_process import LATE, Lateness
-from harness.fabric.timer import Timer
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
+from harness.timer import Timer
 from harness.units import s
 
 SLOW_SEND = 300_000  # ns
