@@ -35,34 +35,25 @@ class _Message(msgspec.Struct, frozen=True, tag_field="type"):
     session_id: str
 
 
-class CapabilityExchange(_Message, frozen=True, kw_only=True, tag="capability_exchange"):
+class _Offer(_Message, frozen=True, kw_only=True):
+    audio: bool
+    video: bool
+    data_channel: bool
+    max_bandwidth_kbps: U32
+    quic_endpoint: str | None = None
+
+    @property
+    def capabilities(self) -> MediaCapabilities:
+        """The offer without the envelope."""
+        return MediaCapabilities(self.audio, self.video, self.data_channel, self.max_bandwidth_kbps)
+
+
+class CapabilityExchange(_Offer, frozen=True, kw_only=True, tag="capability_exchange"):
     """The caller's offer, which opens a call."""
 
-    audio: bool
-    video: bool
-    data_channel: bool
-    max_bandwidth_kbps: U32
-    quic_endpoint: str | None = None
 
-    @property
-    def capabilities(self) -> MediaCapabilities:
-        """The offer without the envelope."""
-        return MediaCapabilities(self.audio, self.video, self.data_channel, self.max_bandwidth_kbps)
-
-
-class ConnectionConfirm(_Message, frozen=True, kw_only=True, tag="connection_confirm"):
+class ConnectionConfirm(_Offer, frozen=True, kw_only=True, tag="connection_confirm"):
     """The callee's answer: the call is accepted, and this is what it offers."""
-
-    audio: bool
-    video: bool
-    data_channel: bool
-    max_bandwidth_kbps: U32
-    quic_endpoint: str | None = None
-
-    @property
-    def capabilities(self) -> MediaCapabilities:
-        """The offer without the envelope."""
-        return MediaCapabilities(self.audio, self.video, self.data_channel, self.max_bandwidth_kbps)
 
 
 class ConnectionReady(_Message, frozen=True, kw_only=True, tag="connection_ready"):

@@ -150,9 +150,6 @@ class Build:
             raise HarnessError(f"the keeper knows no request {op!r}")
         return dict(method(**fields))
 
-    def child_ended(self, pid: int, code: int) -> None:
-        """A child that is no agent ended; the next request that needs it says so."""
-
     # -- probing and going live --------------------------------------------------------------------------------------------------------
 
     def op_probe(self) -> dict[str, Any]:
@@ -196,26 +193,22 @@ class Build:
     def _set_link(self, link: Link, up: bool) -> dict[str, Any]:
         began = time.monotonic_ns()
         before = self._states(link)
-        for end in (link.a, link.b):
-            node, _, name = end.partition("/")
-            port = self.nodes[node].plan.ports[name]
-            rtnl = self.nodes[node].namespace.rtnl
-            rtnl.batch([nl.set_link(port.index, up=up)])
-        if up:
-            for end in (link.a, link.b):
-                node, _, name = end.partition("/")
-                port = self.nodes[node].plan.ports[name]
-                self.nodes[node].namespace.rtnl.batch(self._port_messages(self.nodes[node], port))
-                if self._preferred.get(node) is port:
-                    self._prefer(node, port)
+        ends = [self._end(end) for end in (link.a, link.b)]
+        for end in ends:
+            end.namespace.rtnl.batch([nl.set_link(end.plan.index, up=up)])
+        for end in ends if up else ():
+            node = end.plan.port.node
+            end.namespace.rtnl.batch(self._port_messages(self.nodes[node], end.plan))
+            if self._preferred.get(node) is end.plan:
+                self._prefer(node, end.plan)
         return {"link": link.name, "before": before, "after": self._states(link), "began": began, "at": time.monotonic_ns()}
 
     def _states(self, link: Link) -> dict[str, Any]:
         return {end: self._interface(end) for end in (link.a, link.b)}
 
     def _interface(self, end: str) -> dict[str, Any]:
-        node, _, name = end.partition("/")
-        message = self.nodes[node].namespace.rtnl.request(nl.get_link(self.nodes[node].plan.ports[name].index))[0]
+        here = self._end(end)
+        message = here.namespace.rtnl.request(nl.get_link(here.plan.index))[0]
         statistics = message.get_attr("IFLA_STATS64")
         return {
             "up": bool(message["flags"] & 1),

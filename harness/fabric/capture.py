@@ -3,7 +3,8 @@
 Who starts it (the keeper):
 
 1. calls ``open_capture(interface)`` inside each node's namespace; from then on the kernel keeps and stamps what passes;
-2. makes ``seqpacket.pair()`` and starts ``argv(theirs.fileno())`` with that descriptor and all the captures' inherited;
+2. makes ``seqpacket.pair()`` and lets ``child.start`` run the loop with that descriptor and all the captures' kept (a program without a
+   keeper starts ``argv(theirs.fileno())`` with them inherited);
 3. asks ``CaptureControl(ours).start(folder, …)``, and at the end ``stop()``.
 
 A capture sees packets after the interface's queueing discipline on their way out and before it on their way in: on an interface with netem

@@ -142,8 +142,6 @@ class Keeper:
             if process is not None:
                 process.returncode = code
                 wires.send(self._control, {"event": "exited", "pid": pid, "code": code})
-            elif self._build is not None:
-                self._build.child_ended(pid, code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 One relay process serves all the impaired links of a run (``relay_process``: its loop).  Who starts it (the keeper):
 
 1. opens ``open_tap(name)`` inside each node's namespace, gives the TAP its MAC, MTU and ``TX_QUEUE`` by netlink, and takes it up;
-2. makes ``seqpacket.pair()`` and starts ``argv(theirs.fileno())`` with that descriptor and all the TAPs' inherited;
+2. makes ``seqpacket.pair()`` and lets ``child.start`` run the loop with that descriptor and all the TAPs' kept (a program without a keeper
+   starts ``argv(theirs.fileno())`` with them inherited);
 3. asks ``RelayControl(ours).start(links)``; from its answer on packets pass.
 
 What the relay answers is counted outside the agents, so an answer with its counters is a receipt.
