@@ -1,7 +1,7 @@
 """How the keeper talks with the processes that it starts for packets (relay, capture): one JSON message per SOCK_SEQPACKET datagram.
 
 The keeper asks, the process answers: ``{"id": 3, "op": "cut", "link": …}`` → ``{"id": 3, "ok": {…}}`` or
-``{"id": 3, "error": {"kind": "SpecError", "where": …, "what": …}}``.  The process says nothing unasked, and ends when the socket closes.
+``{"id": 3, "error": {"kind": "SpecError", "where": …, "text": …}}``.  The process says nothing unasked, and ends when the socket closes.
 Every wait of the asking side has a time limit; an answer that comes after its limit is recognised by its id and thrown away.
 """
 
@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import BlamedError, EnvironmentUnfit, HarnessError, SpecError
+from harness.errors import BlamedError, HarnessError
+from harness.fabric.wires import describe, rebuild
 from harness.units import Duration, s
 
 LARGEST = 1 << 17
@@ -68,10 +69,8 @@ class Asker:
 
 
 def _error(whose: str, error: dict[str, Any]) -> BlamedError:
-    kind, what = error["kind"], error["what"]
-    if kind == "SpecError":
-        return SpecError(error["where"], what)
-    return EnvironmentUnfit(what) if kind == "EnvironmentUnfit" else HarnessError(f"{whose}: {what}")
+    told = rebuild(error)
+    return HarnessError(f"{whose}: {told}") if isinstance(told, HarnessError) else told
 
 
 class Answerer:
@@ -101,11 +100,9 @@ class Answerer:
         try:
             message = json.loads(raw)
             answer = {"id": message.get("id"), "ok": self._handler(message)}
-        except BlamedError as error:
-            answer = {"id": message.get("id"), "error": _described(error)}
         except Exception as error:
-            answer = {"id": message.get("id"), "error": {"kind": "HarnessError", "what": f"{type(error).__name__}: {error}"}}
-            bug = error
+            answer = {"id": message.get("id"), "error": describe(error)}
+            bug = None if isinstance(error, BlamedError) else error
         self._send(json.dumps(answer).encode())
         if bug is not None:
             raise bug
@@ -117,9 +114,3 @@ class Answerer:
             self._socket.send(raw, socket.MSG_DONTWAIT)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             return
-
-
-def _described(error: BlamedError) -> dict[str, str]:
-    if isinstance(error, SpecError):
-        return {"kind": "SpecError", "where": error.where, "what": error.what}
-    return {"kind": "EnvironmentUnfit" if isinstance(error, EnvironmentUnfit) else "HarnessError", "what": str(error)}
