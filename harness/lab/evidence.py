@@ -40,6 +40,7 @@ class Evidence:
         self.errors: list[BaseException] = []
         self.quality: dict[str, Any] = {}
         self._joined: dict[tuple[str, str, str], records.Joined] = {}
+        self._captured: dict[str, list[UdpPacket]] = {}
 
     # -- media -------------------------------------------------------------------------------------------------------------------------
 
@@ -70,12 +71,17 @@ class Evidence:
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
     def captured(self, peer: Peer) -> list[UdpPacket]:
-        """The UDP packets captured at all of a host's interfaces, in order of time."""
+        """The UDP packets captured at all of a host's interfaces, in order of time; read once the captures are closed, anew before."""
+        if peer.name in self._captured:
+            return self._captured[peer.name]
         found: list[UdpPacket] = []
         for port in self._network().topology.ports(peer.name):
             path = self._lab.folder / "capture" / file_name(port.path)
             found += [packet for packet in udp_packets(Reader(path)) if packet.monotonic is not None]
-        return sorted(found, key=lambda packet: packet.time)
+        found.sort(key=lambda packet: packet.time)
+        if self._lab.final:
+            self._captured[peer.name] = found
+        return found
 
     def handshakes(self, call: Call) -> int:
         """Distinct source connection ids of the client Initials that reached the callee's host."""
