@@ -18,12 +18,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES
 from harness.lab import Lab
+from harness.lab.control import Controls
 from harness.lab.lab import Orders
 from harness.report import junit, model, text
 from harness.verdict import Result, conclude
@@ -54,6 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--agent", action="append", default=[], metavar="NAME=COMMAND", help="the command of agent NAME (default: the reference agent)"
     )
     group.addoption("--repeat", type=_at_least_one, default=1, metavar="N", help="run each scenario N times, over the seeds from --seed on")
+    group.addoption(
+        "--controls-to", type=Path, metavar="FILE", help="write the negative controls of what was collected as JSON, run nothing"
+    )
     group.addoption("--story", action="store_true", help="tell the timeline while it happens, and the verdict table of every run")
 
 
@@ -65,7 +70,8 @@ def _at_least_one(value: str) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options that pytest cannot check."""
+    """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
+    config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
     try:
         agent_commands(config.getoption("--agent"))
     except SpecError as error:
@@ -88,6 +94,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     repeat = metafunc.config.getoption("--repeat")
     if "lab" in metafunc.fixturenames and repeat > 1:
         metafunc.parametrize("lab", range(repeat), indirect=True, ids=[f"run{n + 1}" for n in range(repeat)])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``--controls-to``: tell the controls, and leave nothing to run."""
+    file: Path | None = config.getoption("--controls-to")
+    if file is not None:
+        file.write_bytes(msgspec.json.encode(Controls.of(items)))
+        items.clear()
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from harness.lab import Lab
+from harness.lab import Lab, control
 from harness.units import ms, percent, s
 from topologies.two_homes import two_homes
 
 
+@control("alice", "leaks-sockets", caught_by="left behind at alice")
 async def test_lifecycle(lab: Lab) -> None:
     """Alice calls Bob with video; both see and hear each other; Alice hangs up; neither is left with anything of the call.
 

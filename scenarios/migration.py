@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harness.lab import Lab
+from harness.lab import Lab, control
 from harness.units import ms, s
 from topologies.phone_two_radios import LTE_ROUND_TRIP, phone_two_radios
 
 
+@control("bob", "never-follows", caught_by="longest silence, Alice walks out of the door", silent=True)
 @pytest.mark.parametrize(("version", "video"), [(4, True), (6, False)], ids=["ipv4-video", "ipv6-audio"])
 async def test_wifi_to_lte_and_back(lab: Lab, version: int, video: bool) -> None:
     """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
@@ -39,6 +40,7 @@ async def test_wifi_to_lte_and_back(lab: Lab, version: int, video: bool) -> None
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
+@control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
 async def test_wifi_dies_first(lab: Lab) -> None:
     """Alice's Wi-Fi is gone before the call moves: it has to find its way over LTE without help from the old path.
 

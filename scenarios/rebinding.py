@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options
-from harness.lab import Lab
+from harness.lab import Lab, control
 from harness.units import ms, s
 from topologies.two_homes import ROUND_TRIP, two_homes
 
 KEEPALIVE = 1 * s
 
 
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
 @pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
 async def test_rebind_port(lab: Lab, version: int) -> None:
     """Alice's router gives her flow a new port while both talk.
@@ -31,6 +32,7 @@ async def test_rebind_port(lab: Lab, version: int) -> None:
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
 async def test_rebind_address(lab: Lab) -> None:
     """Alice's router gives her flow a new address and port while both talk.
 
@@ -48,6 +50,7 @@ async def test_rebind_address(lab: Lab) -> None:
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
+@control("alice", "no-keepalive", caught_by="longest silence", silent=True)
 async def test_rebind_while_muted(lab: Lab) -> None:
     """Alice listens with her microphone off when her router restarts and gives her a new port: only her keepalive can tell Bob.
 

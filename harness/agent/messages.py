@@ -1,4 +1,4 @@
-"""The agent protocol, version 1: JSON lines between a scenario and an agent, as data.
+"""The agent protocol, version 2: JSON lines between a scenario and an agent, as data.
 
 Rules.  One JSON object a line, UTF-8, at most ``MAX_LINE`` bytes with its newline.  The agent speaks first, with ``hello``.  The harness
 sends requests, tagged by ``op`` and numbered by ``id`` (1 and up, never reused); the agent gives each exactly one answer, ``ok`` or
@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_LINE = 1 << 20
 
 Flow = Literal["audio", "video", "screen", "data"]

@@ -1,10 +1,11 @@
 """What a scenario holds in its hand: the one room that sees both the fabric and the calls.
 
 ``lab`` (Lab) builds, starts, injects faults, collects and judges · ``peer`` (an agent) · ``conversation`` (a call) · ``evidence`` (what the
-captures prove) · ``timeline`` (every event of every source on one clock) · ``folder`` (where a run is kept) · ``watch`` (the runner's own
-stalls).
+captures prove) · ``control`` (the broken stack that a scenario must catch) · ``timeline`` (every event of every source on one clock) ·
+``folder`` (where a run is kept) · ``watch`` (the runner's own stalls).
 """
 
+from harness.lab.control import control
 from harness.lab.lab import Lab
 
-__all__ = ["Lab"]
+__all__ = ["Lab", "control"]

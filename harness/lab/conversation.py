@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from harness import verdict
-from harness.agent.messages import CallEnded, ConnectionEstablished, Media
+from harness.agent.messages import CallEnded, CallEvent, CallRejected, ConnectionEstablished, ConnectionFailed, Event, IncomingCall, Media
 from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
 from harness.media.figure import Figure, Gap
@@ -23,6 +23,8 @@ from harness.units import Duration, ms, s
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
     from harness.lab.peer import Peer
+
+E = TypeVar("E", bound=CallEvent)
 
 PLAYOUT = 200 * ms
 """How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
@@ -46,6 +48,7 @@ class Call:
         self.closed: int | None = None
         self.broken = False
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
+        self._marks: dict[Peer, int] = {}
 
     @property
     def sides(self) -> tuple[tuple[Peer, Peer], tuple[Peer, Peer]]:
@@ -58,28 +61,58 @@ class Call:
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 
-    async def dial(self, path: str | None, within: Duration) -> None:
-        """Set the call up and wait until both sides are Connected."""
+    async def ask(self, path: str | None) -> None:
+        """Dial, and wait for nothing."""
         network = self.caller.network
         ip, port = network.reach(self.caller.name, self.callee.name, self.lab.port, self.version)
         paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
-        marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        self._marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
         self.id = await self.caller.remote.dial(
             ip, port, path or paths[0], audio="audio" in self.flows, video="video" in self.flows, server_name=self.callee.name
         )
         for peer in (self.caller, self.callee):
             peer.calls.append(self)
-            await peer.remote.wait_for(
-                ConnectionEstablished,
-                where=lambda event: event.call == self.id,
-                within=within,
-                since=marks[peer],
-                doing=f"connected at {peer.name}",
-            )
-        self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} are connected", aloud=True, call=self.id)
+
+    async def rings(self, within: Duration = 5 * s) -> IncomingCall | None:
+        """Wait until the callee has the call; a failed verdict, and None, when it does not come."""
+        return await self._await(self.callee, (IncomingCall,), within, f"rings at {self.callee.name}")
+
+    async def answer(self) -> None:
+        """Have the callee take the call.  AgentRefused when its stack does not want to."""
+        await self.callee.remote.accept(self.id)
+
+    async def refuse(self, reason: str = "rejected") -> None:
+        """Have the callee refuse the call.  AgentRefused when its stack does not want to."""
+        await self.callee.remote.reject(self.id, reason)
+
+    async def connected(self, within: Duration = 10 * s) -> None:
+        """Wait until both sides are Connected; a failed verdict for each that is not."""
+        for peer in (self.caller, self.callee):
+            await self._await(peer, (ConnectionEstablished,), within, f"connected at {peer.name}")
+        if not self.broken:
+            self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} are connected", aloud=True, call=self.id)
+
+    async def over(self, peer: Peer, within: Duration = 5 * s) -> CallRejected | ConnectionFailed | CallEnded | None:
+        """Wait until the call is over at ``peer``: how it ended there; a failed verdict, and None, when it does not end."""
+        return await self._await(peer, (CallRejected, ConnectionFailed, CallEnded), within, f"call over at {peer.name}")
+
+    async def _await(self, peer: Peer, kinds: tuple[type[E], ...], within: Duration, doing: str) -> E | None:
+        def is_it(event: Event) -> bool:
+            return isinstance(event, kinds) and event.call == self.id
+
+        try:
+            event = await peer.remote.wait_for(is_it, within=within, since=self._marks[peer], doing=doing)
+        except EventMissed as missed:
+            self.miss(doing, missed)
+            return None
+        assert isinstance(event, kinds)
+        return event
 
     async def talk(self) -> None:
         """Start every flow on both sides; the judged time begins when both have heard each of them."""
+        self.opened = time.monotonic_ns()
+        if self.broken:
+            return
         for peer in (self.caller, self.callee):
             for flow in self.flows:
                 await peer.remote.media_start(self.id, flow)  # type: ignore[arg-type]
@@ -109,9 +142,14 @@ class Call:
                 )
         except (AgentRefused, EventMissed) as error:
             self.miss("clean hang-up", error)
+        await self.conclude()
+        self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} have hung up", aloud=True, call=self.id)
+
+    async def conclude(self) -> None:
+        """End the judged time (if it has not ended) without touching the call, and have both agents write what they know of it."""
+        self.closed = self.closed or time.monotonic_ns()
         for peer in (self.caller, self.callee):
             await peer.inventory()  # its answer says that the records so far are in the file
-        self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} have hung up", aloud=True, call=self.id)
 
     async def _drain(self) -> None:
         """Wait until everything sent has been heard, or long enough that the rest is lost."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _CLOCK_SLACK = 1 * ms
 """Between an agent's stamp and the capture's of one packet: the same kernel stamp, converted by two samples of the clock offset."""
 _SETTLED = 10  # packets in a row from a new address before the call counts as moved
+MOVED = "new 4-tuple"
+"""The kind of a migration's receipt."""
 _QUIC_V1 = b"\x00\x00\x00\x01"
 
 
@@ -112,7 +114,7 @@ class Evidence:
             observed["first packet after"] = str(Duration((run[0].monotonic or 0) - move.at))
             observed["last packet from the old one after"] = str(Duration(last_old - move.at))
         at = (run[0].monotonic or move.at) if run else move.at
-        return Receipt(fault=fault, kind="new 4-tuple", at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
+        return Receipt(fault=fault, kind=MOVED, at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
 
     def _network(self) -> Any:
         if self._lab.network is None:

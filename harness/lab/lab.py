@@ -243,14 +243,23 @@ class Lab:
         self, caller: Peer, callee: Peer, *, video: bool = False, path: str | None = None, version: int = 4, within: Duration = 10 * s
     ) -> AsyncIterator[Call]:
         """A call with audio (and video) both ways for the length of the block, hung up cleanly at its end."""
-        for peer in (caller, callee):
-            peer.need("audio", *(["video"] if video else []), f"ipv{version}")
-        call = Call(self, caller, callee, ("audio", "video") if video else ("audio",), version)
-        await call.dial(path, within)
+        call = await self.dial(caller, callee, video=video, path=path, version=version)
+        await call.connected(within)
         await call.talk()
         yield call
         await call.hang_up()
         await caller.network.flush()
+
+    async def dial(
+        self, caller: Peer, callee: Peer, *, audio: bool = True, video: bool = False, path: str | None = None, version: int = 4
+    ) -> Call:
+        """A call that was asked for, and nothing more: what it needs besides (``rings``, ``answer``, ``connected``) the scenario does."""
+        flows = tuple(flow for flow, wanted in (("audio", audio), ("video", video)) if wanted)
+        for peer in (caller, callee):
+            peer.need(*flows, f"ipv{version}")
+        call = Call(self, caller, callee, flows, version)
+        await call.ask(path)
+        return call
 
     @contextlib.asynccontextmanager
     async def fault(self, name: str) -> AsyncIterator[FaultMark]:
