@@ -28,6 +28,7 @@ E = TypeVar("E", bound=CallEvent)
 
 PLAYOUT = 200 * ms
 """How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
+_ENDINGS: tuple[type[CallRejected | ConnectionFailed | CallEnded], ...] = (CallRejected, ConnectionFailed, CallEnded)
 _STALE = 500 * ms
 """A flow of which nothing was heard for so long is not being heard."""
 _DRAIN_WITHIN = PLAYOUT + 100 * ms
@@ -94,7 +95,7 @@ class Call:
 
     async def over(self, peer: Peer, within: Duration = 5 * s) -> CallRejected | ConnectionFailed | CallEnded | None:
         """Wait until the call is over at ``peer``: how it ended there; a failed verdict, and None, when it does not end."""
-        return await self._await(peer, (CallRejected, ConnectionFailed, CallEnded), within, f"call over at {peer.name}")
+        return await self._await(peer, _ENDINGS, within, f"call over at {peer.name}")
 
     async def _await(self, peer: Peer, kinds: tuple[type[E], ...], within: Duration, doing: str) -> E | None:
         def is_it(event: Event) -> bool:
