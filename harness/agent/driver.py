@@ -428,7 +428,14 @@ class Driver:
         if state is not State.CONNECTED:
             raise InvalidState(request.call, f"media cannot start in {state.value}; it can in {State.CONNECTED.value}")
         now = time.monotonic_ns()
-        self.studio.start(request.call, request.flow, bitrate_kbps=request.bitrate_kbps, mode=request.mode, now=now)
+        self.studio.start(
+            request.call,
+            request.flow,
+            bitrate_kbps=request.bitrate_kbps,
+            payload_bytes=request.payload_bytes,
+            mode=request.mode,
+            now=now,
+        )
         return messages.Done()
 
     def media_stop(self, request: messages.MediaStop) -> messages.Done:

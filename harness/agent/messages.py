@@ -179,11 +179,15 @@ class Migrate(Request, frozen=True, kw_only=True, tag="migrate"):
 
 
 class MediaStart(Request, frozen=True, kw_only=True, tag="media_start"):
-    """Start a source on ``flow``; ``bitrate_kbps`` is for video and screen."""
+    """Start a source on ``flow``.
+
+    ``bitrate_kbps``: how much payload a second.  ``payload_bytes``, for audio and instead of it: bytes of RTP payload a packet.
+    """
 
     call: str
     flow: Flow
     bitrate_kbps: Positive | None = None
+    payload_bytes: Positive | None = None
     mode: Mode = "datagram"
 
 

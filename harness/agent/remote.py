@@ -414,10 +414,17 @@ class RemoteAgent:
         await self._ask(Migrate(call=call, path=path), Done, within)
 
     async def media_start(
-        self, call: str, flow: Flow, *, bitrate_kbps: int | None = None, mode: Mode = "datagram", within: Duration = SOON
+        self,
+        call: str,
+        flow: Flow,
+        *,
+        bitrate_kbps: int | None = None,
+        payload_bytes: int | None = None,
+        mode: Mode = "datagram",
+        within: Duration = SOON,
     ) -> None:
         """Start a source."""
-        await self._ask(MediaStart(call=call, flow=flow, bitrate_kbps=bitrate_kbps, mode=mode), Done, within)
+        await self._ask(MediaStart(call=call, flow=flow, bitrate_kbps=bitrate_kbps, payload_bytes=payload_bytes, mode=mode), Done, within)
 
     async def media_stop(self, call: str, flow: Flow, within: Duration = SOON) -> None:
         """Stop a source."""

@@ -16,7 +16,7 @@ from harness.agent.translate import remote
 from harness.call.errors import CallError
 from harness.call.events import Address, MediaReceived, Mode
 from harness.call.session import Endpoint
-from harness.media.records import ArrivedRecord, RecordWriter, SentRecord
+from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, checksum
 from harness.media.source import Source, SourcePacket, SyntheticAudio, SyntheticVideo, read_payload
 from harness.rtp.packet import parse_rtp_untrusted
 
@@ -73,32 +73,40 @@ class Studio:
 
     # -- sources ---------------------------------------------------------------------------------------------------------------------------
 
-    def start(self, call: str, flow: str, *, bitrate_kbps: int | None, mode: Mode, now: int) -> None:
+    def start(
+        self, call: str, flow: str, *, bitrate_kbps: int | None = None, payload_bytes: int | None = None, mode: Mode = "datagram", now: int
+    ) -> None:
         """Start a source whose first packets are offered here and now, so what the stack has against them is the caller's to hear.
 
-        Raises SourceRefused (already running, no such source, a bitrate out of range) and whatever ``Endpoint.send_rtp`` raises.
+        ``payload_bytes`` (audio): bytes of payload a packet, instead of a bitrate.  Raises SourceRefused (already running, no such source,
+        a size or bitrate out of range) and whatever ``Endpoint.send_rtp`` raises.
         """
         if (call, flow) in self._running:
             raise SourceRefused(f"{flow} of call {call} is being sent already")
-        source = self._make(flow, bitrate_kbps, now)
+        source = self._make(flow, bitrate_kbps, payload_bytes, now)
         running = _Running(call, flow, mode, source)
         for packet in source.take(now):
             self._send(running, packet)
         self._running[call, flow] = running
 
-    def _make(self, flow: str, bitrate_kbps: int | None, now: int) -> Source:
+    def _make(self, flow: str, kbps: int | None, payload_bytes: int | None, now: int) -> Source:
+        if payload_bytes is not None and (flow != "audio" or kbps is not None):
+            raise SourceRefused(
+                f"payload_bytes {payload_bytes} is for audio, and instead of a bitrate; {flow} was asked for at {kbps} kbit/s"
+            )
         rng = self._generator(f"source {self._started}")
         self._started += 1
         ssrc, sequence, timestamp = rng.getrandbits(32), rng.getrandbits(16), rng.getrandbits(32)
         try:
             if flow == "audio":
-                size = {} if bitrate_kbps is None else {"payload_bytes": bitrate_kbps * 1000 // (8 * 50)}
-                return SyntheticAudio(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **size)
+                size = payload_bytes if kbps is None else kbps * 1000 // (8 * 50)
+                given = {} if size is None else {"payload_bytes": size}
+                return SyntheticAudio(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **given)
             if flow in ("video", "screen"):
-                rate = {} if bitrate_kbps is None else {"kbps": bitrate_kbps}
+                rate = {} if kbps is None else {"kbps": kbps}
                 return SyntheticVideo(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **rate)
         except ValueError as error:
-            raise SourceRefused(f"{flow} at {bitrate_kbps} kbit/s: {error}") from None
+            raise SourceRefused(f"{flow}: {error}") from None
         raise SourceRefused(f"there is no source for flow {flow}; there is one for audio, video and screen")
 
     def stop(self, call: str, flow: str) -> None:
@@ -182,9 +190,11 @@ class Studio:
                 ssrc=packet.ssrc,
                 seq=packet.sequence,
                 rtp=packet.timestamp,
+                pt=packet.payload_type,
                 frame=None if payload is None else payload.frame,
                 marker=packet.marker,
                 size=len(media.packet),
+                crc=checksum(media.packet),
                 arrived=media.arrived,
                 udp=media.udp_size,
                 path=media.address.path,
@@ -228,9 +238,11 @@ class Studio:
                 ssrc=running.source.ssrc,
                 seq=packet.sequence,
                 rtp=packet.timestamp,
+                pt=packet.data[1] & 0x7F,
                 frame=packet.frame,
                 marker=packet.marker,
                 size=len(packet.data),
+                crc=checksum(packet.data),
                 offered=packet.offered,
                 sent=sent,
                 done=done,

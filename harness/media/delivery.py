@@ -4,6 +4,7 @@
 
 Network loss and playout loss are two figures.  Over reliable QUIC streams the network loses nothing and everything is late instead, so loss
 for the listener is counted by deadline.  Duplicates are extra copies and never hide a loss (RFC 3550's expected - received would let them).
+A copy that came with other bytes than were offered is corrupted, and no arrival: a packet of which nothing else came is lost as well.
 Reordering is RFC 4737's singleton: a packet whose first copy arrives after one that was offered later.
 """
 
@@ -20,7 +21,7 @@ from harness.units import Ratio
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of packets offered in one window; ``duplicates`` counts copies beyond the first."""
+    """Counts of packets offered in one window; ``duplicates`` and ``corrupted`` count copies: beyond the first, and not intact."""
 
     offered: int
     expired: int
@@ -28,6 +29,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     duplicates: int
     reordered: int
+    corrupted: int
 
     @property
     def sent(self) -> int:
@@ -75,4 +77,5 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
         late=sum(bool(packet.arrivals) and not packet.heard_by(deadline) for packet in chosen),
         duplicates=sum(max(0, len(packet.arrivals) - 1) for packet in chosen),
         reordered=reordered,
+        corrupted=sum(packet.corrupted for packet in chosen),
     )

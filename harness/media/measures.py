@@ -103,6 +103,11 @@ class Heard:
         counts = self.delivery(since, until)
         return self._count(counts.reordered, counts)
 
+    def corrupted(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Copies that came with other bytes than were offered."""
+        counts = self.delivery(since, until)
+        return self._count(counts.corrupted, counts)
+
     def arrived(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets offered in the window that arrived; 0 is a measured 0 here, for a scenario that wants silence or wants media."""
         return Figure(Count(self.delivery(since, until).arrived), self.direction)

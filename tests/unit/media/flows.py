@@ -30,6 +30,7 @@ def packet(
         seq=index & 0xFFFF,
         index=index,
         rtp=(index * 960) & 0xFFFF_FFFF if rtp is None else rtp,
+        pt=111,
         frame=index if frame is None else frame,
         marker=marker,
         size=92,

@@ -15,6 +15,7 @@ def packet(frame: int, seq: int, *, offered: int = 0, arrived: int | None = None
         seq=seq,
         index=seq,
         rtp=0,
+        pt=96,
         frame=frame,
         marker=False,
         size=80,

@@ -22,9 +22,11 @@ def out(seq: int, offered: int, **changes: Any) -> SentRecord:
         "ssrc": 7,
         "seq": seq,
         "rtp": 960 * seq,
+        "pt": 111,
         "frame": seq,
         "marker": False,
         "size": 92,
+        "crc": seq,
         "offered": offered,
         "sent": offered + 5,
         "done": offered + 9,
@@ -43,9 +45,11 @@ def into(seq: int, arrived: int, **changes: Any) -> ArrivedRecord:
         "ssrc": 7,
         "seq": seq,
         "rtp": 960 * seq,
+        "pt": 111,
         "frame": seq,
         "marker": False,
         "size": 92,
+        "crc": seq,
         "arrived": arrived,
         "udp": 130,
         "path": "eth",
@@ -59,8 +63,8 @@ def test_a_line_holds_the_contract_s_fields_in_order() -> None:
     line = encode(out(3, 100))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert " ".join(json.loads(line)) == "dir call flow ssrc seq rtp frame marker size offered sent done udp path remote mode"
-    assert " ".join(json.loads(encode(into(3, 100)))) == "dir call flow ssrc seq rtp frame marker size arrived udp path remote mode"
+    assert " ".join(json.loads(line)) == "dir call flow ssrc seq rtp pt frame marker size crc offered sent done udp path remote mode"
+    assert " ".join(json.loads(encode(into(3, 100)))) == "dir call flow ssrc seq rtp pt frame marker size crc arrived udp path remote mode"
     assert json.loads(line)["dir"] == "out"
 
 
@@ -183,7 +187,9 @@ def test_a_packet_is_matched_with_the_latest_of_its_number_sent_by_then() -> Non
         (into(0, 130 * MS, call="c2"), "call 'c1' became 'c2'"),
         (into(0, 130 * MS, flow="video"), "flow 'audio' became 'video'"),
         (into(0, 130 * MS, rtp=1), "rtp 0 became 1"),
+        (into(0, 130 * MS, pt=96), "pt 111 became 96"),
         (into(0, 130 * MS, frame=44), "frame 0 became 44"),
+        (into(0, 130 * MS, call="c2", crc=1), "call 'c1' became 'c2'"),
     ],
 )
 def test_an_arrival_that_nothing_sent_explains_is_evidence_against_the_agent(arrival: ArrivedRecord, says: str) -> None:
@@ -191,6 +197,18 @@ def test_an_arrival_that_nothing_sent_explains_is_evidence_against_the_agent(arr
     assert [stray.record for stray in joined.strays] == [arrival]
     assert says in joined.strays[0].why
     assert all(not packet.arrivals for packet in joined.packets)
+
+
+def test_a_copy_with_other_bytes_is_no_arrival_and_is_counted() -> None:
+    joined = join([out(0, 0), out(1, 20 * MS)], [into(0, 30 * MS, crc=99), into(1, 50 * MS), into(1, 51 * MS, crc=99, size=91, frame=None)])
+    assert [(packet.arrived, packet.corrupted) for packet in joined.packets] == [(None, 1), (50 * MS, 1)]
+    assert joined.strays == []
+
+
+def test_packets_offered_at_once_are_in_the_order_of_their_numbers_whichever_left_first() -> None:
+    """A video frame's packets are offered together, and a record is written as its packet leaves."""
+    joined = join([out(0, 0), out(65535, 0), out(1, 0)], [])
+    assert [packet.index for packet in joined.packets] == [-1, 0, 1]
 
 
 def test_half_a_millisecond_of_clock_conversion_is_no_accusation() -> None:
