@@ -36,11 +36,11 @@ from harness.agent.stdio import Output
 from harness.agent.studio import SourceRefused, Studio
 from harness.call.capabilities import MediaConstraints
 from harness.call.errors import CallError, InvalidState, TransportError
-from harness.call.events import Address, Event, MediaExpired, MediaReceived, StateChanged, Transmit
+from harness.call.events import Address, CallHeld, CallResumed, Event, MediaExpired, MediaReceived, StateChanged, Transmit
 from harness.call.session import Endpoint
 from harness.call.states import State
 
-CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer")
+CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer", "hold")
 LAG = 10_000_000
 YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
 LAST_WORDS = 2  # seconds for the harness to read them
@@ -227,7 +227,11 @@ class Driver:
         message = translate.event(event)
         if message is not None:
             self.tell(message)
-        if isinstance(event, StateChanged):
+        if isinstance(event, CallHeld):
+            self.studio.pause(event.call)
+        elif isinstance(event, CallResumed) and event.flows:
+            self.studio.go_on(event.call, time.monotonic_ns())
+        elif isinstance(event, StateChanged):
             self.calls[event.call] = event.new
             if event.old is State.CONNECTED:
                 self.studio.stop_all(event.call)
@@ -407,6 +411,16 @@ class Driver:
     def end(self, request: messages.End) -> messages.Done:
         """Hang up."""
         self.endpoint.end(request.call, request.reason, time.monotonic_ns())
+        return messages.Done()
+
+    def hold(self, request: messages.Hold) -> messages.Done:
+        """Hold a call."""
+        self.endpoint.hold(request.call, time.monotonic_ns())
+        return messages.Done()
+
+    def resume(self, request: messages.Resume) -> messages.Done:
+        """Let go of the hold."""
+        self.endpoint.resume(request.call, time.monotonic_ns())
         return messages.Done()
 
     def migrate(self, request: messages.Migrate) -> messages.Done:

@@ -171,6 +171,18 @@ class End(Request, frozen=True, kw_only=True, tag="end"):
     reason: str = "ended"
 
 
+class Hold(Request, frozen=True, kw_only=True, tag="hold"):
+    """Hold a connected call: neither side sends media of it until this side resumes it."""
+
+    call: str
+
+
+class Resume(Request, frozen=True, kw_only=True, tag="resume"):
+    """Let go of the hold; media flows again, from the sources that were running, when neither side holds the call."""
+
+    call: str
+
+
 class Migrate(Request, frozen=True, kw_only=True, tag="migrate"):
     """Move a call to another local path (client only); answered when the move has begun, ``path`` events tell the rest."""
 
@@ -367,6 +379,19 @@ class CallEnded(CallEvent, frozen=True, kw_only=True, tag="call_ended"):
     """The call is over and its slot is free."""
 
     reason: str | None = None
+
+
+class CallHeld(CallEvent, frozen=True, kw_only=True, tag="call_held"):
+    """The call is on hold by this side or the peer, and no media of it is sent from here any more."""
+
+    by: Literal["here", "peer"]
+
+
+class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call_resumed"):
+    """That side has let go of its hold; media ``flows`` again unless the other side holds the call too."""
+
+    by: Literal["here", "peer"]
+    flows: bool
 
 
 class PathChanged(CallEvent, frozen=True, kw_only=True, tag="path"):

@@ -32,6 +32,7 @@ from harness.agent.messages import (
     Failure,
     Flow,
     Hello,
+    Hold,
     Holdings,
     Inventory,
     Listen,
@@ -45,6 +46,7 @@ from harness.agent.messages import (
     PathSpec,
     Reject,
     Request,
+    Resume,
     Shutdown,
     Stats,
 )
@@ -408,6 +410,14 @@ class RemoteAgent:
     async def end(self, call: str, reason: str = "ended", within: Duration = SOON) -> None:
         """Hang up, or cancel."""
         await self._ask(End(call=call, reason=reason), Done, within)
+
+    async def hold(self, call: str, within: Duration = SOON) -> None:
+        """Hold a call."""
+        await self._ask(Hold(call=call), Done, within)
+
+    async def resume(self, call: str, within: Duration = SOON) -> None:
+        """Let go of the hold."""
+        await self._ask(Resume(call=call), Done, within)
 
     async def migrate(self, call: str, path: str, within: Duration = SOON) -> None:
         """Begin to move a call to another path."""

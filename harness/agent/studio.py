@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.agent.messages import Media
@@ -25,11 +26,13 @@ class SourceRefused(ValueError):  # noqa: N818 - an answer
     """A source that cannot be started or stopped as asked."""
 
 
-class _Running(NamedTuple):
+@dataclass(slots=True)
+class _Running:
     call: str
     flow: str
     mode: Mode
     source: Source
+    paused: bool = False
 
 
 class _Waiting(NamedTuple):
@@ -119,6 +122,21 @@ class Studio:
         for key in [key for key in self._running if key[0] == call]:
             del self._running[key]
 
+    def pause(self, call: str) -> None:
+        """The call is on hold: its sources offer nothing, and owe nothing for that time."""
+        for running in self._of(call):
+            running.paused = True
+
+    def go_on(self, call: str, now: int) -> None:
+        """The hold is over: each source goes on where it stopped, with a packet owed now."""
+        for running in self._of(call):
+            if running.paused:
+                running.paused = False
+                running.source.go_on(now)
+
+    def _of(self, call: str) -> list[_Running]:
+        return [running for running in self._running.values() if running.call == call]
+
     def call_over(self, call: str, now: int) -> list[Media]:
         """Stop all of ``call`` and forget it; returns its last figures."""
         self.stop_all(call)
@@ -135,12 +153,12 @@ class Studio:
     @property
     def due(self) -> int | None:
         """When the next packet of any source is owed, ns."""
-        return min([running.source.due for running in self._running.values()], default=None)
+        return min([running.source.due for running in self._running.values() if not running.paused], default=None)
 
     def offer(self, now: int) -> None:
         """Give the stack all that is owed at ``now``."""
         for running in list(self._running.values()):
-            if running.source.due <= now:
+            if not running.paused and running.source.due <= now:
                 for packet in running.source.take(now):
                     try:
                         self._send(running, packet)

@@ -49,6 +49,10 @@ def event(happened: events.Event) -> messages.Event | None:
             )
         case events.ConnectionFailed():
             return messages.ConnectionFailed(call=call, at=at, reason=happened.reason, error=happened.error)
+        case events.CallHeld():
+            return messages.CallHeld(call=call, at=at, by=happened.by)
+        case events.CallResumed():
+            return messages.CallResumed(call=call, at=at, by=happened.by, flows=happened.flows)
         case events.CallEnded():
             return messages.CallEnded(call=call, at=at, reason=happened.reason)
     return None

@@ -18,7 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
 from harness.call.config import EndpointConfig
-from harness.call.events import Address, MediaExpired, PathKind, Transmit
+from harness.call.events import Address, MediaExpired, PathKind, Transmit, Unsent
 from harness.call.frame_streams import FrameStreams
 from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
 from harness.call.qlog import StreamingLogger
@@ -62,7 +62,7 @@ class Connection:
         self.began = began
         self.queue = self.queue_class(settings.queue_limit)
         self.changes: list[PathChange] = []
-        self.lost_media: list[tuple[int, Literal["expired", "queue full", "ended"]]] = []
+        self.lost_media: list[tuple[int, Unsent]] = []
         self.sent: dict[str, int] = {}
         self.on_sent: Callable[[Waiting, int], None] | None = None
         self._core = Core(
@@ -156,8 +156,15 @@ class Connection:
 
     def stop_media(self) -> None:
         """Nothing that waits will be sent; frames under way are cancelled."""
-        self.lost_media += [(entry.token, "ended") for entry in self.queue.clear() if entry.token]
-        self.lost_media += [(token, "ended") for token in self._frames.cancel_all()]
+        self.drop_media("ended")
+        self.queue.clear()
+
+    def drop_media(self, why: Unsent) -> None:
+        """No RTP that waits will be sent, frames under way are cancelled; RTCP stays."""
+        for entry in [entry for entry in self.queue if entry.token]:
+            self.queue.remove(entry)
+            self.lost_media.append((entry.token, why))
+        self.lost_media += [(token, why) for token in self._frames.cancel_all()]
 
     # In
 

@@ -18,14 +18,17 @@ from harness.call.errors import CapabilityMismatch, InvalidState
 from harness.call.events import (
     CallAccepted,
     CallEnded,
+    CallHeld,
     CallInitiated,
     CallRejected,
+    CallResumed,
     CallStats,
     ConnectionEstablished,
     ConnectionFailed,
     Event,
     IncomingCall,
     PathEvent,
+    Side,
     StateChanged,
 )
 from harness.call.health import PathHealth
@@ -37,7 +40,9 @@ from harness.call.signaling import (
     CapabilityExchange,
     ConnectionConfirm,
     ConnectionReady,
+    Hold,
     Message,
+    Resume,
     encode,
     offer,
 )
@@ -45,6 +50,7 @@ from harness.call.states import State, require, step
 from harness.call.timers import earliest
 
 Role = Literal["caller", "callee"]
+_WHO: dict[Side, str] = {"here": "this side", "peer": "the peer"}
 
 
 class Call:
@@ -77,6 +83,7 @@ class Call:
         self._sink = sink
         self._deadline: int | None = None
         self._health: PathHealth | None = None
+        self._held_by: set[Side] = set()
         self._end_reason = ""
         self._odcid = connection.odcid.hex()
         self._address = connection.address
@@ -161,6 +168,38 @@ class Call:
         self._sink(ConnectionEstablished(self.name, now, self._odcid, self.connection.address, both))
         self.media.begin(both, now)
 
+    # On hold: the state stays Connected, RTCP and keepalive go on, and media flows when neither side holds the call
+
+    def hold(self, now: int, by: Side = "here") -> None:
+        """From now on nobody sends media, until ``by`` resumes; what waits is dropped.
+
+        InvalidState unless Connected, or if ``by`` holds it.
+        """
+        require(self.name, self.state, State.CONNECTED, operation="hold")
+        if by in self._held_by:
+            raise InvalidState(self.name, f"hold: {_WHO[by]} holds the call already")
+        self._held_by.add(by)
+        self.connection.drop_media("held")
+        if by == "here":
+            self._say(Hold(session_id=self.name), now)
+        self._sink(CallHeld(self.name, now, by))
+
+    def resume(self, now: int, by: Side = "here") -> None:
+        """``by`` lets go of its hold; InvalidState unless Connected, or if ``by`` does not hold it."""
+        require(self.name, self.state, State.CONNECTED, operation="resume")
+        if by not in self._held_by:
+            raise InvalidState(self.name, f"resume: {_WHO[by]} does not hold the call")
+        self._held_by.discard(by)
+        if by == "here":
+            self._say(Resume(session_id=self.name), now)
+        self._sink(CallResumed(self.name, now, by, flows=not self._held_by))
+
+    def require_flowing(self) -> None:
+        """InvalidState unless media may be sent now: Connected, and held by nobody."""
+        require(self.name, self.state, State.CONNECTED, operation="send_rtp")
+        if self._held_by:
+            raise InvalidState(self.name, f"send_rtp: on hold by {' and '.join(_WHO[by] for by in sorted(self._held_by))}")
+
     # The way down
 
     def reject(self, reason: str, now: int) -> None:
@@ -232,6 +271,10 @@ class Call:
                 self.confirm(message.capabilities, now)
             elif isinstance(message, ConnectionReady):
                 self.ready(now)
+            elif isinstance(message, Hold):
+                self.hold(now, by="peer")
+            elif isinstance(message, Resume):
+                self.resume(now, by="peer")
             else:
                 raise InvalidState(self.name, "a second capability_exchange")
         except InvalidState as error:

@@ -15,6 +15,7 @@ from harness.call.capabilities import MediaCapabilities
 from harness.call.states import State
 
 Mode = Literal["datagram", "stream"]
+Unsent = Literal["expired", "queue full", "held", "ended"]
 PathKind = Literal[
     "probing",  # client: PATH_CHALLENGE goes out on a new path
     "validated",  # either: the path answered its challenge
@@ -128,6 +129,24 @@ class CallEnded(Event):
     reason: str
 
 
+Side = Literal["here", "peer"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallHeld(Event):
+    """``by`` holds the call: until the same side resumes it nobody sends media; what waited was dropped."""
+
+    by: Side
+
+
+@dataclass(frozen=True, slots=True)
+class CallResumed(Event):
+    """``by`` has let go of its hold; media ``flows`` again unless the other side holds the call too."""
+
+    by: Side
+    flows: bool
+
+
 @dataclass(frozen=True, slots=True)
 class PathEvent(Event):
     """Something about the path ``address`` of a call that goes on meanwhile."""
@@ -151,10 +170,10 @@ class MediaReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class MediaExpired(Event):
-    """The RTP packet of ``token`` left the queue unsent: too old, pushed out of a full queue, or the call ended."""
+    """The RTP packet of ``token`` left the queue unsent: too old, pushed out of a full queue, or the call was held or ended."""
 
     token: int
-    why: Literal["expired", "queue full", "ended"] = "expired"
+    why: Unsent = "expired"
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):

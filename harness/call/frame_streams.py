@@ -80,8 +80,8 @@ class FrameStreams:
         return lost
 
     def cancel_all(self) -> list[int]:
-        """Cancel every frame under way."""
-        lost = [token for stream in self._streams for token in self._cancel(stream)]
+        """Cancel every frame under way; one that was acknowledged whole is none."""
+        lost = [token for stream in self._streams if not self._core.stream_sent(stream.number) for token in self._cancel(stream)]
         self._streams.clear()
         return lost
 

@@ -58,10 +58,11 @@ class Endpoint:
     ``timer()``.  ``rng`` makes call ids and SSRCs.  ``keylog`` gets SSLKEYLOGFILE lines.  ``qlog`` is called with a name
     ("<odcid>-client") for each connection and returns where its records go.  Raises ConfigError for a config that makes no sense.
 
-    A test agent that must misbehave sets ``connection_class`` (see ``connection``) or overrides an operation.
+    A test agent that must misbehave sets ``connection_class`` (see ``connection``) or ``call_class``, or overrides an operation.
     """
 
     connection_class: ClassVar[type[Connection]] = Connection
+    call_class: ClassVar[type[Call]] = Call
 
     def __init__(
         self, config: EndpointConfig, *, rng: random.Random, keylog: TextIO | None = None, qlog: Callable[[str], QlogSink] | None = None
@@ -192,6 +193,15 @@ class Endpoint:
         self._find(call).end(reason, now)
         self._sweep(now)
 
+    def hold(self, call: str, now: int) -> None:
+        """Hold a call: nobody sends media of it until this side resumes it.  Raises CallNotFound, InvalidState (not Connected, or held)."""
+        self._find(call).hold(now)
+        self._sweep(now)
+
+    def resume(self, call: str, now: int) -> None:
+        """Let go of this side's hold; media flows when neither side holds the call.  Raises CallNotFound, InvalidState."""
+        self._find(call).resume(now)
+
     def fail(self, call: str, reason: str, now: int) -> None:
         """Give a call up as broken: the connection is closed at once, without ``bye``.  Raises CallNotFound, InvalidState."""
         self._find(call).fail(reason, now)
@@ -200,11 +210,12 @@ class Endpoint:
     def send_rtp(self, call: str, flow: str, packet: bytes, *, now: int, expires: int, mode: Mode = "datagram") -> int:
         """Queue one RTP packet on ``flow`` (audio, video, screen, data); returns its token.
 
-        It is sent before ``expires`` or not at all (``MediaExpired``).  Raises CallNotFound, InvalidState unless Connected, ConfigError for
-        a flow that is unknown or was not agreed, PacketTooLarge (naming both sizes) in datagram mode, TransportError for what is not RTP.
+        It is sent before ``expires`` or not at all (``MediaExpired``).  Raises CallNotFound, InvalidState unless Connected or when on hold,
+        ConfigError for a flow that is unknown or was not agreed, PacketTooLarge (naming both sizes) in datagram mode, TransportError for
+        what is not RTP.
         """
         found = self._find(call)
-        require(call, found.state, State.CONNECTED, operation="send_rtp")
+        found.require_flowing()
         return found.media.send(flow, packet, now=now, expires=expires, mode=mode)
 
     def migrate(self, call: str, path: str, now: int) -> None:
@@ -262,7 +273,7 @@ class Endpoint:
         return sum(call.state is not State.ENDING for call in self._calls.values()) >= self._config.max_concurrent_calls
 
     def _enter(self, name: str, line: _Line, mine: MediaCapabilities, wanted: MediaConstraints) -> Call:
-        call = Call(
+        call = self.call_class(
             name,
             "caller" if line.connection.role == "client" else "callee",
             line.connection,

@@ -66,7 +66,15 @@ class Bye(_Message, frozen=True, kw_only=True, tag="bye"):
     reason: str | None = None
 
 
-Message = CapabilityExchange | ConnectionConfirm | ConnectionReady | Bye
+class Hold(_Message, frozen=True, kw_only=True, tag="hold"):
+    """The sender holds the call: from now on nobody sends media of it."""
+
+
+class Resume(_Message, frozen=True, kw_only=True, tag="resume"):
+    """The sender lets go of its hold."""
+
+
+Message = CapabilityExchange | ConnectionConfirm | ConnectionReady | Bye | Hold | Resume
 _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -3,7 +3,8 @@
 Pure: a source is asked ``due`` (when is the next packet owed) and told ``take(now)`` (hand over all that is owed).  Packet ``n`` is owed at
 ``start + n × interval`` whatever happened before, so a late wake-up delays what it delays and shifts nothing after it.  A source never
 skips: after a stall it hands over all that it owes, each packet stamped with the time at which it really was offered, because a microphone
-whose process was stalled has recorded all the same.
+whose process was stalled has recorded all the same.  One that was switched off has not: ``go_on(now)`` begins the schedule anew, numbers
+go on, and RTP timestamps jump by the pause (RFC 3550 §5.1: they tell when a packet was sampled).
 
 A packet's payload says what it is (``Payload``): four bytes of magic that name the kind of frame, the frame's index, the time at which it
 was offered, then filler from the source's own generator, so a record can be traced to the frame it came from without trusting either
@@ -73,6 +74,9 @@ class Source(Protocol):
     def take(self, now: int) -> list[SourcePacket]:
         """All packets owed at ``now``, oldest first; none twice."""
 
+    def go_on(self, now: int) -> None:
+        """After a pause: the next packet is owed at ``now``, unless it is due later anyway; nothing is owed for the time between."""
+
     def request_key_frame(self) -> None:
         """Ask for a frame that can be decoded alone; nothing to do for audio."""
 
@@ -101,7 +105,7 @@ class _Filler:
 class SyntheticAudio:
     """50 packets a second of ``payload_bytes`` each on RTP's 48 kHz clock, one packet a frame.
 
-    The first packet carries the marker: a talk spurt begins (RFC 3551 §4.1).
+    The first packet, also after a pause, carries the marker: a talk spurt begins (RFC 3551 §4.1).
 
     ``start``: when the first packet is owed (monotonic ns).  ``sequence`` and ``timestamp`` are the first packet's (RFC 3550 §5.1 wants
     them random; the caller's generator decides).  ValueError if ``payload_bytes`` cannot hold the stamp.
@@ -128,6 +132,7 @@ class SyntheticAudio:
         self._filler_bytes = payload_bytes - _STAMP.size
         self._filler = _Filler(rng)
         self._frame = 0
+        self._spurt = 0
 
     @property
     def due(self) -> int:
@@ -142,12 +147,21 @@ class SyntheticAudio:
             sequence = (self._sequence + frame) & 0xFFFF
             timestamp = (self._timestamp + frame * (AUDIO_CLOCK // 50)) & 0xFFFFFFFF
             payload = _STAMP.pack(_MAGIC["audio"], frame & 0xFFFFFFFF, now) + self._filler.take(self._filler_bytes)
+            first = frame == self._spurt
             data = RtpPacket(
-                payload_type=self._payload_type, sequence=sequence, timestamp=timestamp, ssrc=self.ssrc, marker=frame == 0, payload=payload
+                payload_type=self._payload_type, sequence=sequence, timestamp=timestamp, ssrc=self.ssrc, marker=first, payload=payload
             ).encode()
-            packets.append(SourcePacket(data, sequence, timestamp, frame == 0, frame, due, now))
+            packets.append(SourcePacket(data, sequence, timestamp, first, frame, due, now))
             self._frame = frame + 1
         return packets
+
+    def go_on(self, now: int) -> None:
+        """After a pause, a talk spurt that begins at ``now``."""
+        pause = now - self.due
+        if pause > 0:
+            self._start += pause
+            self._timestamp += pause * AUDIO_CLOCK // SECOND
+            self._spurt = self._frame
 
     def request_key_frame(self) -> None:
         """Every audio frame stands alone: nothing to do."""
@@ -208,6 +222,14 @@ class SyntheticVideo:
     def request_key_frame(self) -> None:
         """Make the next frame a key frame, and count the period of 60 from it."""
         self._since_key = 0
+
+    def go_on(self, now: int) -> None:
+        """After a pause, a key frame at ``now``."""
+        pause = now - self.due
+        if pause > 0:
+            self._start += pause
+            self._timestamp += pause * VIDEO_CLOCK // SECOND
+            self.request_key_frame()
 
     def take(self, now: int) -> list[SourcePacket]:
         """All packets owed at ``now``, oldest first; a frame is never split between two calls."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,8 @@ import trio
 
 from harness.agent.messages import (
     CallEnded,
+    CallHeld,
+    CallResumed,
     ConnectionEstablished,
     Flow,
     IncomingCall,
@@ -34,6 +37,7 @@ from tests.unit.agent import certificates
 from tests.unit.agent.processes import REFERENCE, Started, started, within_deadline
 
 SOON = 20 * s
+FLOWS: tuple[Flow, ...] = ("audio", "video")
 LO = PathSpec(name="lo", v4="127.0.0.1")
 TWO = (LO, PathSpec(name="other", v4="127.0.0.2"))
 
@@ -192,6 +196,54 @@ def test_a_call_moves_to_another_path(tmp_path: Path, pem: certificates.Certific
     within_deadline(main)
     paths = [packet.path for packet in joined(tmp_path, "alice", "bob").packets if packet.sent is not None]
     assert set(paths) == {"lo", "other"}
+
+
+def test_a_held_call_pauses_the_sources_on_both_sides_and_they_go_on_by_themselves(tmp_path: Path, pem: certificates.Certificates) -> None:
+    held: dict[str, CallHeld] = {}
+    resumed: dict[str, CallResumed] = {}
+
+    async def main() -> None:
+        async with pair(tmp_path, pem) as both:
+            alice, bob = both.alice.agent, both.bob.agent
+            call = await connect(both, video=True)
+            for agent, flow in itertools.product((alice, bob), FLOWS):
+                await agent.media_start(call, flow)
+            for agent, flow in itertools.product((alice, bob), FLOWS):
+                await agent.heard(call, flow, 20, within=SOON)
+            await alice.hold(call)
+            for agent in (alice, bob):
+                held[agent.name] = await agent.wait_for(CallHeld, within=SOON)
+            with pytest.raises(AgentRefused, match=r"InvalidState.*holds the call already"):
+                await alice.hold(call)
+            with pytest.raises(AgentRefused, match=r"InvalidState.*on hold by the peer"):
+                await bob.media_start(call, "screen")
+            still = {agent: agent.mark() for agent in (alice, bob)}
+            for agent in (alice, bob):  # five looks at the counters, 100 ms apart
+                for _ in range(5):
+                    await agent.wait_for(Media, within=SOON, since=still[agent])
+                    still[agent] = agent.mark()
+            assert len((await bob.inventory()).sources) == 2
+            await alice.resume(call)
+            for agent in (alice, bob):
+                resumed[agent.name] = await agent.wait_for(CallResumed, within=SOON)
+            for agent, flow in itertools.product((alice, bob), FLOWS):
+                figures = agent.media(call, flow)
+                assert figures is not None
+                await agent.heard(call, flow, figures.heard + 20, within=SOON)
+            for each in (both.alice, both.bob):
+                await each.agent.shutdown()
+
+    within_deadline(main)
+    assert (held["alice"].by, held["bob"].by, resumed["alice"].by, resumed["bob"].by) == ("here", "peer", "here", "peer")
+    for sender, receiver in (("alice", "bob"), ("bob", "alice")):
+        for flow in FLOWS:
+            packets = [packet for packet in joined(tmp_path, sender, receiver).packets if packet.flow == flow]
+            assert [packet.index - packets[0].index for packet in packets] == list(range(len(packets)))
+            assert len({packet.ssrc for packet in packets}) == 1
+            assert not [packet for packet in packets if held[sender].at < packet.offered < resumed[sender].at]
+            after = [packet for packet in packets if packet.offered >= resumed[sender].at]
+            assert after[0].frame == packets[packets.index(after[0]) - 1].frame + 1
+            assert len({packet.frame for packet in after if packet.offered == after[0].offered}) == 1  # nothing was owed
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end of file"])

@@ -25,6 +25,8 @@ SAMPLES = {
     "str": "word",
     "MediaCapabilities": OFFER,
     "PathKind": "probing",
+    "Side": "peer",
+    "bool": True,
 }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -146,3 +147,40 @@ def test_video_refuses_no_bitrate_and_packets_without_room() -> None:
 @pytest.mark.parametrize("payload", [b"", b"QCHA", b"OPUS" + bytes(40)])
 def test_a_payload_of_another_make_has_no_stamp(payload: bytes) -> None:
     assert read_payload(payload) is None
+
+
+def test_audio_that_was_paused_owes_nothing_for_the_pause_and_its_numbers_go_on() -> None:
+    source = audio()
+    before = source.take(START + 45_000_000)
+    later = START + 60_000_000 + 2 * SECOND
+    source.go_on(later)
+    assert source.due == later
+    after = source.take(later) + source.take(later + AUDIO_INTERVAL)
+    assert [packet.frame for packet in before + after] == [0, 1, 2, 3, 4]
+    assert [packet.sequence for packet in after] == [(65_530 + 3) % 65_536, (65_530 + 4) % 65_536]
+    assert [packet.marker for packet in before + after] == [True, False, False, True, False]
+    assert after[0].timestamp - before[-1].timestamp == 960 + 2 * 48_000
+    assert after[1].timestamp - after[0].timestamp == 960
+
+
+def test_video_that_was_paused_goes_on_with_a_key_frame() -> None:
+    source = video()
+    before = drain(source, START + SECOND)
+    later = source.due + SECOND
+    source.go_on(later)
+    after = source.take(later)
+    stamp = read_payload(parse_rtp_untrusted(after[0].data).payload)
+    assert stamp is not None
+    assert (stamp.kind, stamp.frame) == ("key", before[-1].frame + 1)
+    assert after[0].sequence == before[-1].sequence + 1
+    assert after[0].timestamp - before[-1].timestamp == 3000 + 90_000
+    assert source.due == later + SECOND // 30
+
+
+@pytest.mark.parametrize("make", [audio, video])
+def test_a_pause_within_one_interval_changes_nothing(make: Callable[[], SyntheticAudio | SyntheticVideo]) -> None:
+    source, untouched = make(), make()
+    for one in (source, untouched):
+        one.take(START)
+    source.go_on(START + 5_000_000)
+    assert [source.due, *source.take(source.due)] == [untouched.due, *untouched.take(untouched.due)]
