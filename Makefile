@@ -56,8 +56,8 @@ stories: $(STAMP) ## every scenario once, two at a time: they measure
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)
 
-soak: $(STAMP) ## NAME=migration N=10: run a scenario N times over the seeds, two at a time
-	$(BIN)/harness run "$(NAME)" --repeat $(or $(N),10) -n 2 $(ARGS)
+soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time, until there are N conclusive runs
+	@$(BIN)/harness soak "$(NAME)" --runs $(or $(N),10) $(ARGS)
 
 soak-short: $(STAMP)
 	@$(MAKE) --no-print-directory soak NAME=migration N=3

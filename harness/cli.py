@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
+
+from harness.errors import SpecError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
@@ -55,6 +59,15 @@ def run(
     context: typer.Context, name: Annotated[str, typer.Argument(help="a scenario file, or one scenario of it (see `harness list`)")]
 ) -> None:
     """Run a scenario; further arguments go to pytest (--seed, --impair, --agent, --repeat, --artifacts …)."""
+    chosen = _chosen(name)
+    sys.exit(pytest.main([*PYTEST, "--story", "--no-header", "--tb=line", "-q", *chosen, *context.args]))
+
+
+PYTEST = ["-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", "--rootdir=.", "-W", "error"]
+
+
+def _chosen(name: str) -> list[str]:
+    """``select``, or the list of what there is and exit code 2."""
     scenarios = find()
     chosen = select(name, scenarios)
     if not chosen:
@@ -63,10 +76,47 @@ def run(
         for scenario in scenarios:
             print(f"  {scenario.file.stem:<12} {scenario.name}", file=sys.stderr)
         raise typer.Exit(2)
-    sys.exit(pytest.main([*PYTEST, "--story", "--no-header", "--tb=line", "-q", *chosen, *context.args]))
+    return chosen
 
 
-PYTEST = ["-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", "--rootdir=.", "-W", "error"]
+@app.command(context_settings=_PASS_THROUGH)
+def soak(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="a scenario file, or one scenario of it")],
+    runs: Annotated[int, typer.Option("--runs", "-n", help="conclusive runs wanted of each test")] = 10,
+    jobs: Annotated[int, typer.Option(help="runs at a time")] = 2,
+    seed: Annotated[int, typer.Option(help="the first seed")] = 1,
+    artifacts: Annotated[Path, typer.Option(help="where runs are kept")] = Path("artifacts"),
+    until_fail: Annotated[bool, typer.Option("--until-fail", help="stop at the first FAIL")] = False,
+) -> None:
+    """Run a scenario many times over seeds; exit code 0 only if all conclusive runs passed and at most 5 % were inconclusive."""
+    import trio  # only here: the other commands start faster without
+
+    from harness.report import repetition
+    from harness.soak import Soak
+
+    chosen = _chosen(name)
+    pytest_ = [sys.executable, "-m", "pytest", *PYTEST, "-q"]
+    listed = subprocess.run([*pytest_, "--collect-only", *chosen, *context.args], capture_output=True, text=True, check=False)
+    nodeids = [line for line in listed.stdout.splitlines() if "::" in line]
+    if listed.returncode or not nodeids:
+        sys.exit(listed.stdout + listed.stderr)
+    folder = artifacts.resolve() / "soak" / f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    try:
+        repeated = Soak(
+            nodeids, runs=runs, jobs=jobs, first=seed, folder=folder, command=[*pytest_, *context.args], until_fail=until_fail, say=_say
+        )
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    tallies = trio.run(repeated.run)
+    repetition.show(tallies, runs)
+    print(f"stopped early by {repeated.stopped}; runs in {folder}" if repeated.stopped else f"runs in {folder}")
+    raise typer.Exit(0 if all(tally.holds(runs) for tally in tallies) else 1)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 @app.command("list")

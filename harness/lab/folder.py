@@ -11,7 +11,7 @@ from pathlib import Path
 
 def new_folder(root: Path, scenario: str, test: str, seed: int) -> Path:
     """Make and return the folder of a new run, with those inside it that every run has."""
-    where = root / _plain(scenario) / _plain(test)
+    where = root / plain(scenario) / plain(test)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     for attempt in range(1000):
         folder = where / (f"{stamp}-seed{seed}" + (f"-{attempt}" if attempt else ""))
@@ -27,12 +27,13 @@ def new_folder(root: Path, scenario: str, test: str, seed: int) -> Path:
 
 def point_latest(root: Path, scenario: str, folder: Path) -> None:
     """Let ``latest`` point at ``folder``, in one step even beside other runs."""
-    link = root / _plain(scenario) / "latest"
+    link = root / plain(scenario) / "latest"
     fresh = link.with_name(f".latest-{os.getpid()}-{time.monotonic_ns()}")
     fresh.symlink_to(os.path.relpath(folder, link.parent))
     with contextlib.suppress(IsADirectoryError):
         fresh.replace(link)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """``name`` as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9_.=-]+", "-", name).strip("-") or "unnamed"
