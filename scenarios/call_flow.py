@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.lab import Lab, control
+from harness.lab.decrypted import SIGNALLING_STREAM, Signal
 from harness.units import ms, percent, s
 from topologies.two_homes import two_homes
 
@@ -27,3 +30,51 @@ async def test_lifecycle(lab: Lab) -> None:
             lab.at_most(f"longest {flow} silence", heard.longest_gap(), 60 * ms)
         lab.equal(f"left behind at {listener.name}", await lab.left_behind(listener, before[listener]), 0)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("bob", "understates", caught_by="wrong in connection_confirm")
+@control("alice", "hasty", caught_by="media packets before connection_ready")
+async def test_capability_signalling(lab: Lab) -> None:
+    """Alice calls Bob with video; both say exactly what the protocol asks for, in its order, and no media flows before they have.
+
+    Field story: two vendors' stacks that each work with themselves do not understand each other, because one leaves out a field that the
+    other relies on, or sends media while the other is not ready for it.
+    Fault: none.
+    Bounds: the four messages of docs/architecture.md, each field of them, read from the packets at Bob's host with the run's key log; both
+    sides end the signalling stream; every packet can be read, so nothing else was said.
+    Control: a callee that confirms another bandwidth than it has; a caller that sends a report before its connection_ready.
+    """
+    await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=1 * s)
+    offer = {"session_id": call.id, "audio": True, "video": True, "data_channel": True, "max_bandwidth_kbps": 2500}
+    expected: list[tuple[str, dict[str, Any]]] = [
+        ("client", {"type": "capability_exchange", **offer}),
+        ("server", {"type": "connection_confirm", **offer}),
+        ("client", {"type": "connection_ready", "session_id": call.id}),
+        ("client", {"type": "bye", "session_id": call.id, "reason": "ended"}),
+    ]
+    wire = lab.evidence.decrypted(bob)
+    lab.equal("packets that no key opens", len(wire.sealed), 0)
+    lab.equal("QUIC connections", len(wire.connections), 1)
+    connection = wire.connections[0]
+    said = wire.signals(connection)
+    lab.equal("signalling messages", len(said), len(expected), note=", ".join(str(one.message.get("type")) for one in said))
+    for signal, (sender, wanted) in zip([*said, *[None] * len(expected)], expected, strict=False):
+        wrong = wrong_in(signal, sender, wanted)
+        lab.equal(f"wrong in {wanted['type']}", len(wrong), 0, note="; ".join(wrong))
+    ended = [wire.stream(connection, sender, SIGNALLING_STREAM).ended for sender in ("client", "server")]
+    lab.equal("ends of the signalling stream", sum(ended), 2)
+    ready = next((one.packet for one in said if one.message["type"] == "connection_ready"), None)
+    early = [packet for packet in wire.packets if packet.having("DATAGRAM") and (ready is None or packet.at < ready.at)]
+    lab.equal("media packets before connection_ready", len(early), 0)
+
+
+def wrong_in(signal: Signal | None, sender: str, wanted: dict[str, Any]) -> list[str]:
+    """How a message differs from what is ``wanted`` of ``sender``; a field that is null is absent."""
+    if signal is None:
+        return ["it was not sent"]
+    got = {field: value for field, value in signal.message.items() if value is not None}
+    wrong = [f"{field}: {got.get(field)}, not {wanted.get(field)}" for field in {**wanted, **got} if got.get(field) != wanted.get(field)]
+    return wrong if signal.sender == sender else [f"sent by the {signal.sender}", *wrong]

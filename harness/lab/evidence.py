@@ -17,6 +17,7 @@ from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
+from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.media import records
 from harness.media.measures import Heard
 from harness.units import Duration, ms
@@ -84,6 +85,10 @@ class Evidence:
         if self._lab.final:
             self._captured[peer.name] = found
         return found
+
+    def decrypted(self, peer: Peer) -> Decrypted:
+        """The 1-RTT packets among them, opened with the run's key log."""
+        return decrypt(self.captured(peer), read_keys(self._lab.folder / "keys.log"))
 
     def handshakes(self, call: Call) -> int:
         """Distinct source connection ids of the client Initials that reached the callee's host."""

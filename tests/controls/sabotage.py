@@ -16,8 +16,10 @@ from harness.agent.driver import Driver
 from harness.agent.process import run
 from harness.call.capabilities import MediaConstraints
 from harness.call.connection import Connection
+from harness.call.dialog import Call
 from harness.call.events import Address
 from harness.call.session import Endpoint
+from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
 
 
 class StayingConnection(Connection):
@@ -59,6 +61,41 @@ class Redials(Endpoint):
         self.initiate(address, MediaConstraints(audio=True), now=now, server_name="bob")
 
 
+class UnderstatingCall(Call):
+    """A callee that confirms another bandwidth than it has and uses."""
+
+    def _say(self, message: Message, now: int) -> None:
+        if isinstance(message, ConnectionConfirm):
+            message = msgspec.structs.replace(message, max_bandwidth_kbps=64)
+        super()._say(message, now)
+
+
+class Understates(Endpoint):
+    call_class = UnderstatingCall
+
+
+class HastyCall(Call):
+    """A caller whose ``connection_ready`` comes only once it has sent its first report."""
+
+    withheld: Message | None = None
+
+    def _say(self, message: Message, now: int) -> None:
+        if isinstance(message, ConnectionReady):
+            self.withheld = message
+        else:
+            super()._say(message, now)
+
+    def handle_timer(self, now: int) -> None:
+        super().handle_timer(now)
+        if self.withheld is not None and self.connection.sent.get("rtcp"):
+            super()._say(self.withheld, now)
+            self.withheld = None
+
+
+class Hasty(Endpoint):
+    call_class = HastyCall
+
+
 class LeaksSockets(Driver):
     """Leaves a socket open with every call that it ends."""
 
@@ -69,7 +106,13 @@ class LeaksSockets(Driver):
         return super().end(request)
 
 
-ENDPOINTS: dict[str, type[Endpoint]] = {"never-follows": NeverFollows, "no-keepalive": NoKeepalive, "redials": Redials}
+ENDPOINTS: dict[str, type[Endpoint]] = {
+    "never-follows": NeverFollows,
+    "no-keepalive": NoKeepalive,
+    "redials": Redials,
+    "understates": Understates,
+    "hasty": Hasty,
+}
 DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets}
 
 

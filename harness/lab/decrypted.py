@@ -1,0 +1,214 @@
+"""What was really said on the wire: the 1-RTT packets of a capture, opened with the run's key log.
+
+The key log names secrets and not connections, and a packet names neither.  Which secret opens a packet is found by trying: AEAD says so
+with certainty (RFC 9001 §5.3), and with it the sender, since each side has a secret of its own.  The lengths of connection ids are learnt
+from the long headers; a key update is followed.  What no key opens is kept in ``sealed``, so that nobody takes silence for absence.
+
+Handshake packets are passed over; only what a datagram holds behind them is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
+from aioquic.quic.crypto import CryptoContext, CryptoError, apply_key_phase, next_key_phase  # type: ignore[attr-defined]  # as Buffer
+from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_header
+from aioquic.tls import CipherSuite
+
+from harness.call.headers import CID_LENGTH
+from harness.fabric.udp_packets import UdpPacket
+from harness.lab.frames import Frame, parse_frames_untrusted
+
+Sender = Literal["client", "server"]
+
+SIGNALLING_STREAM = 0
+"""The client's first bidirectional stream (docs/architecture.md)."""
+_LABELS: dict[str, Sender] = {"CLIENT_TRAFFIC_SECRET_0": "client", "SERVER_TRAFFIC_SECRET_0": "server"}
+_SUITES = {  # by the length of the secret, which is its hash's; the key log does not tell the suite
+    32: (CipherSuite.AES_128_GCM_SHA256, CipherSuite.CHACHA20_POLY1305_SHA256),
+    48: (CipherSuite.AES_256_GCM_SHA384,),
+}
+_LONG_HEADER = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One 1-RTT packet: the UDP packet that brought it, who made it, of which connection (its TLS client random, in hex).
+
+    ``number``: the packet number.  ``destination``: the connection id that it is addressed to.
+    """
+
+    udp: UdpPacket
+    sender: Sender
+    connection: str
+    number: int
+    destination: bytes
+    frames: tuple[Frame, ...]
+
+    @property
+    def at(self) -> int:
+        """When it was captured: ns of CLOCK_MONOTONIC."""
+        assert self.udp.monotonic is not None
+        return self.udp.monotonic
+
+    def having(self, name: str) -> list[Frame]:
+        """Its frames of that name."""
+        return [frame for frame in self.frames if frame.name == name]
+
+
+@dataclass(frozen=True)
+class Decrypted:
+    """``packets``: those that a key opened, in the order of the capture; ``sealed``: UDP packets with a 1-RTT packet that none did."""
+
+    packets: list[Packet]
+    sealed: list[UdpPacket]
+
+    @property
+    def connections(self) -> list[str]:
+        """All connections, in the order of their first packets."""
+        return list(dict.fromkeys(packet.connection for packet in self.packets))
+
+    def signals(self, connection: str) -> list[Signal]:
+        """The signalling messages of both sides, in the order in which they were whole where the capture was made."""
+        both = [one for sender in _LABELS.values() for one in signals(self.stream(connection, sender, SIGNALLING_STREAM))]
+        return sorted(both, key=lambda one: one.packet.at)
+
+    def stream(self, connection: str, sender: Sender, number: int) -> Stream:
+        """What ``sender`` wrote to stream ``number``, put together."""
+        stream = Stream()
+        for packet in self.packets:
+            if packet.connection == connection and packet.sender == sender:
+                for frame in packet.having("STREAM"):
+                    if frame.fields["stream"] == number:
+                        stream.add(packet, frame)
+        return stream
+
+
+@dataclass
+class Stream:
+    """A stream's bytes as far as they are without a hole; ``ended`` once its last byte is there too."""
+
+    data: bytearray = field(default_factory=bytearray)
+    _pieces: list[tuple[int, Packet]] = field(default_factory=list)
+    _early: dict[int, bytes] = field(default_factory=dict)
+    _final: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it is there."""
+        return self._final == len(self.data)
+
+    def add(self, packet: Packet, frame: Frame) -> None:
+        """Take a STREAM frame that came in ``packet``: in any order, any number of times, overlapping."""
+        offset, data = frame.fields["offset"], frame.fields["data"]
+        if frame.fields["fin"]:
+            self._final = offset + len(data)
+        if len(data) > len(self._early.get(offset, b"")):
+            self._early[offset] = data
+        before = len(self.data)
+        while (start := min(self._early, default=None)) is not None and start <= len(self.data):
+            self.data += self._early.pop(start)[len(self.data) - start :]
+        if len(self.data) > before:
+            self._pieces.append((len(self.data), packet))
+
+    def completed(self, end: int) -> Packet:
+        """The packet with which the first ``end`` bytes had come."""
+        return next(packet for stop, packet in self._pieces if stop >= end)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One signalling message as it stands on the wire, the packet that completed it, and its sender."""
+
+    sender: Sender
+    packet: Packet
+    message: dict[str, Any]
+
+
+def signals(stream: Stream) -> list[Signal]:
+    """The messages of a signalling stream: JSON objects, each after its length.  ValueError for bytes that are none."""
+    buffer = Buffer(data=bytes(stream.data))
+    found = []
+    while not buffer.eof():
+        body = buffer.pull_bytes(buffer.pull_uint_var())
+        packet = stream.completed(buffer.tell())
+        found.append(Signal(packet.sender, packet, msgspec.json.decode(body, type=dict[str, Any])))
+    return found
+
+
+class Key:
+    """One side's secret of one connection, under one cipher suite that it may have been for."""
+
+    def __init__(self, connection: str, sender: Sender, secret: bytes, suite: CipherSuite) -> None:
+        self.connection = connection
+        self.sender: Sender = sender
+        self.largest = -1
+        self._context = CryptoContext()
+        self._context.setup(cipher_suite=suite, secret=secret, version=QuicProtocolVersion.VERSION_1)
+
+    def open(self, packet: bytes, header: int) -> tuple[int, bytes] | None:
+        """The packet number and the payload behind ``header`` bytes; None when this is not the key."""
+        try:
+            _plain, payload, number, updated = self._context.decrypt_packet(packet, header, self.largest + 1)
+        except CryptoError:
+            return None
+        if updated:
+            apply_key_phase(self._context, next_key_phase(self._context), "remote_update")
+        self.largest = max(self.largest, number)
+        return number, payload
+
+
+def read_keys(log: Path) -> list[Key]:
+    """The application secrets of a key log (SSLKEYLOGFILE lines); both sides may have written the same one.  ValueError for bad hex."""
+    lines = dict.fromkeys(tuple(line.split()) for line in log.read_text(encoding="ascii").splitlines())
+    found = []
+    for line in lines:
+        if len(line) == 3 and line[0] in _LABELS:
+            secret = bytes.fromhex(line[2])
+            found += [Key(line[1], _LABELS[line[0]], secret, suite) for suite in _SUITES.get(len(secret), ())]
+    return found
+
+
+def decrypt(packets: Iterable[UdpPacket], keys: list[Key]) -> Decrypted:
+    """Open what ``keys`` (``read_keys``, fresh) open of ``packets``, which are whole, in order of time, with their clock known."""
+    keys = list(keys)
+    lengths = {CID_LENGTH}
+    found = Decrypted([], [])
+    for udp in packets:
+        data = _short_header_untrusted(udp.payload, lengths)
+        if data is None:
+            continue
+        for key, length in product(keys, sorted(lengths)):
+            opened = key.open(data, 1 + length)
+            if opened is not None:
+                number, payload = opened
+                frames = parse_frames_untrusted(payload)
+                found.packets.append(Packet(udp, key.sender, key.connection, number, data[1 : 1 + length], frames))
+                keys.sort(key=lambda other: other is not key)  # the next packet is probably of the same kind
+                break
+        else:
+            found.sealed.append(udp)
+    return found
+
+
+def _short_header_untrusted(data: bytes, lengths: set[int]) -> bytes | None:
+    """The 1-RTT packet in a datagram (always its last), or None; learns ``lengths`` of connection ids from the long headers before it."""
+    buffer = Buffer(data=data)
+    try:
+        while not buffer.eof() and data[buffer.tell()] & _LONG_HEADER:
+            start = buffer.tell()
+            header = pull_quic_header(buffer)
+            if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
+                return None
+            lengths.add(len(header.source_cid))
+            buffer.seek(start + header.packet_length)
+    except ValueError:
+        return None
+    rest = data[buffer.tell() :]
+    return rest if rest and rest[0] & 0x40 else None
