@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 3
 ARGS ?=
 
-.PHONY: help scenario scenarios doctor test check unit conformance controls stories bench soak soak-short lock clean
+.PHONY: help scenario scenarios docs doctor test check unit conformance controls stories bench soak soak-short lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -28,6 +28,9 @@ scenario: $(STAMP) ## NAME=migration: run a scenario (ARGS="--seed 7 --impair re
 
 scenarios: $(STAMP) ## list the scenarios, a line each
 	@$(BIN)/harness list
+
+docs: $(STAMP) ## write docs/scenarios.md anew from the scenarios
+	@$(BIN)/harness docs
 
 doctor: $(STAMP) ## what this machine can do, and what would fix each lack
 	@$(BIN)/harness doctor

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 
+from harness import catalogue
 from harness.errors import SpecError
 
 app = typer.Typer(
@@ -20,38 +19,6 @@ app = typer.Typer(
 )
 SCENARIOS = Path("scenarios")
 _PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A test of a scenario file: its name without ``test_``, its pytest id, and the first line of its docstring."""
-
-    file: Path
-    name: str
-    story: str
-
-    @property
-    def nodeid(self) -> str:
-        """What pytest calls it."""
-        return f"{self.file}::test_{self.name}"
-
-
-def find(folder: Path = SCENARIOS) -> list[Scenario]:
-    """Every scenario in ``folder``, in order of file and place, read without importing anything."""
-    found = []
-    for file in sorted(folder.glob("*.py")):
-        for node in ast.parse(file.read_text(), str(file)).body:
-            if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                story = (ast.get_docstring(node) or "").partition("\n")[0]
-                found.append(Scenario(file, node.name.removeprefix("test_"), story))
-    return found
-
-
-def select(name: str, scenarios: list[Scenario]) -> list[str]:
-    """The pytest arguments for ``name``: a file's stem, or one scenario's name; empty when there is no such."""
-    if name in {scenario.file.stem for scenario in scenarios}:
-        return [str(next(scenario.file for scenario in scenarios if scenario.file.stem == name))]
-    return [scenario.nodeid for scenario in scenarios if scenario.name == name]
 
 
 @app.command(context_settings=_PASS_THROUGH)
@@ -67,9 +34,9 @@ PYTEST = ["-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", "--rootdir
 
 
 def _chosen(name: str) -> list[str]:
-    """``select``, or the list of what there is and exit code 2."""
-    scenarios = find()
-    chosen = select(name, scenarios)
+    """What pytest is to run, or the list of what there is and exit code 2."""
+    scenarios = catalogue.find(SCENARIOS)
+    chosen = catalogue.select(name, scenarios)
     if not chosen:
         known = sorted({scenario.file.stem for scenario in scenarios})
         print(f"there is no scenario {name!r}; known are the files {', '.join(known)}, and in them", file=sys.stderr)
@@ -122,8 +89,19 @@ def _say(line: str) -> None:
 @app.command("list")
 def list_() -> None:
     """List the scenarios with one line each."""
-    for scenario in find():
+    for scenario in catalogue.find(SCENARIOS):
         print(f"{scenario.file.stem:<12} {scenario.name:<36} {scenario.story}")
+
+
+@app.command()
+def docs() -> None:
+    """Write docs/scenarios.md anew from the scenarios and the topologies."""
+    try:
+        page = catalogue.page(catalogue.find(SCENARIOS), catalogue.drawings(Path("topologies")))
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    Path("docs/scenarios.md").write_text(page)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from harness import cli
+from harness import catalogue, cli
 from harness.fabric.doctor import Finding
 from harness.pytest_plugin import agent_commands
 
@@ -69,7 +69,7 @@ REFUSED = {
 EACH = """
 import contextlib, io, json, os, sys
 from pathlib import Path
-from harness import cli
+from harness import catalogue, cli
 for arguments in json.loads(sys.argv[1]):
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -143,11 +143,11 @@ def test_without_any_scenario_it_says_so_and_exits_2(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(("name", "chosen"), [("first", ["scenarios/first.py"]), ("two", ["scenarios/first.py::test_two"])])
 @pytest.mark.usefixtures("folder")
 def test_a_name_is_a_file_or_one_scenario_of_it(name: str, chosen: list[str]) -> None:
-    assert cli.select(name, cli.find()) == chosen
+    assert catalogue.select(name, catalogue.find(cli.SCENARIOS)) == chosen
 
 
 def test_every_scenario_of_the_project_has_its_line() -> None:
-    found = cli.find(ROOT / "scenarios")
+    found = catalogue.find(ROOT / "scenarios")
     assert {scenario.file.stem for scenario in found} == {file.stem for file in (ROOT / "scenarios").glob("*.py")}
     assert all(scenario.story for scenario in found)
     assert len({scenario.name for scenario in found}) == len(found)

@@ -1,0 +1,231 @@
+"""What scenarios there are and what each tells of itself, read from their source without importing it; docs/scenarios.md is made from it.
+
+A scenario is ``async def test_*`` in ``scenarios/*.py``.  Its docstring is its entry: the story in one sentence, then a paragraph for each
+of ``LABELS``, then, where it needs more of a machine than others, ``Needs``.  What the code itself says (networks, variants, verdicts with
+their bounds, controls) is taken from the code, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness.errors import SpecError
+
+LABELS = ("Field story", "Fault", "Bounds", "Control")
+OPTIONAL = ("Needs",)
+_SIGNS = {"at_most": "≤", "at_least": "≥", "equal": "="}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict as the source has it: its name, its relation's sign and its bound, f-strings and expressions as they are written."""
+
+    name: str
+    sign: str
+    bound: str
+
+
+@dataclass(frozen=True)
+class Caught:
+    """A negative control as the source has it."""
+
+    agent: str
+    sabotage: str
+    caught_by: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A test of a scenario file: ``name`` is without ``test_``, ``node`` its syntax tree, ``module`` that of its file."""
+
+    file: Path
+    name: str
+    node: ast.AsyncFunctionDef
+    module: ast.Module
+
+    @property
+    def nodeid(self) -> str:
+        """What pytest calls it."""
+        return f"{self.file}::test_{self.name}"
+
+    @property
+    def story(self) -> str:
+        """The first line of its docstring."""
+        return (ast.get_docstring(self.node) or "").partition("\n")[0]
+
+    @cached_property
+    def paragraphs(self) -> dict[str, str]:
+        """Label → text of its docstring, "" for the story.  SpecError that names what is missing, or a label that is not known."""
+        text = ast.get_docstring(self.node) or ""
+        parts = re.split(r"^([A-Z][a-z]+(?: [a-z]+)?):\s", text, flags=re.MULTILINE)
+        found = {"": _flow(parts[0])} | {label: _flow(body) for label, body in zip(parts[1::2], parts[2::2], strict=True)}
+        where = f"{self.file.name}, {self.name}"
+        for label in LABELS:
+            if not found.get(label):
+                raise SpecError(where, f"its docstring has no {label!r}; needed are {', '.join(LABELS)}")
+        for label in found.keys() - {"", *LABELS, *OPTIONAL}:
+            raise SpecError(where, f"its docstring has {label!r}; allowed are {', '.join((*LABELS, *OPTIONAL))}")
+        return found
+
+    @property
+    def networks(self) -> list[str]:
+        """The topologies that it builds, by function name, in order."""
+        return list(dict.fromkeys(_called_name(call.args[0]) for call in self._calls("build") if call.args))
+
+    @property
+    def verdicts(self) -> list[Judged]:
+        """Its own verdicts, in order of the source."""
+        found = [
+            Judged(_text(call.args[0]), _SIGNS[kind], _text(call.args[2]))
+            for kind in _SIGNS
+            for call in self._calls(kind)
+            if len(call.args) >= 3
+        ]
+        return list(dict.fromkeys(found))
+
+    @property
+    def controls(self) -> list[Caught]:
+        """Its controls: of its decorator, and of its parameters."""
+        calls = (n for d in self.node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Call) and _called_name(n) == "control")
+        found = []
+        for call in calls:
+            caught_by = next(word.value for word in call.keywords if word.arg == "caught_by")
+            found.append(Caught(_text(call.args[0]), _text(call.args[1]), _text(caught_by)))
+        return list(dict.fromkeys(found))
+
+    @property
+    def variants(self) -> list[str]:
+        """The ids of its parameter sets."""
+        nodes = [n for d in self.node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Call)]
+        words = [word for call in nodes for word in call.keywords]
+        ids = [e for word in words if word.arg == "ids" and isinstance(word.value, ast.List) for e in word.value.elts]
+        return [_text(one) for one in (*ids, *(word.value for word in words if word.arg == "id"))]
+
+    def _calls(self, method: str) -> Iterator[ast.Call]:
+        """Calls of ``….method(…)`` in it and in the functions of its module that it calls."""
+        for function in self._functions():
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method:
+                    yield node
+
+    def _functions(self) -> list[ast.AST]:
+        local = {n.name: n for n in self.module.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+        found: list[ast.AST] = [self.node]
+        for function in found:
+            named = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+            found += [local[name] for name in sorted(named & local.keys()) if local[name] not in found]
+        return found
+
+
+def find(folder: Path) -> list[Scenario]:
+    """Every scenario in ``folder``, in order of file and place."""
+    found = []
+    for file in sorted(folder.glob("*.py")):
+        module = ast.parse(file.read_text(), str(file))
+        nodes = [node for node in module.body if isinstance(node, ast.AsyncFunctionDef) and node.name.startswith("test_")]
+        found += [Scenario(file, node.name.removeprefix("test_"), node, module) for node in nodes]
+    return found
+
+
+def select(name: str, scenarios: list[Scenario]) -> list[str]:
+    """The pytest arguments for ``name``: a file's stem, or one scenario's name; empty when there is no such."""
+    if name in {scenario.file.stem for scenario in scenarios}:
+        return [str(next(scenario.file for scenario in scenarios if scenario.file.stem == name))]
+    return [scenario.nodeid for scenario in scenarios if scenario.name == name]
+
+
+def drawings(folder: Path) -> dict[str, str]:
+    """Topology function → its module's docstring, for every public function of ``folder``'s modules that returns a Topology."""
+    found = {}
+    for file in sorted(folder.glob("*.py")):
+        module = ast.parse(file.read_text(), str(file))
+        for node in module.body:
+            if isinstance(node, ast.FunctionDef) and node.returns is not None and ast.unparse(node.returns) == "Topology":
+                found[node.name] = ast.get_docstring(module) or ""
+    return found
+
+
+def page(scenarios: list[Scenario], networks: dict[str, str]) -> str:
+    """docs/scenarios.md.  SpecError for a docstring that lacks a paragraph or a scenario that builds a network nobody has drawn."""
+    lines = [_HEAD]
+    file = None
+    for scenario in scenarios:
+        if scenario.file != file:
+            file = scenario.file
+            lines.append(f"## {file.stem}\n\n{_flow(ast.get_docstring(scenario.module) or '')}\n")
+        lines.append(_entry(scenario, networks))
+    lines.append("## The networks\n")
+    used = sorted({name for scenario in scenarios for name in scenario.networks})
+    lines += [f"### {name}\n\n{_fenced(networks[name])}\n" for name in used]
+    return "\n".join(lines)
+
+
+def _entry(scenario: Scenario, networks: dict[str, str]) -> str:
+    told = scenario.paragraphs
+    for name in scenario.networks:
+        if name not in networks:
+            raise SpecError(f"{scenario.file.name}, {scenario.name}", f"it builds {name}, which no module of topologies draws")
+    built = ", ".join(f"[{name}](#{name})" for name in scenario.networks)
+    parts = [f"### {scenario.name}", told[""], f"**Network.** {built}."]
+    if scenario.variants:
+        parts.append(f"**Variants.** {', '.join(scenario.variants)}.")
+    parts += [f"**{label}.** {told[label]}" for label in ("Field story", "Fault", "Bounds")]
+    judged = ["| verdict | bound |", "|---|---|", *(f"| {_cell(v.name)} | {v.sign} {_code(v.bound)} |" for v in scenario.verdicts)]
+    parts += ["\n".join(judged), f"**Control.** {told['Control']}"]
+    caught = [f"| {_cell(c.agent)} runs {_code(c.sabotage)} | {_cell(c.caught_by)} |" for c in scenario.controls]
+    parts.append("\n".join(["| sabotage | caught by |", "|---|---|", *dict.fromkeys(caught)]))
+    parts.append(f"**Needs.** {told.get('Needs', _USUAL)}")
+    return "\n\n".join(parts) + "\n"
+
+
+_HEAD = """# Scenarios
+
+Made from the scenarios' own docstrings and code by `make docs`; a test checks that it is up to date. `make scenario NAME=…` takes a
+section's name or a scenario's. Names in `{}` are filled in by the run. The lab's own waits, such as "audio heard for 2s at bob", are
+judged in every scenario beside the verdicts listed here.
+"""
+_USUAL = "what every scenario needs (docs/platforms.md)."
+
+
+def _flow(text: str) -> str:
+    return inspect.cleandoc(text).strip()
+
+
+def _fenced(docstring: str) -> str:
+    """A topology's docstring with its literal block fenced for Markdown."""
+    before, mark, rest = docstring.partition("::\n")
+    if not mark:
+        return docstring
+    lines = rest.strip("\n").splitlines()
+    end = next((i for i, line in enumerate(lines) if line and not line.startswith("    ")), len(lines))
+    drawing = "\n".join(line[4:] for line in lines[:end]).rstrip()
+    return f"{before.strip()}\n\n```\n{drawing}\n```\n\n{chr(10).join(lines[end:]).strip()}".strip()
+
+
+def _called_name(node: ast.AST) -> str:
+    if isinstance(node, ast.Call):
+        return _called_name(node.func)
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
+
+
+def _text(node: ast.AST) -> str:
+    """A string as it reads, with the placeholders of an f-string; any other expression as it is written."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(p.value if isinstance(p, ast.Constant) else f"{{{ast.unparse(p.value)}}}" for p in node.values)  # type: ignore[attr-defined, misc]
+    return ast.unparse(node)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{_cell(text)}`"

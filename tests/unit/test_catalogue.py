@@ -1,0 +1,93 @@
+"""What is read from a scenario's source, and what docs/scenarios.md says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness import catalogue
+from harness.catalogue import Caught, Judged
+from harness.errors import SpecError
+
+SCENARIO = '''
+"""A file about storms."""
+
+@control("bob", "deaf", caught_by="silence", silent=True)
+@pytest.mark.parametrize("wind", [1, 2], ids=["breeze", "gale"])
+async def test_storm(lab, wind):
+    """A storm takes the mast.
+
+    Field story: it happens,
+    now and then.
+    Fault: the link goes down.
+    Bounds: one round trip | and a bit.
+    Control: a callee that hears nothing.
+    """
+    net = await lab.build(two_homes(delay=10 * ms))
+    judge(lab)
+    lab.equal(f"handshakes of {wind}", 1, 1)
+
+
+def judge(lab):
+    lab.at_most("silence", heard, ROUND_TRIP | MORE)
+
+
+def unrelated(lab):
+    lab.at_most("nothing", 0, 0)
+'''
+DRAWING = {"two_homes": "Two homes.\n\n::\n\n    a ── b\n\n    c\n\nAnd a word more."}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "weather.py").write_text(SCENARIO)
+    return tmp_path
+
+
+def test_everything_is_read_from_the_source(folder: Path) -> None:
+    (storm,) = catalogue.find(folder)
+    assert (storm.name, storm.story) == ("storm", "A storm takes the mast.")
+    assert storm.nodeid.endswith("weather.py::test_storm")
+    assert storm.paragraphs["Field story"] == "it happens,\nnow and then."
+    assert storm.networks == ["two_homes"]
+    assert storm.variants == ["breeze", "gale"]
+    assert storm.verdicts == [Judged("silence", "≤", "ROUND_TRIP | MORE"), Judged("handshakes of {wind}", "=", "1")]
+    assert storm.controls == [Caught("bob", "deaf", "silence")]
+
+
+def test_a_control_of_one_variant_is_found(tmp_path: Path) -> None:
+    variant = 'pytest.param(3, id="hurricane", marks=control("alice", "mute", caught_by="hush"))'
+    (tmp_path / "weather.py").write_text(SCENARIO.replace('[1, 2], ids=["breeze", "gale"]', f"[{variant}]"))
+    (storm,) = catalogue.find(tmp_path)
+    assert storm.variants == ["hurricane"]
+    assert Caught("alice", "mute", "hush") in storm.controls
+
+
+def test_the_page_has_all_of_it(folder: Path) -> None:
+    page = catalogue.page(catalogue.find(folder), DRAWING)
+    assert "## weather\n\nA file about storms.\n" in page
+    assert "### storm\n\nA storm takes the mast.\n\n**Network.** [two_homes](#two_homes).\n\n**Variants.** breeze, gale." in page
+    assert "| silence | ≤ `ROUND_TRIP \\| MORE` |" in page
+    assert "| bob runs `deaf` | silence |" in page
+    assert "**Needs.** what every scenario needs" in page
+    assert "### two_homes\n\nTwo homes.\n\n```\na ── b\n\nc\n```\n\nAnd a word more." in page
+
+
+@pytest.mark.parametrize("label", catalogue.LABELS)
+def test_a_missing_paragraph_is_named(folder: Path, label: str) -> None:
+    text = SCENARIO.replace(f"    {label}: ", "    ")
+    (folder / "weather.py").write_text(text)
+    with pytest.raises(SpecError, match=f"weather.py, storm: its docstring has no '{label}'"):
+        catalogue.page(catalogue.find(folder), DRAWING)
+
+
+def test_an_unknown_paragraph_is_named(folder: Path) -> None:
+    (folder / "weather.py").write_text(SCENARIO.replace("    Control: ", "    Remedy: reef.\n    Control: "))
+    with pytest.raises(SpecError, match="its docstring has 'Remedy'; allowed are Field story, Fault, Bounds, Control, Needs"):
+        catalogue.page(catalogue.find(folder), DRAWING)
+
+
+def test_a_network_that_nobody_has_drawn_is_named(folder: Path) -> None:
+    with pytest.raises(SpecError, match=r"weather\.py, storm: it builds two_homes, which no module of topologies draws"):
+        catalogue.page(catalogue.find(folder), {})
