@@ -24,10 +24,14 @@ CORE_DELAY = 10 * ms
 LTE_ROUND_TRIP = 2 * (LTE_DELAY + CORE_DELAY)
 
 
-def phone_two_radios(*, loss: Ratio | None = None) -> Topology:
-    """One way alice → bob: 20 ms by Wi-Fi, 35 ms by LTE.  ``loss`` applies to both radio links, in both directions."""
-    wifi = Impairment(delay=WIFI_DELAY, loss=loss)
-    lte = Impairment(delay=LTE_DELAY, loss=loss)
+def phone_two_radios(*, loss: Ratio | None = None, exact: bool = False) -> Topology:
+    """One way alice → bob: 20 ms by Wi-Fi, 35 ms by LTE.  ``loss`` applies to both radio links, in both directions.
+
+    ``exact``: single packets will be picked on the radio links, to be dropped.
+    """
+    drop = () if exact else None
+    wifi = Impairment(delay=WIFI_DELAY, loss=loss, drop=drop)
+    lte = Impairment(delay=LTE_DELAY, loss=loss, drop=drop)
     core = Impairment(delay=CORE_DELAY)
     return Topology(
         "phone_two_radios",

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from harness.spec.link import Pick
+
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 IMPAIR_CHOICES = ("auto", "netem", "relay")
@@ -25,3 +27,18 @@ class Mapping(msgspec.Struct, frozen=True):
     outside: tuple[str, int]
     remote: tuple[str, int]
     reached: tuple[str, int]
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """A packet that a link dropped for its number: by which ``pick``, ``at`` what time (ns), and as which ``number`` of all that entered.
+
+    ``size``: bytes of its UDP payload, ``begins`` the first of them in hex; of the whole IP packet when it is no UDP (``udp`` False).  NATs
+    change addresses and ports but not the payload, so by these it is found in a capture elsewhere.
+    """
+
+    pick: Pick
+    number: int
+    at: int
+    udp: bool
+    size: int
+    begins: str

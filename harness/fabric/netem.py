@@ -125,6 +125,8 @@ def put(ifindex: int, impairment: Impairment) -> Any:
 
 def can_say(impairment: Impairment) -> str | None:
     """Why sch_netem cannot express ``impairment``, or None when it can."""
+    if impairment.drop is not None:
+        return "sch_netem loses packets by chance only, so which ones to drop cannot be said; use the relay"
     if impairment.reordering and impairment.rate is not None:
         return "sch_netem keeps the order whenever it has a rate, so reordering together with a rate cannot be said; use the relay"
     if impairment.rate is not None and impairment.rate.bits_per_second % 8:

@@ -10,20 +10,22 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import wires
-from harness.fabric.base import DIRECTIONS, Direction, Mapping
+from harness.fabric.base import DIRECTIONS, Direction, Dropped, Mapping
 from harness.fabric.plan import reach
 from harness.fabric.receipts import Observation
 from harness.spec.link import Impairment
-from harness.spec.topology import Router, Topology, to_plain
+from harness.spec.topology import Router, Topology, from_text, to_plain
 from harness.units import Duration, s
 
 _ANSWER_WITHIN = 60 * s  # under software emulation an interpreter needs half of that to import the keeper
@@ -157,9 +159,27 @@ class LinkHandle:
             if impairment is None:
                 continue
             answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
-            taken = answer["now"] == to_plain(impairment)
+            taken = msgspec.convert(answer["now"], Impairment, dec_hook=from_text) == impairment
             name = f"{self.end} {direction} {describe(impairment)}"
             self.network._observe(Observation(name, "impair", answer["at"], answer, taken, self.network.executor))
+
+    async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
+        """Wait until the packets that the impairment of ``direction`` picks (its ``drop``) have come and been dropped: they, in order.
+
+        The observation is taken when all of them came ``within`` the time.
+        """
+        counted: dict[str, Any] = {}
+        with trio.move_on_after(within.s):
+            while not counted or counted["awaited"]:
+                counted = (await self.counters())[direction]
+                await trio.sleep(_POLL_S)
+        found = msgspec.convert(counted["picked_packets"], list[Dropped])
+        seen = {"dropped": counted["picked_packets"], "awaited": counted["awaited"]}
+        at = found[-1].at if found else time.monotonic_ns()
+        name = f"{self.end} {direction} drops {', '.join(str(one.pick) for one in found) or 'nothing'}"
+        taken = bool(found) and not counted["awaited"]
+        self.network._observe(Observation(name, "drop", at, seen, taken, self.network.executor))
+        return found
 
     async def counters(self) -> dict[str, Any]:
         """The executor's counters of this link."""
@@ -240,8 +260,9 @@ def _state(interface: dict[str, Any]) -> str:
 
 
 def describe(impairment: Impairment) -> str:
-    """The impairment in tc's words: ``delay 20ms loss 1%``, or ``clear``."""
-    return " ".join(f"{key} {value}" for key, value in to_plain(impairment).items()) or "clear"
+    """The impairment in tc's words: ``delay 20ms loss 1% drop #3 ≥ 1000 B``, or ``clear``."""
+    words = {**to_plain(impairment), **({"drop": ", ".join(map(str, impairment.drop))} if impairment.drop else {})}
+    return " ".join(f"{key} {value}" for key, value in words.items()) or "clear"
 
 
 _Waiting = tuple[trio.Event, list[Any]]

@@ -19,11 +19,12 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from harness.errors import EnvironmentUnfit, SpecError
+from harness.fabric.base import Direction, Dropped
 from harness.fabric.seqpacket import Asker
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
@@ -32,7 +33,6 @@ from harness.units import Duration, s
 TX_QUEUE = 10_000
 """The transmit queue length that a TAP needs (IFLA_TXQLEN).  Of 100,000 packets/s the kernel's default of 1,000 lost 1.1 %, this 0.03 %."""
 
-Direction = Literal["a_to_b", "b_to_a"]
 T = TypeVar("T")
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
@@ -91,18 +91,22 @@ class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
 class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Packets of one direction so far, as the relay saw them.
 
-    ``received == delivered + lost + queue_dropped + cut_dropped + refused + in_flight``; ``refused`` are those that the far interface did
-    not take, by errno name in ``refusals`` (EIO: it is down).
+    ``received == delivered + lost + picked + queue_dropped + cut_dropped + refused + in_flight``; ``refused`` are those that the far
+    interface did not take, by errno name in ``refusals`` (EIO: it is down).  ``picked_packets`` describes those that were dropped for their
+    number by the impairment in force, ``awaited`` says how many of its picks are still to come.
     """
 
     received: int
     delivered: int
     lost: int
+    picked: int
     queue_dropped: int
     cut_dropped: int
     refused: int
     in_flight: int
     refusals: dict[str, int] = {}
+    picked_packets: list[Dropped] = []
+    awaited: int = 0
 
 
 class LinkCounters(msgspec.Struct, frozen=True):

@@ -23,11 +23,11 @@ from time import monotonic_ns
 from typing import Any
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
+from harness.fabric.base import Direction, Dropped
 from harness.fabric.relay import (
     Changed,
     Counted,
     Cut,
-    Direction,
     DirectionCounters,
     LinkCounters,
     RelayLink,
@@ -36,10 +36,11 @@ from harness.fabric.relay import (
     decode_link,
 )
 from harness.fabric.seqpacket import Answerer
+from harness.fabric.udp_packets import datagram_untrusted
 from harness.spec.link import Impairment
 from harness.spec.topology import to_plain
 from harness.timer import Timer
-from harness.wire.shaper import Shaper
+from harness.wire.shaper import Picked, Shaper
 
 BATCH = 64  # frames read from one TAP before anything else gets its turn: about 0.5 ms
 DRAIN = 2_000  # frames at most that are let in before a change takes effect: those were sent before it
@@ -50,6 +51,7 @@ ACTIVE = 100_000_000  # ns since the last frame in which the tick runs
 STALLS_KEPT = 20_000
 STALLS_ANSWERED = 1_000
 NEVER = 1 << 63
+DESCRIBED = 32  # bytes of a dropped packet: a QUIC packet's header and 8 bytes and more of what its own nonce has encrypted
 _ETHERNET = 14
 _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
 
@@ -83,7 +85,7 @@ class Way:
         self.write_fd = write_fd
         self.frame_size = frame_size
         self._seed = seed
-        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed))
+        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed), datagram_size)
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
 
@@ -111,11 +113,14 @@ class Way:
             received=counted.received,
             delivered=counted.delivered - refused,
             lost=counted.lost,
+            picked=counted.picked,
             queue_dropped=counted.queue_dropped,
             cut_dropped=counted.cut_dropped,
             refused=refused,
             in_flight=counted.in_flight,
             refusals=dict(self.refusals),
+            picked_packets=[described(picked) for picked in self.shaper.picked],
+            awaited=self.shaper.awaited,
         )
 
 
@@ -144,6 +149,19 @@ def is_chatter(frame: bytes) -> bool:
     if kind == b"\x86\xdd":
         return len(frame) > 54 and frame[20] == 58 and 133 <= frame[54] <= 137  # RFC 4861's ICMPv6 types
     return kind != b"\x08\x00"
+
+
+def datagram_size(frame: bytes) -> int | None:
+    """The bytes of UDP payload in an Ethernet frame; None when it is no UDP."""
+    found = datagram_untrusted(frame)
+    return None if found is None else found[0]
+
+
+def described(picked: Picked[bytes]) -> Dropped:
+    """A packet that was dropped for its number, as the counters tell it."""
+    found = datagram_untrusted(picked.packet)
+    size, data = found if found is not None else (len(picked.packet) - _ETHERNET, picked.packet[_ETHERNET:])
+    return Dropped(pick=picked.pick, number=picked.number, at=picked.at, udp=found is not None, size=size, begins=data[:DESCRIBED].hex())
 
 
 class Relay:

@@ -53,6 +53,16 @@ def udp_packets(packets: Iterable[Packet]) -> Iterator[UdpPacket]:
             )
 
 
+def datagram_untrusted(frame: bytes) -> tuple[int, bytes] | None:
+    """The bytes of UDP payload that an Ethernet frame announces, and as much of it as is there; None for anything else."""
+    found = _udp_untrusted(frame)
+    if found is None:
+        return None
+    at = found[2]
+    length = int.from_bytes(frame[at + 4 : at + 6], "big")
+    return max(length - 8, 0), frame[at + 8 : at + length]
+
+
 def _udp_untrusted(frame: bytes) -> tuple[str, str, int] | None:
     """Source, destination and where the UDP header begins; None for anything else, malformed frames included."""
     kind = frame[12:14]

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from harness import verdict
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, Options, SendError
 from harness.agent.remote import RemoteAgent, Said
 from harness.errors import BlamedError, EnvironmentUnfit, SpecError
+from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
@@ -84,6 +85,7 @@ class Lab:
         self.lacking: str | None = None
         """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
+        self._lost: list[tuple[Dropped, Peer, str, str]] = []
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -119,6 +121,7 @@ class Lab:
             await peer.end()
         await self._close_captures()
         self.receipts += [self.evidence.receipt(move, fault) for move, fault in self._moves_with_faults()]
+        self.receipts += [self.evidence.lost(*expected) for expected in self._lost]
         self.evidence.audit()
 
     async def _close_captures(self) -> None:
@@ -290,6 +293,11 @@ class Lab:
     def expect_move(self, move: Move) -> None:
         """A migration was asked for: its receipt will be looked for in the captures."""
         self.moves.append(move)
+
+    def expect_lost(self, dropped: Sequence[Dropped], sender: Peer, frame: str) -> None:
+        """Packets that ``sender`` sent were ``dropped`` by a link: the receipt of each will be that it carried a ``frame``."""
+        fault = self._fault.name if self._fault is not None else f"a packet with {frame} is lost"
+        self._lost += [(one, sender, frame, fault) for one in dropped]
 
     def _observe(self, seen: Observation) -> None:
         name = self._fault.name if self._fault is not None else seen.fault

@@ -12,18 +12,44 @@ from harness.errors import SpecError
 from harness.units import Duration, Quantity, Rate, Ratio, expect
 
 
+class Pick(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One packet, picked by its number: the ``nth`` (1 is the first) of those it counts that enters once its impairment is in force.
+
+    It counts every packet, or, with ``min_bytes`` or ``max_bytes``, only UDP datagrams with so many bytes of payload.  A link's
+    housekeeping (ARP, neighbour discovery, MLD) never counts.
+    """
+
+    nth: int
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+
+    def __str__(self) -> str:
+        bounds = (f"{sign} {bound} B" for sign, bound in (("≥", self.min_bytes), ("≤", self.max_bytes)) if bound is not None)
+        return " ".join((f"#{self.nth}", *bounds))
+
+    def counts(self, datagram: int | None) -> bool:
+        """Whether a packet is one of those counted; ``datagram``: the bytes of its UDP payload, None when it is no UDP."""
+        if self.min_bytes is None and self.max_bytes is None:
+            return True
+        if datagram is None:
+            return False
+        return (self.min_bytes is None or datagram >= self.min_bytes) and (self.max_bytes is None or datagram <= self.max_bytes)
+
+
 class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One direction of a link, in netem's words.
 
     ``delay``: fixed one-way delay.  ``jitter``: each packet's delay is uniform in delay ± jitter; packets leave in order of arrival unless
-    ``reordering``.  ``loss``: independent (Bernoulli) loss.  ``rate``: bits of IP packet per second, serialised one packet after another.
-    ``queue``: how many packets may wait in the link, in delay or for the rate (tail drop beyond); None is the executor's default of 10,000.
+    ``reordering``.  ``loss``: independent (Bernoulli) loss.  ``drop``: exactly these packets are lost too; () picks none yet, and asks for
+    an executor that can.  ``rate``: bits of IP packet per second, serialised one packet after another.  ``queue``: how many packets may
+    wait in the link, in delay or for the rate (tail drop beyond); None is the executor's default of 10,000.
     """
 
     delay: Duration | None = None
     jitter: Duration | None = None
     reordering: bool = False
     loss: Ratio | None = None
+    drop: tuple[Pick, ...] | None = None
     rate: Rate | None = None
     queue: int | None = None
 
@@ -41,6 +67,12 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise SpecError(f"{where}, {field}", f"{value} is negative; allowed is 0 or more")
         if self.loss is not None and self.loss.fraction > 1:
             raise SpecError(f"{where}, loss", f"{self.loss} is more than everything; allowed is 0% to 100%")
+        for pick in self.drop or ():
+            for what, value, lowest in (("nth", pick.nth, 1), ("min_bytes", pick.min_bytes, 0), ("max_bytes", pick.max_bytes, 0)):
+                if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < lowest):
+                    raise SpecError(f"{where}, drop, {what}", f"{value!r} is not a whole number of {lowest} or more")
+            if pick.min_bytes is not None and pick.max_bytes is not None and pick.min_bytes > pick.max_bytes:
+                raise SpecError(f"{where}, drop", f"no packet has at least {pick.min_bytes} and at most {pick.max_bytes} bytes")
         if self.rate is not None and self.rate.count == 0:
             raise SpecError(f"{where}, rate", "0bit never sends anything; to cut a link take it down, to lift the limit use None")
         if self.jitter is not None and (self.delay is None or self.jitter > self.delay):

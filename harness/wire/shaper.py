@@ -6,7 +6,8 @@ Rules, in the order in which they meet a packet:
    jitter is in force or not.  So the n-th packet's luck depends on the seed and n alone: not on timing, not on the other impairment, not on
    earlier changes; and raising the loss only adds losses.  *Chatter* (a link's housekeeping: ARP, neighbour discovery, MLD), whose number
    nobody controls, has streams of its own and shifts nobody's luck.
-2. A cut link takes nothing.  A lost packet takes no room and no rate.
+2. A cut link takes nothing, and picks nothing.  A packet that the impairment picks by number is dropped, whatever its luck.  A lost packet
+   takes no room and no rate.
 3. A packet that finds ``queue`` others in the link is dropped at its tail.  A packet whose departure has come is no longer in the link,
    even if nobody has collected it yet.
 4. In order (the default): ``departure = max(the one before, now + delay ± jitter) + size / rate``.  The rate is thus exact at the exit and
@@ -20,13 +21,15 @@ comes after the change overtakes one who came before.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 from typing import Generic, TypeVar
 
 import msgspec
 
-from harness.spec.link import Impairment
+from harness.spec.link import Impairment, Pick
 
 QUEUE = 10_000
 """Packets that a link holds when the impairment names no ``queue``."""
@@ -38,16 +41,28 @@ class Drop(enum.Enum):
     """Why a packet never leaves."""
 
     LOST = "lost"
+    PICKED = "picked"
     QUEUE_FULL = "queue_full"
     CUT = "cut"
 
 
+@dataclass(frozen=True, slots=True)
+class Picked(Generic[T]):
+    """A packet that was dropped for its number: by which ``pick``, ``at`` what time, as which ``number`` under its impairment."""
+
+    pick: Pick
+    number: int
+    at: int
+    packet: T
+
+
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
-    """Packets so far.  ``received == delivered + lost + queue_dropped + cut_dropped + in_flight``, always."""
+    """Packets so far.  ``received == delivered + lost + picked + queue_dropped + cut_dropped + in_flight``, always."""
 
     received: int
     delivered: int
     lost: int
+    picked: int
     queue_dropped: int
     cut_dropped: int
     in_flight: int
@@ -56,10 +71,14 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 class Shaper(Generic[T]):
     """One direction of a link, running ``impairment``; ``rng`` gives the seeds of the streams and is not kept.
 
-    Times are nanoseconds of one clock that never goes back.  The packets themselves are opaque.
+    Times are nanoseconds of one clock that never goes back.  The packets themselves are opaque; ``datagram_size`` tells the bytes of UDP
+    payload in one (None: it is no UDP), and is asked only while the impairment has picked a packet that has not come yet.
+
+    ``picked``: what the impairment in force has dropped for its number.
     """
 
-    def __init__(self, impairment: Impairment, rng: Random) -> None:
+    def __init__(self, impairment: Impairment, rng: Random, datagram_size: Callable[[T], int | None] = lambda packet: None) -> None:
+        self._datagram_size = datagram_size
         self._queue: list[tuple[int, int, T]] = []  # a heap of (departure, place in the order of entry, packet)
         self._entered = 0
         self._departed: list[T] = []  # left the link, not yet collected
@@ -67,8 +86,8 @@ class Shaper(Generic[T]):
         self._barrier = 0  # with reordering: nobody leaves before this
         self._busy = 0  # with reordering: the entry is serialising until then
         self._cut = False
-        self.restart(rng)
         self._adopt(impairment)
+        self.restart(rng)
 
     @property
     def impairment(self) -> Impairment:
@@ -79,6 +98,11 @@ class Shaper(Generic[T]):
     def is_cut(self) -> bool:
         """Whether the link takes nothing at present."""
         return self._cut
+
+    @property
+    def awaited(self) -> int:
+        """How many picks of the impairment in force have not met their packet yet."""
+        return len(self._awaited)
 
     @property
     def next_departure(self) -> int | None:
@@ -92,6 +116,7 @@ class Shaper(Generic[T]):
             received=self._received,
             delivered=self._delivered,
             lost=self._lost,
+            picked=self._picked,
             queue_dropped=self._queue_dropped,
             cut_dropped=self._cut_dropped,
             in_flight=len(self._queue),
@@ -107,6 +132,9 @@ class Shaper(Generic[T]):
         if self._cut:
             self._cut_dropped += 1
             return Drop.CUT
+        if self._awaited and not chatter and self._is_picked(packet, now):
+            self._picked += 1
+            return Drop.PICKED
         if luck < self._loss:
             self._lost += 1
             return Drop.LOST
@@ -170,17 +198,34 @@ class Shaper(Generic[T]):
         self._received = len(self._queue)
         self._delivered = 0
         self._lost = 0
+        self._picked = 0
         self._queue_dropped = 0
         self._cut_dropped = 0
+        self._pick_anew()
 
     def _adopt(self, impairment: Impairment) -> None:
         self._impairment = impairment
+        self._pick_anew()
         self._delay = impairment.delay.ns if impairment.delay else 0
         self._jitter = impairment.jitter.ns if impairment.jitter else 0
         self._loss = impairment.loss.fraction if impairment.loss else 0.0
         self._rate = impairment.rate.bits_per_second if impairment.rate else 0
         self._limit = impairment.queue if impairment.queue is not None else QUEUE
         self._in_order = not impairment.reordering
+
+    def _pick_anew(self) -> None:
+        self.picked: list[Picked[T]] = []
+        self._awaited = [(pick, 0) for pick in self._impairment.drop or ()]  # with how many of those it counts have come
+        self._number = 0
+
+    def _is_picked(self, packet: T, now: int) -> bool:
+        size = self._datagram_size(packet)
+        self._number += 1
+        met = [(pick, come + pick.counts(size)) for pick, come in self._awaited]
+        self._awaited = [(pick, come) for pick, come in met if come < pick.nth]
+        here = [Picked(pick, self._number, now, packet) for pick, come in met if come == pick.nth]
+        self.picked += here
+        return bool(here)
 
     def _settle(self, now: int) -> None:
         queue, departed = self._queue, self._departed

@@ -22,9 +22,12 @@ from typing import Any
 
 import pytest
 
-from harness.spec.link import CLEAR, Impairment
+from harness.fabric import netem
+from harness.fabric.relay_process import WAKING
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.topology import to_plain
 from harness.units import kbit, mbit, ms, percent
+from tests.conformance.two_hosts import HEADERS
 
 MS = 1_000_000
 MEDIAN, P99 = 0.5, 3.0  # ms
@@ -172,6 +175,22 @@ def test_loss_is_the_share_asked_for_and_nothing_else_is_lost(bench: Bench) -> N
     assert abs(len(run.missing) / 4000 - 0.1) <= half_width
     assert len(run.missing) <= run.counted("lost", "dropped") <= len(run.missing) + CHATTER
     assert run.counted("queue_dropped", "cut_dropped", "refused") == 0
+
+
+def test_exactly_the_packets_that_were_picked_are_dropped(bench: Bench, base: float) -> None:
+    impairment = Impairment(delay=20 * ms, drop=(Pick(1), Pick(50), Pick(7, min_bytes=200 - HEADERS), Pick(1, min_bytes=200 - HEADERS + 1)))
+    if bench.executor == "netem":
+        assert "which ones to drop cannot be said; use the relay" in str(netem.can_say(impairment))
+        return
+    run = bench.under(CLEAR).send(300, every=3 * MS, changes=((100, impairment),))
+    assert run.missing == [100, 106, 149]
+    assert run.counted("picked") == 3
+    assert run.counted("lost", "queue_dropped", "cut_dropped", "refused") == 0
+    told = run.raw["after"]["picked_packets"]
+    assert [(one["number"], one["size"], int(one["begins"][:8], 16)) for one in told] == [(n - 99, 200 - HEADERS, n) for n in run.missing]
+    assert all(run.raw["sent"][n] - WAKING <= one["at"] <= run.arrived[n + 1] for n, one in zip(run.missing, told, strict=True))
+    assert run.raw["after"]["awaited"] == 1, "no packet was of the last pick's size"
+    assert_delay(run.delays(range(101, 300)), base + 20)
 
 
 @pytest.mark.parametrize("size", [125, 1250])

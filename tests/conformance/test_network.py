@@ -21,9 +21,10 @@ import pytest
 import trio
 
 from harness.errors import HarnessError, SpecError
+from harness.fabric.base import Dropped
 from harness.fabric.network import Network
 from harness.fabric.receipts import Observation
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.nat import Behaviour, Nat
 from harness.spec.topology import Topology
 from harness.units import ms
@@ -220,6 +221,40 @@ def test_an_impairment_changes_while_running_and_back_to_nothing(tmp_path: Path)
         "alice/wifi b_to_a clear",
     ]
     assert all(receipt.taken and receipt.kind == "impair" for receipt in receipts)
+
+
+def test_a_packet_picked_by_number_is_dropped_and_told(tmp_path: Path) -> None:
+    receipts: list[Observation] = []
+    met: list[Dropped] = []
+    pick = Pick(3, min_bytes=1)
+
+    async def main() -> None:
+        async with (
+            opened(two_radios(), tmp_path, impair="relay", seen=receipts) as network,
+            talking(network, "alice") as alice,
+            talking(network, "bob") as bob,
+        ):
+            await bob.ask("open", name="4", bind=["198.51.100.66", 4433], every=EVERY)
+            await alice.ask("open", name="4", bind=["192.168.1.2", 4433], to=["198.51.100.66", 4433], every=EVERY)
+            link = network.link("alice/wifi")
+            await link.impair(a_to_b=Impairment(drop=(pick,)))
+            met.extend(await link.dropped("a_to_b"))
+            await link.impair(a_to_b=Impairment(drop=(Pick(1, min_bytes=5000),)))
+            assert await link.dropped("a_to_b", within=100 * ms) == []
+
+    within_deadline(main)
+    (found,) = met
+    assert (found.pick, found.number, found.udp) == (pick, 3, True)
+    assert [(receipt.fault, receipt.kind, receipt.taken) for receipt in receipts] == [
+        ("alice/wifi a_to_b drop #3 ≥ 1 B", "impair", True),
+        ("alice/wifi a_to_b drops #3 ≥ 1 B", "drop", True),
+        ("alice/wifi a_to_b drop #1 ≥ 5000 B", "impair", True),
+        ("alice/wifi a_to_b drops nothing", "drop", False),
+    ]
+    drops = receipts[1::2]
+    assert drops[0].at == found.at
+    assert drops[0].seen["dropped"][0]["begins"] == found.begins
+    assert drops[1].seen["awaited"] == 1
 
 
 def test_what_cannot_be_done_to_a_link_is_told(tmp_path: Path) -> None:

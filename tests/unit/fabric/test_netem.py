@@ -10,7 +10,7 @@ import pytest
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric import netem
 from harness.fabric.rtnl import NetlinkRefused
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.units import Rate, kbit, mbit, ms, percent
 
 
@@ -56,6 +56,8 @@ def test_reordering_has_no_rate() -> None:
     [
         (Impairment(delay=20 * ms, jitter=3 * ms, reordering=True, rate=1 * mbit), "reordering together with a rate"),
         (Impairment(rate=Rate(1001)), "1.001kbit is not a multiple of 8bit"),
+        (Impairment(drop=(Pick(1),)), "which ones to drop cannot be said"),
+        (Impairment(drop=()), "which ones to drop cannot be said"),
     ],
 )
 def test_what_cannot_be_said_is_named(impairment: Impairment, reason: str) -> None:

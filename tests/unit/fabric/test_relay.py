@@ -15,7 +15,7 @@ from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import relay, seqpacket
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness, is_chatter
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.units import ms, percent, s
 
 WAIT = 10.0  # seconds; an upper limit, never slept through
@@ -70,6 +70,12 @@ def numbers(end: socket.socket, count: int) -> list[int]:
 
 def is_silent(end: socket.socket) -> bool:
     return not select.select([end], [], [], 0)[0]
+
+
+def datagram(payload: bytes) -> bytes:
+    """An Ethernet frame with IPv4 and UDP."""
+    ip = bytes([0x45, 0]) + (28 + len(payload)).to_bytes(2, "big") + bytes(5) + b"\x11" + bytes(10)
+    return b"\2" * 12 + b"\x08\x00" + ip + bytes(4) + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
 
 
 @pytest.fixture
@@ -305,3 +311,24 @@ def test_open_tap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_is_this_interpreter() -> None:
     assert relay.argv(7) == [sys.executable, "-m", "harness.fabric.relay_process", "7"]
+
+
+def test_packets_picked_by_number_are_dropped_and_described(wire: Wire) -> None:
+    a, b = wire.ends[0]
+    impairment = Impairment(drop=(Pick(1, min_bytes=50), Pick(2)))
+    wire.control.impair("link0", "a_to_b", impairment)
+    short, long = bytes(range(40)), bytes(range(60))
+    for packet in (datagram(short), frame(7), datagram(long), datagram(long)):
+        a.send(packet)
+    assert b.recv(2000) == datagram(short)
+    assert b.recv(2000) == datagram(long)
+    counted = wire.control.counters().links["link0"].a_to_b
+    assert (counted.received, counted.delivered, counted.picked, counted.lost, counted.awaited) == (4, 2, 2, 0, 0)
+    told = [(one.pick, one.number, one.udp, one.size, one.begins) for one in counted.picked_packets]
+    assert told == [
+        (Pick(2), 2, False, 200, frame(7)[14:46].hex()),
+        (Pick(1, min_bytes=50), 3, True, 60, long[:32].hex()),
+    ]
+    changed = wire.control.impair("link0", "a_to_b", CLEAR)
+    assert changed.before.picked_packets == counted.picked_packets
+    assert wire.control.counters().links["link0"].a_to_b.picked_packets == []

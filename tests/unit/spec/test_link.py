@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import SpecError
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
 
@@ -46,6 +46,13 @@ def wrong(impairment: Impairment) -> tuple[str, str]:
         ({"queue": 1_000_001}, "queue", "1000001 is not a number of packets; allowed is 1 to 1000000"),
         ({"queue": True}, "queue", "True is not a number of packets; allowed is 1 to 1000000"),
         ({"queue": 1.5}, "queue", "1.5 is not a number of packets; allowed is 1 to 1000000"),
+        ({"drop": (Pick(0),)}, "drop, nth", "0 is not a whole number of 1 or more"),
+        ({"drop": (Pick(1), Pick(-1))}, "drop, nth", "-1 is not a whole number of 1 or more"),
+        ({"drop": (Pick(True),)}, "drop, nth", "True is not a whole number of 1 or more"),
+        ({"drop": (Pick(1.5),)}, "drop, nth", "1.5 is not a whole number of 1 or more"),  # type: ignore[arg-type]
+        ({"drop": (Pick(1, min_bytes=-1),)}, "drop, min_bytes", "-1 is not a whole number of 0 or more"),
+        ({"drop": (Pick(1, max_bytes=-1),)}, "drop, max_bytes", "-1 is not a whole number of 0 or more"),
+        ({"drop": (Pick(1, 1200, 1199),)}, "drop", "no packet has at least 1200 and at most 1199 bytes"),
     ],
 )
 def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, what: str) -> None:
@@ -59,6 +66,8 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, what: str) -
         Impairment(delay=0 * ms, jitter=0 * ms, loss=0 * percent),
         Impairment(delay=20 * ms, jitter=20 * ms, reordering=True, loss=100 * percent, rate=1 * kbit, queue=1),
         Impairment(queue=1_000_000),
+        Impairment(drop=()),
+        Impairment(drop=(Pick(1), Pick(1_000_000, 0), Pick(2, max_bytes=0), Pick(3, 1200, 1200))),
     ],
 )
 def test_what_is_allowed(impairment: Impairment) -> None:
@@ -68,7 +77,7 @@ def test_what_is_allowed(impairment: Impairment) -> None:
 def test_nothing_is_not_zero() -> None:
     assert CLEAR.is_clear
     assert Impairment(reordering=False).is_clear
-    for zero in (Impairment(delay=0 * ms), Impairment(loss=0 * percent), Impairment(queue=10_000)):
+    for zero in (Impairment(delay=0 * ms), Impairment(loss=0 * percent), Impairment(queue=10_000), Impairment(drop=())):
         assert not zero.is_clear
         assert zero != CLEAR
     assert to_plain(CLEAR) == {}
@@ -90,3 +99,29 @@ def test_impairments_are_frozen() -> None:
     with pytest.raises(AttributeError):
         impairment.delay = 2 * ms
     assert hash(impairment) == hash(Impairment(delay=1 * ms))
+
+
+def test_picks_go_to_json_and_back() -> None:
+    impairment = Impairment(drop=(Pick(1), Pick(3, min_bytes=1000), Pick(2, max_bytes=99)))
+    plain = msgspec.json.decode(msgspec.json.encode(to_plain(impairment)))
+    assert plain == {"drop": [{"nth": 1}, {"nth": 3, "min_bytes": 1000}, {"nth": 2, "max_bytes": 99}]}
+    assert msgspec.convert(plain, Impairment, dec_hook=from_text) == impairment
+    assert msgspec.convert({"drop": []}, Impairment, dec_hook=from_text).drop == ()
+    with pytest.raises(msgspec.ValidationError, match="unknown field `size`"):
+        msgspec.convert({"drop": [{"nth": 1, "size": 5}]}, Impairment, dec_hook=from_text)
+
+
+@pytest.mark.parametrize(
+    ("pick", "text", "counted"),
+    [
+        (Pick(1), "#1", {None, 0, 99, 100, 200, 201}),
+        (Pick(2, min_bytes=100), "#2 ≥ 100 B", {100, 200, 201}),
+        (Pick(3, max_bytes=200), "#3 ≤ 200 B", {0, 99, 100, 200}),
+        (Pick(4, 100, 200), "#4 ≥ 100 B ≤ 200 B", {100, 200}),
+        (Pick(5, min_bytes=0), "#5 ≥ 0 B", {0, 99, 100, 200, 201}),
+    ],
+    ids=str,
+)
+def test_what_a_pick_counts(pick: Pick, text: str, counted: set[int | None]) -> None:
+    assert str(pick) == text
+    assert {size for size in (None, 0, 99, 100, 200, 201) if pick.counts(size)} == counted

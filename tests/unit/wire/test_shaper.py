@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Pick
 from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
 from harness.wire.shaper import QUEUE, Drop, Shaper
 
@@ -222,6 +222,67 @@ class TestChange:
         assert link.release(20 * MS) == [0, 1, 2, 3, 4]
 
 
+class TestPick:
+    def test_exactly_the_packets_that_were_picked_are_dropped(self) -> None:
+        link = shaper(Impairment(delay=1 * ms, drop=(Pick(3), Pick(1))))
+        found = [link.push(n, 200, 10 * n) for n in range(5)]
+        assert found == [Drop.PICKED, MS + 10, Drop.PICKED, MS + 30, MS + 40]
+        assert [(one.pick, one.number, one.at, one.packet) for one in link.picked] == [(Pick(1), 1, 0, 0), (Pick(3), 3, 20, 2)]
+        assert (link.awaited, link.counters.picked, link.counters.lost) == (0, 2, 0)
+        assert link.release(2 * MS) == [1, 3, 4]
+
+    def test_a_pick_by_size_counts_only_datagrams_of_that_size(self) -> None:
+        sizes = {0: 100, 1: None, 2: 1200, 3: 100, 4: 1200, 5: 1000}
+        pick = Pick(2, min_bytes=1000)
+        link: Shaper[int] = Shaper(Impairment(drop=(pick, Pick(1, max_bytes=99))), Random(7), sizes.__getitem__)
+        found = [link.push(n, 1500, n) for n in range(6)]
+        assert [n for n, fate in enumerate(found) if fate is Drop.PICKED] == [4]
+        assert [(one.pick, one.number) for one in link.picked] == [(pick, 5)]
+        assert link.awaited == 1
+
+    def test_a_packet_that_two_picks_meet_in_is_dropped_once(self) -> None:
+        link: Shaper[int] = Shaper(Impairment(drop=(Pick(1), Pick(1, min_bytes=1))), Random(7), lambda packet: 10)
+        assert [link.push(n, 200, n) for n in range(2)] == [Drop.PICKED, 1]
+        assert (len(link.picked), link.counters.picked) == (2, 1)
+
+    def test_housekeeping_and_what_a_cut_takes_do_not_count(self) -> None:
+        link = shaper(Impairment(drop=(Pick(2),)))
+        assert link.push(0, 60, 0, chatter=True) == 0
+        assert link.push(1, 200, 1) == 1
+        link.cut(2)
+        assert link.push(2, 200, 2) is Drop.CUT
+        link.uncut()
+        assert link.push(3, 200, 3) is Drop.PICKED
+
+    def test_a_change_counts_anew_and_forgets_what_was_awaited(self) -> None:
+        link = shaper(Impairment(drop=(Pick(1), Pick(9))))
+        link.push(0, 200, 0)
+        link.change(Impairment(drop=(Pick(2),)), 1)
+        assert (link.picked, link.awaited) == ([], 1)
+        assert [link.push(n, 200, n) for n in (1, 2, 3)] == [1, Drop.PICKED, 3]
+        link.change(CLEAR, 4)
+        assert (link.picked, link.awaited, link.counters.picked) == ([], 0, 2)
+
+    def test_a_restart_counts_anew(self) -> None:
+        link = shaper(Impairment(drop=(Pick(1),)))
+        assert link.push(0, 200, 0) is Drop.PICKED
+        link.restart(Random(7))
+        assert (link.picked, link.counters.picked) == ([], 0)
+        assert link.push(1, 200, 1) is Drop.PICKED
+
+    def test_a_pick_shifts_nobodys_luck(self) -> None:
+        plain = fates(Impairment(loss=10 * percent), 500)
+        picked = fates(Impairment(loss=10 * percent, drop=(Pick(3), Pick(200))), 500)
+        assert [n for n, pair in enumerate(zip(plain, picked, strict=True)) if pair[0] != pair[1]] == [2, 199]
+
+    def test_sizes_are_asked_for_only_while_a_pick_is_awaited(self) -> None:
+        asked = []
+        link: Shaper[int] = Shaper(Impairment(drop=(Pick(2),)), Random(7), asked.append)
+        for n in range(5):
+            link.push(n, 200, n)
+        assert asked == [0, 1]
+
+
 class TestCut:
     def test_drops_what_is_inside_and_what_comes(self) -> None:
         link = shaper(Impairment(delay=20 * ms))
@@ -245,7 +306,13 @@ class TestCut:
 
 def impairments() -> st.SearchStrategy[Impairment]:
     def build(
-        delay: int | None, jitter: float | None, loss: int | None, rate: int | None, queue: int | None, reordering: bool
+        delay: int | None,
+        jitter: float | None,
+        loss: int | None,
+        rate: int | None,
+        queue: int | None,
+        reordering: bool,
+        drop: tuple[Pick, ...] | None,
     ) -> Impairment:
         jittered = Duration(int(delay * jitter)) if delay is not None and jitter is not None else None
         return Impairment(
@@ -255,6 +322,7 @@ def impairments() -> st.SearchStrategy[Impairment]:
             loss=None if loss is None else Ratio(loss),
             rate=None if rate is None else Rate(rate),
             queue=queue,
+            drop=drop,
         )
 
     def maybe(values: st.SearchStrategy[int]) -> st.SearchStrategy[int | None]:
@@ -268,6 +336,7 @@ def impairments() -> st.SearchStrategy[Impairment]:
         maybe(st.integers(1, 10**9)),
         maybe(st.integers(1, 20)),
         st.booleans(),
+        st.none() | st.lists(st.builds(Pick, st.integers(1, 20), maybe(st.integers(0, 1000)), st.none()), max_size=4).map(tuple),
     )
 
 
@@ -288,7 +357,7 @@ steps = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(first=impairments(), story=steps, seed=st.integers(0, 2**32))
 def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment, story: list[tuple], seed: int) -> None:  # type: ignore[type-arg]
-    link: Shaper[int] = Shaper(first, Random(seed))
+    link: Shaper[int] = Shaper(first, Random(seed), lambda packet: packet % 7 * 200 or None)
     now, pushed = 0, 0
     promised: dict[int, int] = {}
     dropped: dict[Drop, int] = dict.fromkeys(Drop, 0)
@@ -325,12 +394,14 @@ def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment,
                 link.uncut()
         counters = link.counters
         assert counters.received == pushed
-        assert (counters.lost, counters.queue_dropped, counters.cut_dropped) == (
+        assert (counters.lost, counters.picked, counters.queue_dropped, counters.cut_dropped) == (
             dropped[Drop.LOST],
+            dropped[Drop.PICKED],
             dropped[Drop.QUEUE_FULL],
             dropped[Drop.CUT],
         )
-        assert pushed == counters.delivered + counters.lost + counters.queue_dropped + counters.cut_dropped + counters.in_flight
+        gone = counters.lost + counters.picked + counters.queue_dropped + counters.cut_dropped
+        assert pushed == counters.delivered + gone + counters.in_flight
     end = max([now, *promised.values()])
     out += [(end, packet) for packet in link.release(end)]
     packets = [packet for _, packet in out]
