@@ -57,7 +57,7 @@ class MediaSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What may be tuned; None is the stack's own default.  0 turns ``keepalive_ms`` and ``rtcp_ms`` off.
+    """What may be tuned; None is the stack's own default.  0 turns ``keepalive_ms``, ``rtcp_ms`` and ``queue_bound_ms`` off.
 
     ``accepts``: which media an incoming call may ask for; ``requires``: what a caller must offer.  ``media_expiry_ms``: how long a packet
     may wait in the stack's queue before it is dropped unsent.  ``receive_buffer``: bytes asked for with SO_RCVBUF.
@@ -83,6 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pto_clamp: int | None = None
     urgent_window: int | None = None
     urgent_trickle_ms: Natural | None = None
+    queue_bound_ms: Natural | None = None
     max_udp_payload: int | None = None
     queue_limit: int | None = None
     early_limit: int | None = None

@@ -53,6 +53,8 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of audio and RTCP that may be in flight beside the congestion window: twice RFC 9002's minimum; 740 ms of 80-byte audio."""
     urgent_trickle: Duration = 100 * ms
     """When that window is full as well, one such packet may still go this often (10 kbit/s): what finds a path again after an outage."""
+    queue_bound: Duration | None = 30 * ms
+    """How long packets may queue on the way before video yields (see ``congestion``): audio has 200 ms in all; None never yields."""
     max_udp_payload: int = MIN_UDP_PAYLOAD
     probe_retry: Duration = 200 * ms
     """A PATH_CHALLENGE that got no answer is repeated after this (a new path's PTO is 2 × the initial RTT of 100 ms)."""
@@ -71,7 +73,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
             _positive(field, getattr(self, field))
         for field in ("probe_retry", "probe_give_up", "urgent_trickle"):
             _positive(field, getattr(self, field))
-        for field in ("keepalive", "rtcp"):
+        for field in ("keepalive", "rtcp", "queue_bound"):
             if getattr(self, field) is not None:
                 _positive(field, getattr(self, field))
         if not self.suspected < self.disconnected < self.failed:

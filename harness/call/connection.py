@@ -2,7 +2,7 @@
 
 ``quic.Core`` is the mechanism; the policies are here, each in a small method that a test agent can override:
 ``keepalive_after`` (never send PINGs), ``source_of`` (never follow a peer to a new address), ``MediaQueue.is_expired`` (send stale media),
-``begin_migration`` (move in some other way).
+``begin_migration`` (move in some other way), ``yields`` (let video queue up before audio).
 
 Media waits in the queue here, never in aioquic: one datagram is handed over, flushed, and taken back if it did not go (stream mode:
 ``frame_streams``).
@@ -341,6 +341,8 @@ class Connection:
         out: list[Transmit] = []
         flushed = False
         while self.over is None and (entry := self._next_entry()) is not None and self._may_send(entry):
+            if CLASSES[entry.flow] != URGENT and self.yields(now):
+                self._core.yield_to_delay(seconds(now))
             flushed = True  # and completely: aioquic goes on until nothing is left that may go
             if entry.mode == "stream":
                 self.queue.remove(entry)
@@ -366,6 +368,11 @@ class Connection:
             self._repeat_close = False
             out += self._close_datagrams
         return out
+
+    def yields(self, now: int) -> bool:
+        """Whether packets queue on the way for so long that what is not urgent must make room for audio."""
+        bound = self.settings.queue_bound
+        return bound is not None and self._core.queueing(seconds(now)) > bound.s
 
     def _flush(self, now: int) -> list[Transmit]:
         built, _ = self._core.flush(seconds(now))

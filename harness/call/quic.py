@@ -15,6 +15,7 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
 * Audio and RTCP have a small window of their own beside aioquic's, as if they were a connection of their own: when loss halves the window
   under a burst of video, aioquic would hold everything back for up to a round trip.  When that window is full too (an outage) one packet
   still goes every 100 ms: a PTO is a multiple of the RTT, and audio must be back sooner than that after a long one.
+* What is not urgent can yield to delay (``congestion``), and the delay is seen before its ACK has come.
 * The pacer counts bytes, not packets: charged 1200 bytes each, 50 audio packets/s would be held back on a collapsed window.  PTO probes
   are not paced, or a clamped PTO would fire again and again without having sent one.
 * A look for something to send costs aioquic a third of a packet, and a packet two looks.  Almost always there is nothing but a DATAGRAM
@@ -41,6 +42,7 @@ from aioquic.quic.recovery import QuicPacketNumberWindow, QuicPacketPacer, QuicP
 from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
+from harness.call.congestion import NAME, YieldingReno
 from harness.call.events import Address
 from harness.call.headers import CID_LENGTH
 
@@ -267,7 +269,7 @@ class Core(QuicConnection):
         self._tokens.clear()
         self._built = 0
         self._handing_over = token
-        control = self._loss._cc
+        control = self._control
         extra = self._urgent_in_flight()
         self.urgent = urgent and (extra < self._urgent_window or now >= self._trickle_at)
         trickle = self.urgent and extra >= self._urgent_window
@@ -336,6 +338,35 @@ class Core(QuicConnection):
         for number in [number for number in self._urgent_packets if number not in sent]:
             del self._urgent_packets[number]
         return sum(self._urgent_packets.values())
+
+    def queueing(self, now: float) -> float:
+        """How much longer the round trip takes now than this path explains, a delayed ACK apart: how long packets queue on the way."""
+        return max(0.0, self._pending(now) - self._control.expected_rtt - self._loss.max_ack_delay)
+
+    def yield_to_delay(self, now: float) -> None:
+        """Halve what may be in flight of all that is not urgent; at most once a round trip."""
+        self._control.yield_to_delay(now, self.rtt, self.bytes_in_flight - self._urgent_in_flight())
+
+    def _pending(self, now: float) -> float:
+        """How long ago the first packet was sent after the last one that is acknowledged; 0 when there is none.
+
+        The round trip takes at least that; to wait for its ACK would be to know too late.
+        """
+        space = self._spaces[Epoch.ONE_RTT]
+        oldest = now
+        for number in reversed(space.sent_packets):
+            if number <= space.largest_acked_packet:
+                break
+            packet = space.sent_packets[number]
+            if packet.in_flight:
+                oldest = packet.sent_time or now
+        return now - oldest
+
+    @property
+    def _control(self) -> YieldingReno:
+        control = self._loss._cc
+        assert isinstance(control, YieldingReno)
+        return control
 
     def ping(self) -> None:
         """Have a PING sent, unless one is waiting already."""
@@ -520,6 +551,7 @@ def configuration(
     """Aioquic's configuration for one connection, without certificates."""
     return QuicConfiguration(
         alpn_protocols=[alpn],
+        congestion_control_algorithm=NAME,
         connection_id_length=CID_LENGTH,
         idle_timeout=idle_timeout,
         is_client=client,

@@ -54,7 +54,17 @@ def test_methods_that_are_amended_are_there(name: str) -> None:
 
 def test_the_rest_of_what_is_touched() -> None:
     connection = core()
-    for name in ["_cc", "_pacer", "_pto_count", "_rtt_initial", "_rtt_initialized", "_rtt_latest", "_rtt_min", "_rtt_smoothed"]:
+    for name in [
+        "_cc",
+        "_pacer",
+        "_pto_count",
+        "_rtt_initial",
+        "_rtt_initialized",
+        "_rtt_latest",
+        "_rtt_min",
+        "_rtt_smoothed",
+        "max_ack_delay",
+    ]:
         assert hasattr(connection._loss, name)
     assert hasattr(connection._loss, "_time_of_last_sent_ack_eliciting_packet")
     for name in ("congestion_window", "bytes_in_flight"):
@@ -63,6 +73,7 @@ def test_the_rest_of_what_is_touched() -> None:
         assert hasattr(QuicPacketPacer(max_datagram_size=1200), name)
     space = QuicPacketSpace()
     assert hasattr(space, "largest_received_packet")
+    assert hasattr(space, "largest_acked_packet")
     assert space.sent_packets == {}
     assert 1 not in space.received_packets
     path = QuicNetworkPath("a")

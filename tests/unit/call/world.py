@@ -18,6 +18,8 @@ from harness.call.errors import CallNotFound
 from harness.call.events import Address, Event, MediaExpired, MediaReceived, PathEvent, Transmit
 from harness.call.session import Endpoint
 from harness.rtp.packet import RtpPacket
+from harness.spec.link import Impairment
+from harness.wire.shaper import Drop, Shaper
 
 from .conftest import Identity
 
@@ -30,8 +32,25 @@ class Path:
     def __init__(self, name: str, ip: str, port: int, delay: int) -> None:
         self.name, self.ip, self.port, self.delay = name, ip, port, delay
         self.up = True
+        self.links: tuple[Shaper[bytes], Shaper[bytes]] | None = None
         self.loss = 0.0
         self.drop: Callable[[bytes, bool], bool] = lambda data, outward: False
+
+    def impair(self, impairment: Impairment, now: int) -> None:
+        """A link with a rate, a queue, jitter …, out and in, in front of ``delay``."""
+        if self.links is None:
+            self.links = (Shaper(impairment, random.Random(1)), Shaper(impairment, random.Random(2)))
+        for link in self.links:
+            link.change(impairment, now)
+
+    def cross(self, outward: bool, data: bytes, now: int) -> int | None:
+        """When a packet that enters now leaves; None when it is dropped."""
+        if self.links is None:
+            return now + self.delay
+        link = self.links[not outward]
+        departure = link.push(data, len(data) + 28, now)
+        link.release(now)
+        return None if isinstance(departure, Drop) else departure + self.delay
 
 
 class Host:
@@ -115,7 +134,10 @@ class World:
                     if self.random.random() < 1 - (1 - mine.loss) * (1 - theirs.loss):
                         return
                     source = Address(theirs.name, mine.ip, mine.port)
-                    heapq.heappush(self._flight, (self.now + mine.delay + theirs.delay, next(self._order), other, source, transmit.data))
+                    half_way = mine.cross(True, transmit.data, self.now)
+                    there = None if half_way is None else theirs.cross(False, transmit.data, half_way)
+                    if there is not None:
+                        heapq.heappush(self._flight, (there, next(self._order), other, source, transmit.data))
                     return
 
     def talk(

@@ -1,0 +1,84 @@
+"""Reno (RFC 9002 §7) that yields to delay: a queue in the network is a congestion event before it overflows.
+
+Video shares a bottleneck's queue with the audio of its own call.  A router's queue holds seconds; audio is worthless after 200 ms; loss,
+which is all that Reno looks at, comes seconds too late.  So what is not urgent halves what it has in flight, down to one packet, as soon as
+the round trip takes clearly longer than this path explains (``Connection.yields`` looks, before each such packet), once a round trip.  The
+rest waits, and expires, in the call's own queue, where audio overtakes it.
+
+What a path explains: the shortest round trip is that of the last 4 to 8 s, not of all time, since a path may become longer for good without
+anybody being told.  And a path that is always unsteady is no queue: by how much round trips usually exceed the shortest is learned over
+some seconds, and allowed for up to a limit, lest a queue that stands for long be taken for the way the path is.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aioquic.quic.congestion.base import register_congestion_control
+from aioquic.quic.congestion.reno import RenoCongestionControl
+from aioquic.quic.packet_builder import QuicSentPacket
+
+NAME = "yielding reno"
+HORIZON = 4.0
+LEARN = 1 / 128  # of each sample, of which there are about 50 a second
+UNSTEADY = 0.02
+"""Seconds of unsteadiness that are allowed for at most: with the bound itself and one large packet's turn, audio is still in time."""
+
+
+class Shortest:
+    """The smallest of the samples of the last one to two ``horizon`` (seconds); inf before the first."""
+
+    def __init__(self, horizon: float) -> None:
+        self._horizon = horizon
+        self._before = self._now = math.inf
+        self._turn = -math.inf
+
+    def add(self, sample: float, at: float) -> None:
+        """Take a sample."""
+        if at >= self._turn:
+            self._before, self._now, self._turn = self._now, math.inf, at + self._horizon
+        self._now = min(self._now, sample)
+
+    @property
+    def value(self) -> float:
+        """The smallest."""
+        return min(self._before, self._now)
+
+
+class YieldingReno(RenoCongestionControl):
+    """Reno with ``yield_to_delay``; times in aioquic's seconds."""
+
+    def __init__(self, *, max_datagram_size: int) -> None:
+        super().__init__(max_datagram_size=max_datagram_size)
+        self._packet = max_datagram_size
+        self.round_trip = Shortest(HORIZON)
+        self.usual_excess = 0.0
+        self._yielded_at = -math.inf
+
+    def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
+        """As Reno's; but what was sent before the window was narrowed does not widen it again."""
+        before = self.congestion_window
+        super().on_packet_acked(now=now, packet=packet)
+        if packet.sent_time <= self._yielded_at:
+            self.congestion_window = before
+
+    def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
+        """As Reno's, and learn what the path is like."""
+        super().on_rtt_measurement(now=now, rtt=rtt)
+        self.round_trip.add(rtt, now)
+        self.usual_excess += LEARN * (min(rtt - self.round_trip.value, UNSTEADY) - self.usual_excess)
+
+    @property
+    def expected_rtt(self) -> float:
+        """How long a round trip may take on this path without a queue; inf before the first one."""
+        return self.round_trip.value + self.usual_excess
+
+    def yield_to_delay(self, now: float, rtt: float, in_flight: int) -> None:
+        """The queue is too long: leave room for half of what is ``in_flight``, at least one packet; at most once in ``rtt``."""
+        if now < self._yielded_at + rtt:
+            return
+        self._yielded_at = now
+        self.congestion_window = min(self.congestion_window, max(in_flight // 2, self._packet))
+
+
+register_congestion_control(NAME, YieldingReno)
