@@ -59,7 +59,7 @@ class YieldingReno(RenoCongestionControl):
         """As Reno's; but what was sent before the window was narrowed does not widen it again."""
         before = self.congestion_window
         super().on_packet_acked(now=now, packet=packet)
-        if packet.sent_time <= self._yielded_at:
+        if (packet.sent_time or 0.0) <= self._yielded_at:
             self.congestion_window = before
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
