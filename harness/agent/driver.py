@@ -14,12 +14,13 @@ tests/controls are made, and why the seams here are methods.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -40,7 +41,7 @@ from harness.call.events import Address, CallHeld, CallResumed, Event, MediaExpi
 from harness.call.session import Endpoint
 from harness.call.states import State
 
-CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer", "hold")
+CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer", "hold", "redial")
 LAG = 10_000_000
 YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
 LAST_WORDS = 2  # seconds for the harness to read them
@@ -321,6 +322,25 @@ class Driver:
             self._nursery.start_soon(self._read_socket, socket, name=f"read {path}/{family}")
         return socket
 
+    @contextlib.contextmanager
+    def _socket_for(self, path: str, family: Family) -> Iterator[None]:
+        """The socket of ``path`` for what the block asks of the stack; one opened for this is closed when the stack refuses."""
+        was_open = self.sockets.get(path, family) is not None
+        self.open_socket(path, family)
+        try:
+            yield
+        except BaseException:
+            if not was_open:
+                self.sockets.close(path, family)
+            raise
+
+    @staticmethod
+    def _remote(path: str, ip: str, port: int) -> Address:
+        try:
+            return Address(path, canonical(ip)[1], port)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+
     def release_sockets(self) -> None:
         """Close all sockets when nothing needs them: no call, no connection that still drains, nobody listens."""
         if not self.listening and self.sockets and not self.calls and not any(self.endpoint.inventory().values()):
@@ -389,13 +409,9 @@ class Driver:
 
     def dial(self, request: messages.Dial) -> messages.Dialled:
         """Start a call."""
-        try:
-            family, ip = canonical(request.ip)
-        except ValueError as error:
-            raise BadRequest(str(error)) from None
-        self.open_socket(request.path, family)
+        to = self._remote(request.path, request.ip, request.port)
+        self.open_socket(request.path, "v6" if ":" in to.ip else "v4")
         wanted = MediaConstraints(audio=request.audio, video=request.video, screen_share=request.screen_share)
-        to = Address(request.path, ip, request.port)
         return messages.Dialled(call=self.endpoint.initiate(to, wanted, now=time.monotonic_ns(), server_name=request.server_name))
 
     def accept(self, request: messages.Accept) -> messages.Done:
@@ -423,17 +439,23 @@ class Driver:
         self.endpoint.resume(request.call, time.monotonic_ns())
         return messages.Done()
 
+    def fail(self, request: messages.Fail) -> messages.Done:
+        """Give a call up."""
+        self.endpoint.fail(request.call, request.reason, time.monotonic_ns())
+        return messages.Done()
+
     def migrate(self, request: messages.Migrate) -> messages.Done:
         """Open the new path's socket, then let the stack probe it."""
         family, _ = canonical(self.endpoint.stats(request.call).address.ip)
-        was_open = self.sockets.get(request.path, family) is not None
-        self.open_socket(request.path, family)
-        try:
+        with self._socket_for(request.path, family):
             self.endpoint.migrate(request.call, request.path, time.monotonic_ns())
-        except BaseException:
-            if not was_open:
-                self.sockets.close(request.path, family)
-            raise
+        return messages.Done()
+
+    def redial(self, request: messages.Redial) -> messages.Done:
+        """Open the path's socket, then let the stack dial again."""
+        to = self._remote(request.path, request.ip, request.port)
+        with self._socket_for(request.path, "v6" if ":" in to.ip else "v4"):
+            self.endpoint.redial(request.call, to, time.monotonic_ns())
         return messages.Done()
 
     def media_start(self, request: messages.MediaStart) -> messages.Done:

@@ -57,10 +57,11 @@ class MediaSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What may be tuned; None is the stack's own default.  0 turns ``keepalive_ms``, ``rtcp_ms`` and ``queue_bound_ms`` off.
+    """What may be tuned; None is the stack's own default.
 
-    ``accepts``: which media an incoming call may ask for; ``requires``: what a caller must offer.  ``media_expiry_ms``: how long a packet
-    may wait in the stack's queue before it is dropped unsent.  ``receive_buffer``: bytes asked for with SO_RCVBUF.
+    0 turns ``keepalive_ms``, ``rtcp_ms``, ``queue_bound_ms`` and ``redial_window_ms`` off.  ``accepts``: which media an incoming call may
+    ask for; ``requires``: what a caller must offer.  ``media_expiry_ms``: how long a packet may wait in the stack's queue before it is
+    dropped unsent.  ``receive_buffer``: bytes asked for with SO_RCVBUF.
     """
 
     alpn: str | None = None
@@ -77,6 +78,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failed_ms: Natural | None = None
     idle_timeout_ms: Natural | None = None
     end_linger_ms: Natural | None = None
+    redial_window_ms: Natural | None = None
     ack_delay_ms: Natural | None = None
     probe_retry_ms: Natural | None = None
     probe_give_up_ms: Natural | None = None
@@ -188,6 +190,25 @@ class Migrate(Request, frozen=True, kw_only=True, tag="migrate"):
     """Move a call to another local path (client only); answered when the move has begun, ``path`` events tell the rest."""
 
     call: str
+    path: str
+
+
+class Fail(Request, frozen=True, kw_only=True, tag="fail"):
+    """Give a call up as broken: its connection is closed at once, without a word to the peer's application."""
+
+    call: str
+    reason: str = "failed"
+
+
+class Redial(Request, frozen=True, kw_only=True, tag="redial"):
+    """Go on over a new connection to ``ip``:``port`` from ``path``, where the peer is known to be now (the side that dialled only).
+
+    Answered when the attempt is under way, ``path`` events tell the rest.
+    """
+
+    call: str
+    ip: str
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     path: str
 
 
@@ -396,7 +417,7 @@ class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call_resumed"):
 
 
 class PathChanged(CallEvent, frozen=True, kw_only=True, tag="path"):
-    """Path health, beside the call's state: ``kind`` is probing, validated, migrated, suspected …; ``remote`` is "ip:port"."""
+    """Path health, beside the call's state: ``kind`` is probing, validated, migrated, suspected, redialling …; ``remote`` is "ip:port"."""
 
     kind: str
     path: str | None = None

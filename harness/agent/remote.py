@@ -29,6 +29,7 @@ from harness.agent.messages import (
     Done,
     End,
     Event,
+    Fail,
     Failure,
     Flow,
     Hello,
@@ -44,6 +45,7 @@ from harness.agent.messages import (
     Mode,
     Options,
     PathSpec,
+    Redial,
     Reject,
     Request,
     Resume,
@@ -418,6 +420,14 @@ class RemoteAgent:
     async def resume(self, call: str, within: Duration = SOON) -> None:
         """Let go of the hold."""
         await self._ask(Resume(call=call), Done, within)
+
+    async def fail(self, call: str, reason: str = "failed", within: Duration = SOON) -> None:
+        """Give a call up as broken."""
+        await self._ask(Fail(call=call, reason=reason), Done, within)
+
+    async def redial(self, call: str, ip: str, port: int, path: str, within: Duration = SOON) -> None:
+        """Begin to move a call to a new connection, to another address."""
+        await self._ask(Redial(call=call, ip=ip, port=port, path=path), Done, within)
 
     async def migrate(self, call: str, path: str, within: Duration = SOON) -> None:
         """Begin to move a call to another path."""

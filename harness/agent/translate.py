@@ -91,7 +91,7 @@ def constraints(media: messages.MediaSet) -> MediaConstraints:
     return MediaConstraints(audio=media.audio, video=media.video, screen_share=media.screen_share)
 
 
-_OFF_AT_ZERO = ("keepalive", "rtcp", "queue_bound")
+_OFF_AT_ZERO = ("keepalive", "rtcp", "queue_bound", "redial_window")
 _NOT_THE_STACKS = ("media_expiry_ms", "receive_buffer")
 
 

@@ -42,6 +42,8 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     disconnected: Duration = 5 * s  # pion; libwebrtc write-connect timeout
     failed: Duration = 15 * s  # libwebrtc write timeout
     idle_timeout: Duration = 30 * s  # RFC 9000 §10.1; RFC 7675 consent
+    redial_window: Duration | None = 10 * s
+    """How long a call whose connection is lost may look for another before it fails; None: it fails at once.  call-stack.md §7."""
     end_linger: Duration = 1 * s
     """How long an orderly end waits for the peer to acknowledge the ``bye`` before it closes the connection anyway."""
 
@@ -73,7 +75,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
             _positive(field, getattr(self, field))
         for field in ("probe_retry", "probe_give_up", "urgent_trickle"):
             _positive(field, getattr(self, field))
-        for field in ("keepalive", "rtcp", "queue_bound"):
+        for field in ("keepalive", "rtcp", "queue_bound", "redial_window"):
             if getattr(self, field) is not None:
                 _positive(field, getattr(self, field))
         if not self.suspected < self.disconnected < self.failed:

@@ -29,6 +29,8 @@ from harness.call.timers import earliest
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream."""
 LOST_CLOSE_REPEATS = 8
+LEFT_FOR_PTOS = 3
+"""As long as a closed connection drains (RFC 9000 §10.2)."""
 
 
 @dataclass(slots=True)
@@ -52,11 +54,16 @@ class PathChange:
 
 
 class Connection:
-    """One QUIC connection.  ``now`` is nanoseconds throughout; ``odcid`` names the connection for life."""
+    """One QUIC connection.  ``now`` is nanoseconds throughout; ``odcid`` names the connection for life.
+
+    ``persistent``: its handshake, too, is repeated without backoff, because somebody waits for it (a redial).
+    """
 
     queue_class: ClassVar[type[MediaQueue]] = MediaQueue
 
-    def __init__(self, settings: EndpointConfig, configuration: QuicConfiguration, *, odcid: bytes | None, began: int) -> None:
+    def __init__(
+        self, settings: EndpointConfig, configuration: QuicConfiguration, *, odcid: bytes | None, began: int, persistent: bool = False
+    ) -> None:
         self.settings = settings
         self.role: Literal["client", "server"] = "client" if configuration.is_client else "server"
         self.began = began
@@ -72,12 +79,14 @@ class Connection:
             urgent_window=settings.urgent_window,
             trickle=settings.urgent_trickle.s,
             pto_clamp=settings.pto_clamp,
+            persistent=persistent,
         )
         self._logger = configuration.quic_logger if isinstance(configuration.quic_logger, StreamingLogger) else None
         self._probe: _Probe | None = None
         self._frames = FrameStreams(self._core)
         self._finish_by: int | None = None
         self._finish_reason = ""
+        self._leaves_at: int | None = None
         self._close_datagrams: list[Transmit] = []
         self._closing_heard = 0
         self._repeat_close = False
@@ -120,9 +129,15 @@ class Connection:
         return None if event is None else (event.error_code, event.reason_phrase)
 
     @property
+    def given_up(self) -> bool:
+        """Whether it was closed on purpose by whoever used it, here or there; not by a timeout, nor by QUIC over an error."""
+        event = self._core.close_reason
+        return event is not None and event.frame_type is None
+
+    @property
     def finishing(self) -> bool:
-        """An orderly end is under way."""
-        return self._finish_by is not None
+        """An end is under way: an orderly one, or a silent one."""
+        return self._finish_by is not None or self._leaves_at is not None
 
     @property
     def max_rtp_packet(self) -> int:
@@ -149,6 +164,17 @@ class Connection:
         self._clock(now)
         self.stop_media()
         self._core.close(error_code=code, reason_phrase=reason[:256])
+
+    def abandon(self, reason: str, now: int) -> None:
+        """Be over and gone at once, without a word to the peer."""
+        self._clock(now)
+        self.stop_media()
+        self._core.vanish(reason)
+
+    def leave(self, now: int) -> None:
+        """Send nothing more: the call has another connection.  What is still under way from the peer is taken, then this one is gone."""
+        self.stop_media()
+        self._leaves_at = now + nanoseconds(LEFT_FOR_PTOS * self._core.pto)
 
     def _finish_if_done(self, now: int) -> None:
         if self._finish_by is not None and self.over is None and (now >= self._finish_by or self._core.stream_sent(SIGNALLING_STREAM)):
@@ -197,6 +223,10 @@ class Connection:
     def handle_timer(self, now: int) -> None:
         """Do what is due."""
         self._clock(now)
+        if self._leaves_at is not None:
+            if now >= self._leaves_at:
+                self.abandon("superseded", now)
+            return
         self._core.fire(seconds(now))
         self._watch_path(now)
         if self.over is None:
@@ -207,6 +237,8 @@ class Connection:
 
     def timer(self) -> int | None:
         """When ``handle_timer`` has something to do."""
+        if self._leaves_at is not None:
+            return self._leaves_at
         at = self._core.next_timer()
         due = [None if at is None else nanoseconds(at)]
         if self.over is None and self._core.started:
@@ -337,6 +369,8 @@ class Connection:
     def transmit(self, now: int) -> list[Transmit]:
         """Everything that may be sent now."""
         self._clock(now)
+        if self._leaves_at is not None:
+            return []
         self._expire(now)
         out: list[Transmit] = []
         flushed = False

@@ -28,11 +28,13 @@ from harness.call.events import (
     Event,
     IncomingCall,
     PathEvent,
+    PathKind,
     Side,
     StateChanged,
 )
 from harness.call.health import PathHealth
 from harness.call.media import CallMedia
+from harness.call.redial import Redial
 from harness.call.roq import RoqCode
 from harness.call.signaling import (
     MAX_REASON,
@@ -54,7 +56,10 @@ _WHO: dict[Side, str] = {"here": "this side", "peer": "the peer"}
 
 
 class Call:
-    """A call on a connection.  ``wanted`` is what this side wants of the peer, ``mine`` what it offers.  ``now`` is nanoseconds."""
+    """A call on a connection, or between two (``redial``).  ``wanted`` is what this side wants of the peer, ``mine`` what it offers.
+
+    ``server_name``: for whom the peer's certificate must be, where this side dials.  ``now`` is nanoseconds.
+    """
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class Call:
         *,
         wanted: MediaConstraints,
         mine: MediaCapabilities,
+        server_name: str,
         rng: random.Random,
         tokens: Iterator[int],
         sink: Callable[[Event], None],
@@ -75,10 +81,12 @@ class Call:
         self.state = State.IDLE
         self.ended = False
         self.handshakes = 0
+        self.mine = mine
+        self.server_name = server_name
+        self.redial = Redial(self, config)
         self.media = CallMedia(name, connection, config, rng=rng, tokens=tokens, sink=sink)
         self._config = config
         self._wanted = wanted
-        self._mine = mine
         self._theirs: MediaCapabilities | None = None
         self._sink = sink
         self._deadline: int | None = None
@@ -103,11 +111,18 @@ class Call:
         self._sink(CallInitiated(self.name, now, self._address))
         self._deadline = now + self._config.dial_timeout.ns
 
-    def handshake_done(self, now: int) -> None:
+    @property
+    def lost(self) -> bool:
+        """Whether there is no connection to use."""
+        return self.connection.over is not None
+
+    def handshake_done(self, connection: Connection, now: int) -> None:
         """The QUIC handshake is complete; the caller makes its offer."""
         self.handshakes += 1
-        if self.role == "caller" and self.state is State.CALLING:
-            self._say(offer(CapabilityExchange, self.name, self._mine, None), now)
+        if connection is not self.connection:
+            self.redial.handshake_done(connection, now)
+        elif self.role == "caller" and self.state is State.CALLING:
+            self.say(offer(CapabilityExchange, self.name, self.mine, None), now)
             self._move(State.CONNECTING, now)
             self._deadline = now + self._config.answer_timeout.ns
 
@@ -128,7 +143,7 @@ class Call:
         if wrong is not None:
             self.reject(f"capability mismatch: {wrong}", now)
             raise CapabilityMismatch(self.name, wrong)
-        self._say(offer(ConnectionConfirm, self.name, self._mine, None), now)
+        self.say(offer(ConnectionConfirm, self.name, self.mine, None), now)
         self._move(State.CONNECTING, now)
         self._sink(CallAccepted(self.name, now))
         self._deadline = now + self._config.dial_timeout.ns
@@ -137,7 +152,7 @@ class Call:
         """Why the two sides do not fit: first what the caller wants of the callee, then what this side wants of the caller."""
         if self.role == "caller":
             return mismatch(self._wanted, theirs)
-        return mismatch(wanted_by(theirs), self._mine) or mismatch(self._wanted, theirs)
+        return mismatch(wanted_by(theirs), self.mine) or mismatch(self._wanted, theirs)
 
     def confirm(self, theirs: MediaCapabilities, now: int) -> None:
         """The caller has the callee's answer; InvalidState unless Connecting."""
@@ -149,7 +164,7 @@ class Call:
             self.break_off(f"capability mismatch: {wrong}", "CapabilityMismatch", now)
             return
         self._theirs = theirs
-        self._say(ConnectionReady(self.name), now)
+        self.say(ConnectionReady(self.name), now)
         self._connected(now)
 
     def ready(self, now: int) -> None:
@@ -161,7 +176,7 @@ class Call:
 
     def _connected(self, now: int) -> None:
         assert self._theirs is not None
-        both = agreed(self._mine, self._theirs)
+        both = agreed(self.mine, self._theirs)
         self._move(State.CONNECTED, now)
         self._deadline = None
         self._health = PathHealth(self._config, now)
@@ -176,22 +191,36 @@ class Call:
         InvalidState unless Connected, or if ``by`` holds it.
         """
         require(self.name, self.state, State.CONNECTED, operation="hold")
+        if by == "here":
+            self.redial.require_rest("hold")
         if by in self._held_by:
             raise InvalidState(self.name, f"hold: {_WHO[by]} holds the call already")
         self._held_by.add(by)
         self.connection.drop_media("held")
         if by == "here":
-            self._say(Hold(session_id=self.name), now)
+            self.say(Hold(session_id=self.name), now)
         self._sink(CallHeld(self.name, now, by))
+
+    @property
+    def held_here(self) -> bool:
+        """Whether this side holds the call."""
+        return "here" in self._held_by
+
+    def agree_on_hold(self, held: bool, now: int) -> None:
+        """The peer has said, with a new connection, whether it holds the call: what it said last on the lost one may have been lost too."""
+        if held != ("peer" in self._held_by):
+            (self.hold if held else self.resume)(now, "peer")
 
     def resume(self, now: int, by: Side = "here") -> None:
         """``by`` lets go of its hold; InvalidState unless Connected, or if ``by`` does not hold it."""
         require(self.name, self.state, State.CONNECTED, operation="resume")
+        if by == "here":
+            self.redial.require_rest("resume")
         if by not in self._held_by:
             raise InvalidState(self.name, f"resume: {_WHO[by]} does not hold the call")
         self._held_by.discard(by)
         if by == "here":
-            self._say(Resume(session_id=self.name), now)
+            self.say(Resume(session_id=self.name), now)
         self._sink(CallResumed(self.name, now, by, flows=not self._held_by))
 
     def require_flowing(self) -> None:
@@ -200,12 +229,42 @@ class Call:
         if self._held_by:
             raise InvalidState(self.name, f"send_rtp: on hold by {' and '.join(_WHO[by] for by in sorted(self._held_by))}")
 
+    # Another connection
+
+    def asked_again_untrusted(self, connection: Connection, message: CapabilityExchange, now: int) -> None:
+        """The caller asks for this call, which is Connected, over a new connection."""
+        self.handshakes += 1
+        self.redial.asked_untrusted(connection, message, now)
+
+    def move_to(self, connection: Connection, now: int) -> None:
+        """Go on over ``connection``, which is ready on both sides."""
+        old, self.connection = self.connection, connection
+        if old.over is None:
+            old.leave(now)
+        self._odcid = connection.odcid.hex()
+        self._health = PathHealth(self._config, now)
+        self.media.carry_on(connection)
+
+    def lose(self, why: str, error: str, now: int) -> None:
+        """The connection is lost: have another looked for, or fail where none may be."""
+        if self._config.redial_window is None:
+            self.fail(why, now, error=error)
+            return
+        if not self.lost:  # silent, so that whatever CONNECTION_CLOSE says would be said to nobody
+            self.connection.abandon(why, now)
+        self._health = None
+        self.redial.lost(self._config.redial_window.ns, why, now)
+
+    def tell_path(self, kind: PathKind, now: int, detail: str = "") -> None:
+        """Say something about the path in use."""
+        self._sink(PathEvent(self.name, now, kind, self.connection.address, detail))
+
     # The way down
 
     def reject(self, reason: str, now: int) -> None:
         """Refuse a call that is not connected yet."""
         require(self.name, self.state, State.CALLING, State.CONNECTING, operation="reject")
-        self._part(reason, now)
+        self._part(reason, now, self.connection)
         self._down(CallRejected(self.name, now, reason), now)
 
     def end(self, reason: str, now: int) -> None:
@@ -213,9 +272,14 @@ class Call:
         if self.state is State.CONNECTED:
             self._move(State.ENDING, now)
             self._end_reason = reason
-            self._part(reason, now)
+            attempt = self.redial.rest()
+            if self.lost:  # nobody hears of it, unless the next connection is that far
+                self._part(reason, now, attempt)
+                self._over(reason, now)
+            else:
+                self._part(reason, now, self.connection)
         elif self.state in (State.CALLING, State.CONNECTING):
-            self._part("cancelled", now)
+            self._part("cancelled", now, self.connection)
             self._down(CallEnded(self.name, now, reason), now)
 
     def fail(self, reason: str, now: int, *, error: str = "TransportError") -> None:
@@ -227,7 +291,7 @@ class Call:
     def break_off(self, reason: str, error: str, now: int) -> None:
         """Fail, and tell the peer why with a ``bye``: the connection itself is sound."""
         if self.state in (State.CALLING, State.CONNECTING, State.CONNECTED):
-            self._part(reason, now)
+            self._part(reason, now, self.connection)
             self._down(ConnectionFailed(self.name, now, reason, error), now)
 
     def _down(self, last_word: Event, now: int) -> None:
@@ -235,9 +299,16 @@ class Call:
         self._move(State.IDLE, now)
         self._sink(last_word)
 
-    def _part(self, reason: str, now: int) -> None:
+    def _over(self, reason: str, now: int) -> None:
+        if self.state is State.CONNECTED:
+            self._move(State.ENDING, now)
+        self._move(State.IDLE, now)
+        self._sink(CallEnded(self.name, now, reason))
+
+    def _part(self, reason: str, now: int, connection: Connection | None) -> None:
         """Say ``bye`` where that is possible, and let the connection go."""
-        connection = self.connection
+        if connection is None:
+            return
         if connection.over is None and connection.core.handshake_complete:
             if not connection.finishing:
                 connection.send_signal(encode(Bye(self.name, reason=reason[:MAX_REASON])), now, end=True)
@@ -245,28 +316,33 @@ class Call:
         else:
             connection.close(RoqCode.NO_ERROR, reason, now)
 
-    def connection_over(self, code: int, reason: str, now: int) -> None:
-        """The connection was closed, by either side, or timed out."""
-        if self.state is State.ENDING:
-            self._move(State.IDLE, now)
-            self._sink(CallEnded(self.name, now, self._end_reason))
+    def connection_over(self, connection: Connection, code: int, reason: str, now: int) -> None:
+        """A connection was closed, by either side, or timed out."""
+        why = f"QUIC connection closed: {reason or 'no reason given'} (code {code:#x})"
+        if connection is not self.connection:
+            self.redial.broke(connection, now)
+        elif self.state is State.ENDING:
+            self._over(self._end_reason, now)
         elif self.state is State.CONNECTED and code == RoqCode.NO_ERROR:
-            self._move(State.ENDING, now)
-            self._move(State.IDLE, now)
-            self._sink(CallEnded(self.name, now, reason))
+            self._over(reason, now)
+        elif self.state is State.CONNECTED and not connection.given_up:
+            self.lose(why, "TransportError", now)
         elif self.state is not State.IDLE:
-            self._down(ConnectionFailed(self.name, now, f"QUIC connection closed: {reason or 'no reason given'} (code {code:#x})"), now)
+            self._down(ConnectionFailed(self.name, now, why), now)
 
     # What the peer says
 
-    def hear_untrusted(self, message: Message, now: int) -> None:
+    def hear_untrusted(self, connection: Connection, message: Message, now: int) -> None:
         """Act on one message; what is out of order breaks the call off."""
+        if connection is not self.connection:
+            self.redial.hear_untrusted(connection, message, now)
+            return
         if message.session_id != self.name:
             self.break_off(f"a message for session {message.session_id[:64]!r} on the connection of another", "TransportError", now)
             return
         try:
             if isinstance(message, Bye):
-                self._hear_bye(message.reason or "", now)
+                self.hang_up_untrusted(message.reason or "", now)
             elif isinstance(message, ConnectionConfirm):
                 self.confirm(message.capabilities, now)
             elif isinstance(message, ConnectionReady):
@@ -280,12 +356,11 @@ class Call:
         except InvalidState as error:
             self.break_off(f"signalling out of order: {error.what}", "InvalidState", now)
 
-    def _hear_bye(self, reason: str, now: int) -> None:
+    def hang_up_untrusted(self, reason: str, now: int) -> None:
+        """The peer has said ``bye``."""
         self._let_go(reason, now)
         if self.state is State.CONNECTED:
-            self._move(State.ENDING, now)
-            self._move(State.IDLE, now)
-            self._sink(CallEnded(self.name, now, reason))
+            self._over(reason, now)
         elif self.state in (State.CALLING, State.CONNECTING):
             refused = self.role == "caller"
             self._down(CallRejected(self.name, now, reason) if refused else CallEnded(self.name, now, reason), now)
@@ -305,9 +380,11 @@ class Call:
         if self.state is State.CONNECTED and self._health is not None:
             for word in self._health.observe(self.connection.heard_at, now):
                 if word == "failed":
-                    self.fail(f"nothing heard for {self._config.failed}", now, error="CallTimeout")
+                    self.lose(f"nothing heard for {self._config.failed}", "CallTimeout", now)
                 else:
-                    self._sink(PathEvent(self.name, now, word, self.connection.address))
+                    self.tell_path(word, now)
+        if self.state is State.CONNECTED:
+            self.redial.handle_timer(now)
         if self.state is State.CONNECTED:
             self.media.report(now)
 
@@ -328,7 +405,7 @@ class Call:
         """When ``handle_timer`` has something to do."""
         due = [self._deadline]
         if self.state is State.CONNECTED:
-            due.append(self.media.next_report())
+            due += (self.media.next_report(), self.redial.timer())
             if self._health is not None:
                 # What was heard since only puts the next change off: then the timer comes early, and does nothing.
                 due.append(self._health.next_change())
@@ -349,7 +426,7 @@ class Call:
             address=address,
             handshakes=self.handshakes,
             odcid=self._odcid,
-            redials=0,
+            redials=self.redial.count,
             max_rtp_packet=self.connection.max_rtp_packet,
             queued=len(self.connection.queue),
             sent=dict(self.connection.sent),
@@ -359,5 +436,6 @@ class Call:
             heard_at=self.connection.heard_at,
         )
 
-    def _say(self, message: Message, now: int) -> None:
-        self.connection.send_signal(encode(message), now)
+    def say(self, message: Message, now: int, connection: Connection | None = None) -> None:
+        """Write ``message`` to the call's connection, or to that which may become it."""
+        (connection or self.connection).send_signal(encode(message), now)

@@ -15,7 +15,7 @@ from harness.call.capabilities import MediaCapabilities
 from harness.call.states import State
 
 Mode = Literal["datagram", "stream"]
-Unsent = Literal["expired", "queue full", "held", "ended"]
+Unsent = Literal["expired", "queue full", "held", "ended", "no connection"]
 PathKind = Literal[
     "probing",  # client: PATH_CHALLENGE goes out on a new path
     "validated",  # either: the path answered its challenge
@@ -26,6 +26,9 @@ PathKind = Literal[
     "suspected",  # nothing heard for 2.5 s
     "disconnected",  # nothing heard for 5 s
     "healthy",  # heard again
+    "redialling",  # the connection is lost, or another was asked for: the caller dials anew, the callee waits for it
+    "redialled",  # the call goes on over a new connection to that address
+    "redial_failed",  # no new connection came; the old one, which is still there, carries on
 ]
 
 
@@ -170,7 +173,7 @@ class MediaReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class MediaExpired(Event):
-    """The RTP packet of ``token`` left the queue unsent: too old, pushed out of a full queue, or the call was held or ended."""
+    """The RTP packet of ``token`` was not sent: too old, pushed out of a full queue, the call held or over, or without a connection."""
 
     token: int
     why: Unsent = "expired"

@@ -16,7 +16,7 @@ from harness.call.capabilities import MediaCapabilities
 from harness.call.config import EndpointConfig
 from harness.call.connection import Connection
 from harness.call.errors import ConfigError, PacketTooLarge, TransportError
-from harness.call.events import Address, Event, MediaReceived, Mode
+from harness.call.events import Address, Event, MediaExpired, MediaReceived, Mode
 from harness.call.media_queue import Waiting
 from harness.call.reports import Reporter
 from harness.call.roq import FLOW_NAMES, MAX_STREAM_PACKET, RoqCode, RoqError, StreamDecoder, decode_datagram_untrusted
@@ -31,8 +31,12 @@ class Origin(msgspec.Struct, frozen=True):
     udp_size: int
 
 
+StreamKey = tuple[Connection, int]
+"""A stream's number means something on its own connection only."""
+
+
 class CallMedia:
-    """Media state of one call on one connection.  ``tokens`` numbers outgoing packets; ``sink`` takes events."""
+    """Media state of one call, on one connection at a time (``carry_on``).  ``tokens`` numbers outgoing packets; ``sink`` takes events."""
 
     def __init__(
         self,
@@ -52,8 +56,8 @@ class CallMedia:
         self._sink = sink
         self._flows: frozenset[str] | None = None
         self._early: list[tuple[int, bytes, Origin, Mode]] = []
-        self._decoders: dict[int, StreamDecoder] = {}
-        self._stopped: set[int] = set()
+        self._decoders: dict[StreamKey, StreamDecoder] = {}
+        self._stopped: set[StreamKey] = set()
         self.reporter: Reporter | None = None
         self.received: dict[str, int] = {}
         self.dropped = 0
@@ -68,6 +72,14 @@ class CallMedia:
         early, self._early = self._early, []
         for flow, packet, origin, mode in early:
             self._deliver_untrusted(flow, packet, origin, now, mode)
+
+    def carry_on(self, connection: Connection) -> None:
+        """From now on media goes out by ``connection``; what still comes by the old one is taken all the same."""
+        old, self._connection = self._connection, connection
+        connection.on_sent, old.on_sent = old.on_sent, None
+        connection.sent = old.sent
+        self._decoders = {key: decoder for key, decoder in self._decoders.items() if key[0] in (old, connection)}
+        self._stopped = {key for key in self._stopped if key[0] in (old, connection)}
 
     # Out
 
@@ -86,7 +98,11 @@ class CallMedia:
         except PacketError as error:
             raise TransportError(self._call, f"not an RTP packet: {error}") from None
         token = next(self._tokens)
-        self._connection.put(Waiting(token, flow, packet, expires, mode, rtp))
+        if self._connection.over is None:
+            self._connection.put(Waiting(token, flow, packet, expires, mode, rtp))
+        else:
+            self.expired += 1
+            self._sink(MediaExpired(self._call, now, token, "no connection"))
         return token
 
     def _count_sent(self, entry: Waiting, now: int) -> None:
@@ -101,7 +117,7 @@ class CallMedia:
         """Queue RTCP if it is due."""
         packet = None if self.reporter is None else self.reporter.due(now)
         interval = self._config.rtcp
-        if packet is not None and interval is not None and len(packet) <= self._connection.max_rtp_packet:
+        if packet is not None and interval is not None and self._connection.over is None and len(packet) <= self._connection.max_rtp_packet:
             self._connection.put(Waiting(0, "rtcp", packet, now + interval.ns, "datagram"))
 
     # In
@@ -115,39 +131,40 @@ class CallMedia:
             return
         self._deliver_untrusted(flow, packet, origin, now, "datagram")
 
-    def stream_untrusted(self, number: int, data: bytes, ended: bool, origin: Origin, now: int) -> None:
+    def stream_untrusted(self, key: StreamKey, data: bytes, ended: bool, origin: Origin, now: int) -> None:
         """Take bytes of an incoming unidirectional stream."""
-        if number in self._stopped:
+        if key in self._stopped:
             if ended:
-                self._stopped.discard(number)
+                self._stopped.discard(key)
             return
-        decoder = self._decoders.setdefault(number, StreamDecoder())
+        decoder = self._decoders.setdefault(key, StreamDecoder())
         try:
             packets = decoder.feed_untrusted(data)
         except RoqError as error:
-            self._stop(number, error.code, ended)
+            self._stop(key, error.code, ended)
             return
         if decoder.flow is not None and not self._may_know(decoder.flow):
-            self._stop(number, RoqCode.UNKNOWN_FLOW_ID, ended)
+            self._stop(key, RoqCode.UNKNOWN_FLOW_ID, ended)
             return
         for packet in packets:
             self._deliver_untrusted(decoder.flow if decoder.flow is not None else -1, packet, origin, now, "stream")
         if ended:
             if decoder.partial:
                 self.dropped += 1
-            self.stream_over(number)
+            self.stream_over(key)
 
-    def stream_over(self, number: int) -> None:
+    def stream_over(self, key: StreamKey) -> None:
         """An incoming stream was reset or has ended."""
-        self._decoders.pop(number, None)
-        self._stopped.discard(number)
+        self._decoders.pop(key, None)
+        self._stopped.discard(key)
 
-    def _stop(self, number: int, code: RoqCode, ended: bool) -> None:
+    def _stop(self, key: StreamKey, code: RoqCode, ended: bool) -> None:
         self.dropped += 1
-        self._decoders.pop(number, None)
+        self._decoders.pop(key, None)
         if not ended:
-            self._stopped.add(number)
-            self._connection.refuse_stream(number, code)
+            self._stopped.add(key)
+            connection, number = key
+            connection.refuse_stream(number, code)
 
     def _may_know(self, flow: int) -> bool:
         name = FLOW_NAMES.get(flow)

@@ -36,7 +36,7 @@ from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.logger import QuicLogger
-from aioquic.quic.packet import QuicFrameType, QuicPacketType
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop
 from aioquic.quic.recovery import QuicPacketNumberWindow, QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
@@ -109,7 +109,15 @@ class Core(QuicConnection):
     """aioquic's connection, amended as the module says.  All times are aioquic's float seconds."""
 
     def __init__(
-        self, configuration: QuicConfiguration, *, odcid: bytes | None, ack_delay: float, urgent_window: int, trickle: float, pto_clamp: int
+        self,
+        configuration: QuicConfiguration,
+        *,
+        odcid: bytes | None,
+        ack_delay: float,
+        urgent_window: int,
+        trickle: float,
+        pto_clamp: int,
+        persistent: bool = False,
     ) -> None:
         self.now = 0.0
         self.heard_at: float | None = None
@@ -119,6 +127,7 @@ class Core(QuicConnection):
         self._trickle_at = 0.0
         self._urgent_packets: dict[int, int] = {}
         self._pto_clamp = pto_clamp
+        self._persistent = persistent
         self._retire_later: list[tuple[float, int]] = []
         self._carried: list[tuple[int, int]] = []
         self._tokens: dict[int, list[int]] = {}
@@ -231,8 +240,14 @@ class Core(QuicConnection):
         if due is None or now < due:
             return
         self.handle_timer(now)
-        if self._handshake_confirmed:
+        if self._handshake_confirmed or self._persistent:
             self._loss._pto_count = min(self._loss._pto_count, self._pto_clamp)
+
+    def vanish(self, reason: str) -> None:
+        """Be over and gone at once, without a word to the peer, as after an idle timeout."""
+        if not self.terminated:
+            self._close_event = self._close_event or ConnectionTerminated(QuicErrorCode.INTERNAL_ERROR, QuicFrameType.PADDING, reason)
+            self._close_end()
 
     def next_timer(self) -> float | None:
         """When ``fire`` or ``flush`` has something to do."""

@@ -31,6 +31,7 @@ from harness.call.headers import MIN_INITIAL, Header, peek_untrusted, version_ne
 from harness.call.media import Origin
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import configuration
+from harness.call.redial import NO_SUCH_CALL
 from harness.call.roq import RoqCode
 from harness.call.signaling import MAX_REASON, Bye, CapabilityExchange, Decoder, Message, SignalError, encode
 from harness.call.states import State, require
@@ -113,7 +114,7 @@ class Endpoint:
         """When ``handle_timer`` wants to be called; None when nothing is under way."""
         due = [line.connection.timer() for line in self._lines]
         due += [call.timer() for call in self._calls.values()]
-        due += [self._silent_until(line) for line in self._lines if line.call is None]
+        due += [self._unused_until(line) for line in self._lines]
         at = earliest(due)
         # What is due and still cannot be done (a full window, no budget on an unvalidated path) is looked at again a little later.
         return at if at is None or at > self._fired else self._fired + MILLISECOND
@@ -123,12 +124,13 @@ class Endpoint:
         self._fired = now
         for line in list(self._lines):
             line.connection.handle_timer(now)
-            until = self._silent_until(line)
+            until = self._unused_until(line)
             if until is not None and now >= until:
                 line.connection.close(RoqCode.EXPECTATION_UNMET, "no call was made on this connection", now)
             self._pump(line, None, now)
         for call in list(self._calls.values()):
             call.handle_timer(now)
+            self._redial(call, now)
         self._sweep(now)
 
     def transmit(self, now: int) -> list[Transmit]:
@@ -166,13 +168,10 @@ class Endpoint:
             raise ConfigError("", "cannot call: no medium is wanted")
         if self._full():
             raise CallLimitReached("", f"{self._config.max_concurrent_calls} calls are in progress, which is the limit")
-        settings = self._configuration(client=True, server_name=server_name or self._config.server_name or to.ip)
-        settings.load_verify_locations(cadata=self._trusted)
-        connection = self.connection_class(self._config, settings, odcid=None, began=now)
-        connection.connect(to, now)
-        line = self._admit(connection)
+        server_name = server_name or self._config.server_name or to.ip
+        line = self._dial(to, server_name, now)
         name = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-        call = self._enter(name, line, MediaCapabilities.of(constraints), constraints)
+        call = self._enter(name, line, MediaCapabilities.of(constraints), constraints, server_name)
         call.dial(now)
         return name
 
@@ -226,6 +225,8 @@ class Endpoint:
         """
         found = self._find(call)
         connection = found.connection
+        if found.state is State.CONNECTED and found.lost:
+            raise InvalidState(call, "cannot migrate: there is no connection now; the call is being redialled")
         obstacle = connection.may_migrate()
         if obstacle is not None:
             raise InvalidState(call, f"cannot migrate: {obstacle}")
@@ -237,10 +238,24 @@ class Endpoint:
         connection.begin_migration(path, now)
         self._tell_changes(found, now)
 
+    def redial(self, call: str, to: Address, now: int) -> None:
+        """Have a call that this side dialled go on over a new connection to ``to``, where the application knows the peer to be now.
+
+        A connection that is still alive is used until the new one is ready (``PathEvent`` tells).  Raises CallNotFound; InvalidState for
+        the callee, or unless Connected.
+        """
+        found = self._find(call)
+        if found.role == "callee":
+            raise InvalidState(call, "cannot redial: only the side that dialled can")
+        require(call, found.state, State.CONNECTED, operation="redial")
+        found.redial.ask(to, now)
+        self._redial(found, now)
+        self._sweep(now)
+
     def stats(self, call: str) -> CallStats:
         """A snapshot of ``call``, also while it is ending.  Raises CallNotFound."""
         if call not in self._calls:
-            raise CallNotFound(call, "no such call, or it has ended")
+            raise CallNotFound(call, NO_SUCH_CALL)
         return self._calls[call].stats()
 
     def inventory(self) -> dict[str, int]:
@@ -266,13 +281,13 @@ class Endpoint:
     def _find(self, call: str) -> Call:
         found = self._calls.get(call)
         if found is None or found.state is State.ENDING:
-            raise CallNotFound(call, "no such call, or it has ended")
+            raise CallNotFound(call, NO_SUCH_CALL)
         return found
 
     def _full(self) -> bool:
         return sum(call.state is not State.ENDING for call in self._calls.values()) >= self._config.max_concurrent_calls
 
-    def _enter(self, name: str, line: _Line, mine: MediaCapabilities, wanted: MediaConstraints) -> Call:
+    def _enter(self, name: str, line: _Line, mine: MediaCapabilities, wanted: MediaConstraints, server_name: str = "") -> Call:
         call = self.call_class(
             name,
             "caller" if line.connection.role == "client" else "callee",
@@ -280,6 +295,7 @@ class Endpoint:
             self._config,
             wanted=wanted,
             mine=mine,
+            server_name=server_name,
             rng=self._rng,
             tokens=self._tokens,
             sink=self._emit,
@@ -292,6 +308,8 @@ class Endpoint:
 
     def _sweep(self, now: int) -> None:
         """Forget calls that are over and connections that have drained."""
+        for name in [name for name, call in self._calls.items() if call.ended]:
+            del self._calls[name]
         for line in list(self._lines):
             call = line.call
             if call is not None:
@@ -300,8 +318,9 @@ class Endpoint:
                     call.media.expired += len(lost)
                     self._events += lost
                 if call.ended:
-                    self._calls.pop(call.name, None)
                     line.call = None
+                    if not line.connection.finishing:  # that of a redial that is not wanted any more
+                        line.connection.close(RoqCode.NO_ERROR, "the call is over", now)
             if line.connection.gone:
                 self._lines.remove(line)
                 for cid in line.cids:
@@ -320,6 +339,21 @@ class Endpoint:
             keylog=self._keylog,
             logger=logger,
         )
+
+    def _dial(self, to: Address, server_name: str, now: int, *, persistent: bool = False) -> _Line:
+        settings = self._configuration(client=True, server_name=server_name)
+        settings.load_verify_locations(cadata=self._trusted)
+        connection = self.connection_class(self._config, settings, odcid=None, began=now, persistent=persistent)
+        connection.connect(to, now)
+        return self._admit(connection)
+
+    def _redial(self, call: Call, now: int) -> None:
+        """Make the attempt that is due, if one is."""
+        to = call.redial.due(now)
+        if to is not None and not call.ended:
+            line = self._dial(to, call.server_name, now, persistent=True)
+            line.call = call
+            call.redial.began(line.connection)
 
     def _admit(self, connection: Connection) -> _Line:
         line = _Line(connection)
@@ -350,10 +384,10 @@ class Endpoint:
         self._own(line, [header.destination])
         return line
 
-    def _silent_until(self, line: _Line) -> int | None:
-        """When a connection without a call has been silent for too long."""
+    def _unused_until(self, line: _Line) -> int | None:
+        """By when a connection must have become that of a call."""
         connection = line.connection
-        if line.call is not None or connection.over is not None or connection.finishing:
+        if (line.call is not None and line.call.connection is connection) or connection.over is not None or connection.finishing:
             return None
         return connection.began + self._config.dial_timeout.ns
 
@@ -372,7 +406,7 @@ class Endpoint:
             line.over_told = True
             connection.stop_media()
             if line.call is not None:
-                line.call.connection_over(*connection.over, now)
+                line.call.connection_over(connection, *connection.over, now)
 
     def _tell_changes(self, call: Call | None, now: int, connection: Connection | None = None) -> None:
         connection = connection if call is None else call.connection
@@ -390,38 +424,38 @@ class Endpoint:
             self._by_cid.pop(event.connection_id, None)
         elif isinstance(event, quic_events.HandshakeCompleted):
             if call is not None:
-                call.handshake_done(now)
+                call.handshake_done(connection, now)
         elif isinstance(event, quic_events.StreamDataReceived) and origin is not None:
             if event.stream_id == SIGNALLING_STREAM:
                 self._signals_untrusted(line, event.data, now)
             elif event.stream_id & 2 == 0:
                 connection.close(RoqCode.STREAM_CREATION, f"bidirectional stream {event.stream_id}: media goes on unidirectional ones", now)
             elif call is not None:
-                call.media.stream_untrusted(event.stream_id, event.data, event.end_stream, origin, now)
+                call.media.stream_untrusted((connection, event.stream_id), event.data, event.end_stream, origin, now)
         elif isinstance(event, quic_events.DatagramFrameReceived) and origin is not None:
             if call is not None:
                 call.media.datagram_untrusted(event.data, origin, now)
         elif isinstance(event, quic_events.StreamReset | quic_events.StopSendingReceived):
             if event.stream_id == SIGNALLING_STREAM:
-                if call is not None:
+                if call is not None and call.connection is connection:
                     call.break_off("the signalling stream was reset", "TransportError", now)
             elif isinstance(event, quic_events.StopSendingReceived):
                 connection.stream_refused(event.stream_id)
             elif call is not None:
-                call.media.stream_over(event.stream_id)
+                call.media.stream_over((connection, event.stream_id))
 
     # Signalling
 
     def _signals_untrusted(self, line: _Line, data: bytes, now: int) -> None:
         for message in line.signals.feed_untrusted(data, now):
             if isinstance(message, SignalError):
-                if line.call is not None:
+                if line.call is not None and line.call.connection is line.connection:
                     line.call.break_off(str(message), "TransportError", now)
                 else:
                     self._refuse(line, "", str(message), now)
             elif line.call is not None:
                 if not line.call.ended:
-                    line.call.hear_untrusted(message, now)
+                    line.call.hear_untrusted(line.connection, message, now)
             elif not line.connection.finishing:
                 self._first_message_untrusted(line, message, now)
 
@@ -430,8 +464,15 @@ class Endpoint:
             self._refuse(line, message.session_id, "a call begins with capability_exchange", now)
         elif self._closing:
             self._refuse(line, message.session_id, "endpoint closed", now)
-        elif message.session_id in self._calls:
-            self._refuse(line, message.session_id, "this session id is in use", now)
+        elif (known := self._calls.get(message.session_id)) is not None:
+            obstacle = known.redial.obstacle()
+            if obstacle is not None:
+                self._refuse(line, message.session_id, f"this session id is in use: {obstacle}", now)
+            else:
+                line.call = known
+                known.asked_again_untrusted(line.connection, message, now)
+        elif message.redial is True:
+            self._refuse(line, message.session_id, NO_SUCH_CALL, now)
         elif self._full():
             self._refuse(line, message.session_id, "busy", now)
         else:

@@ -41,6 +41,8 @@ class _Offer(_Message, frozen=True, kw_only=True):
     data_channel: bool
     max_bandwidth_kbps: U32
     quic_endpoint: str | None = None
+    held: bool | msgspec.UnsetType = msgspec.UNSET
+    """Port, in a redial: whether this side holds the call."""
 
     @property
     def capabilities(self) -> MediaCapabilities:
@@ -49,7 +51,9 @@ class _Offer(_Message, frozen=True, kw_only=True):
 
 
 class CapabilityExchange(_Offer, frozen=True, kw_only=True, tag="capability_exchange"):
-    """The caller's offer, which opens a call."""
+    """The caller's offer, which opens a call; with ``redial`` (port) it is for a call that both sides have, and opens none."""
+
+    redial: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class ConnectionConfirm(_Offer, frozen=True, kw_only=True, tag="connection_confirm"):
@@ -79,9 +83,13 @@ _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def offer(
-    kind: type[CapabilityExchange] | type[ConnectionConfirm], session: str, capabilities: MediaCapabilities, endpoint: str | None
+    kind: type[CapabilityExchange] | type[ConnectionConfirm],
+    session: str,
+    capabilities: MediaCapabilities,
+    endpoint: str | None,
+    **more: bool,
 ) -> Message:
-    """A capability message of either kind for ``session``; ``endpoint`` as "ip:port" or "[v6]:port"."""
+    """A capability message of either kind for ``session``; ``endpoint`` as "ip:port" or "[v6]:port"; ``more``: that kind's own fields."""
     return kind(
         session_id=session,
         audio=capabilities.audio,
@@ -89,6 +97,7 @@ def offer(
         data_channel=capabilities.data_channel,
         max_bandwidth_kbps=capabilities.max_bandwidth_kbps,
         quic_endpoint=endpoint,
+        **more,
     )
 
 
