@@ -399,11 +399,17 @@ class Driver:
         return messages.Done()
 
     def listen(self, request: messages.Listen) -> messages.Listening:
-        """Open all sockets.  A path that is down is listened on too, and heard as soon as it is up."""
+        """Open all sockets, or none.  A path that is down is listened on too, and heard as soon as it is up."""
         if self.listening:
             raise BadRequest("already listening")
-        for path, family in self.sockets.places:
-            self.open_socket(path, family, request.port, before_it_is_up=True)
+        new = [place for place in self.sockets.places if self.sockets.get(*place) is None]
+        try:
+            for path, family in new:
+                self.open_socket(path, family, request.port, before_it_is_up=True)
+        except BaseException:
+            for path, family in new:
+                self.sockets.close(path, family)
+            raise
         self.listening = True
         return messages.Listening(sockets=self.sockets.bound)
 
@@ -412,7 +418,14 @@ class Driver:
         to = self._remote(request.path, request.ip, request.port)
         self.open_socket(request.path, "v6" if ":" in to.ip else "v4")
         wanted = MediaConstraints(audio=request.audio, video=request.video, screen_share=request.screen_share)
-        return messages.Dialled(call=self.endpoint.initiate(to, wanted, now=time.monotonic_ns(), server_name=request.server_name))
+        call = self.endpoint.initiate(
+            to,
+            wanted,
+            now=time.monotonic_ns(),
+            server_name=request.server_name,
+            optional=translate.constraints(request.optional),
+        )
+        return messages.Dialled(call=call)
 
     def accept(self, request: messages.Accept) -> messages.Done:
         """Take a call."""

@@ -142,7 +142,10 @@ class Dialled(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Dial(Request, frozen=True, kw_only=True, tag="dial"):
-    """Call ``ip``:``port`` from ``path``; answered at once with the call's id, the rest is events.  ``server_name`` None: as configured."""
+    """Call ``ip``:``port`` from ``path``; answered at once with the call's id, the rest is events.
+
+    ``audio``, ``video`` and ``screen_share`` are insisted on; ``optional`` is offered besides.  ``server_name`` None: as configured.
+    """
 
     answer: ClassVar[type[msgspec.Struct]] = Dialled
     ip: str
@@ -151,6 +154,7 @@ class Dial(Request, frozen=True, kw_only=True, tag="dial"):
     audio: bool = True
     video: bool = False
     screen_share: bool = False
+    optional: MediaSet = MediaSet()
     server_name: str | None = None
 
 

@@ -39,6 +39,7 @@ from harness.agent.messages import (
     Listen,
     Listening,
     Media,
+    MediaSet,
     MediaStart,
     MediaStop,
     Migrate,
@@ -394,11 +395,21 @@ class RemoteAgent:
         audio: bool = True,
         video: bool = False,
         screen_share: bool = False,
+        optional: MediaSet | None = None,
         server_name: str | None = None,
         within: Duration = SOON,
     ) -> str:
         """Call; returns the call's id at once, before anything was answered over there."""
-        request = Dial(ip=ip, port=port, path=path, audio=audio, video=video, screen_share=screen_share, server_name=server_name)
+        request = Dial(
+            ip=ip,
+            port=port,
+            path=path,
+            audio=audio,
+            video=video,
+            screen_share=screen_share,
+            optional=optional or MediaSet(),
+            server_name=server_name,
+        )
         return (await self._ask(request, Dialled, within)).call
 
     async def accept(self, call: str, within: Duration = SOON) -> None:

@@ -1,5 +1,6 @@
 """What a call wants (``MediaConstraints``), what a peer offers (``MediaCapabilities``), and whether the two meet.
 
+Each side checks only that the other's offer meets what it wants itself: an offer says what a side can do, not what it insists on.
 Wanting is checked in a fixed order, so that the same mismatch always gives the same reason: audio first, then video or screen.
 A peer that offers more than is wanted is fine.  The bandwidth in use is the smaller of the two sides' figures.
 """
@@ -34,9 +35,13 @@ class MediaConstraints(msgspec.Struct, frozen=True):
         """Voice and a screen."""
         return cls(screen_share=True)
 
+    def __or__(self, other: MediaConstraints) -> MediaConstraints:
+        """The media of either."""
+        return MediaConstraints(self.audio or other.audio, self.video or other.video, self.screen_share or other.screen_share)
+
 
 NOTHING = MediaConstraints(audio=False)
-"""Wants no medium at all: what an endpoint demands of its peers unless told otherwise."""
+"""No medium at all: what an endpoint demands of its peers, and offers beyond what it wants, unless told otherwise."""
 
 
 class MediaCapabilities(msgspec.Struct, frozen=True):
@@ -61,11 +66,6 @@ def mismatch(wanted: MediaConstraints, offered: MediaCapabilities) -> str | None
     if (wanted.video or wanted.screen_share) and not offered.video:
         return "video is wanted and not offered"
     return None
-
-
-def wanted_by(offer: MediaCapabilities) -> MediaConstraints:
-    """What a caller that sent ``offer`` wants: its flags are its wishes (the message does not tell camera from screen)."""
-    return MediaConstraints(audio=offer.audio, video=offer.video)
 
 
 def agreed(mine: MediaCapabilities, theirs: MediaCapabilities) -> MediaCapabilities:

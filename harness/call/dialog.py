@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch, wanted_by
+from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch
 from harness.call.config import EndpointConfig
 from harness.call.connection import Connection
 from harness.call.errors import CapabilityMismatch, InvalidState
@@ -139,7 +139,7 @@ class Call:
         require(self.name, self.state, State.CALLING, operation="accept")
         if self.role == "caller" or self._theirs is None:
             raise InvalidState(self.name, "accept is for the called side; this side dialled")
-        wrong = self.unfit(self._theirs)
+        wrong = mismatch(self._wanted, self._theirs)
         if wrong is not None:
             self.reject(f"capability mismatch: {wrong}", now)
             raise CapabilityMismatch(self.name, wrong)
@@ -148,18 +148,12 @@ class Call:
         self._sink(CallAccepted(self.name, now))
         self._deadline = now + self._config.dial_timeout.ns
 
-    def unfit(self, theirs: MediaCapabilities) -> str | None:
-        """Why the two sides do not fit: first what the caller wants of the callee, then what this side wants of the caller."""
-        if self.role == "caller":
-            return mismatch(self._wanted, theirs)
-        return mismatch(wanted_by(theirs), self.mine) or mismatch(self._wanted, theirs)
-
     def confirm(self, theirs: MediaCapabilities, now: int) -> None:
         """The caller has the callee's answer; InvalidState unless Connecting."""
         require(self.name, self.state, State.CONNECTING, operation="confirm")
         if self.role == "callee":
             raise InvalidState(self.name, "connection_confirm is for the side that dialled")
-        wrong = self.unfit(theirs)
+        wrong = mismatch(self._wanted, theirs)
         if wrong is not None:
             self.break_off(f"capability mismatch: {wrong}", "CapabilityMismatch", now)
             return

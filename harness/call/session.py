@@ -21,7 +21,7 @@ from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.logger import QuicLogger
 
-from harness.call.capabilities import MediaCapabilities, MediaConstraints
+from harness.call.capabilities import NOTHING, MediaCapabilities, MediaConstraints
 from harness.call.config import EndpointConfig
 from harness.call.connection import SIGNALLING_STREAM, Connection
 from harness.call.dialog import Call
@@ -155,9 +155,18 @@ class Endpoint:
 
     # Operations
 
-    def initiate(self, to: Address, constraints: MediaConstraints, *, now: int, server_name: str | None = None) -> str:
+    def initiate(
+        self,
+        to: Address,
+        constraints: MediaConstraints,
+        *,
+        now: int,
+        server_name: str | None = None,
+        optional: MediaConstraints = NOTHING,
+    ) -> str:
         """Call the peer at ``to``; returns the new call id.  Raises CallLimitReached, ConfigError (no ``ca``).
 
+        ``constraints``: what this side insists on; ``optional``: what it offers besides, and does without if the peer cannot.
         ``server_name`` (default: the config's, else the address) is what the peer's certificate must be issued to.
         """
         if self._closing:
@@ -171,7 +180,7 @@ class Endpoint:
         server_name = server_name or self._config.server_name or to.ip
         line = self._dial(to, server_name, now)
         name = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-        call = self._enter(name, line, MediaCapabilities.of(constraints), constraints, server_name)
+        call = self._enter(name, line, MediaCapabilities.of(constraints | optional), constraints, server_name)
         call.dial(now)
         return name
 

@@ -55,6 +55,7 @@ class Build:
         self._moved: set[tuple[str, int, str, int]] = set()
         self._dead: set[tuple[str, int, int]] = set()
         self._preferred: dict[str, PortPlan] = {}
+        self._taken: dict[tuple[str, str, int], socket.socket] = {}
         self._executor: LinkExecutor = choose_executor(impair, self.topology, seed)
         self._make_links()
         for node in self.nodes.values():
@@ -180,6 +181,21 @@ class Build:
         """Close the captures and give the last counters; the keeper's end follows."""
         captures = self._captures.finish() if self._captures is not None else {}
         return {"captures": captures, "links": self._executor.counters()["links"], "stalls": self._executor.stalls()}
+
+    # -- ports of hosts ----------------------------------------------------------------------------------------------------------------
+
+    def op_take_port(self, node: str, ip: str, port: int) -> dict[str, Any]:
+        """Bind a UDP port of ``node``, as another program of that host would."""
+        with inside(self.nodes[node].namespace.fd):
+            taken = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
+        taken.bind((ip, port))
+        self._taken[node, ip, port] = taken
+        return {"at": time.monotonic_ns(), "bound": list(taken.getsockname()[:2])}
+
+    def op_leave_port(self, node: str, ip: str, port: int) -> dict[str, Any]:
+        """Let go of what ``take_port`` took."""
+        self._taken.pop((node, ip, port)).close()
+        return {"at": time.monotonic_ns()}
 
     # -- links -------------------------------------------------------------------------------------------------------------------------
 

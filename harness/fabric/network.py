@@ -87,6 +87,16 @@ class Network:
             Observation(f"{host} routes by {interface}", "route", answer["at"], answer, answer["after"] == interface, "rtnetlink")
         )
 
+    @contextlib.asynccontextmanager
+    async def port_taken(self, host: str, ip: str, port: int) -> AsyncIterator[None]:
+        """For the length of the block another program of ``host`` has bound UDP ``port`` of its own address ``ip``."""
+        answer = await self.ask("take_port", node=host, ip=ip, port=port)
+        self._observe(Observation(f"{host} {ip} port {port} taken", "port", answer["at"], answer, True, "bind"))
+        try:
+            yield
+        finally:
+            await self.ask("leave_port", node=host, ip=ip, port=port)
+
     async def probe(self) -> dict[str, Any]:
         """Measure the network against its spec; EnvironmentUnfit when it is not what was asked for."""
         self.probed = await self.ask("probe")

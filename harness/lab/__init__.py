@@ -2,10 +2,13 @@
 
 ``lab`` (Lab) builds, starts, injects faults, collects and judges · ``peer`` (an agent) · ``conversation`` (a call) · ``evidence`` (what the
 captures prove) · ``decrypted``, ``frames`` (what was said inside the packets) · ``control`` (the broken stack that a scenario must catch) ·
-``timeline`` (every event of every source on one clock) · ``folder`` (where a run is kept) · ``watch`` (the runner's own stalls).
+``outside`` (what the kernel says of an agent, and what is done to it) · ``timeline`` (every event of every source on one clock) ·
+``folder`` (where a run is kept) · ``watch`` (the runner's own stalls).
 """
 
+from harness.lab import outside
 from harness.lab.control import control
 from harness.lab.lab import Lab
+from harness.lab.peer import refusal
 
-__all__ = ["Lab", "control"]
+__all__ = ["Lab", "control", "outside", "refusal"]

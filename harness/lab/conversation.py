@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from harness import verdict
-from harness.agent.messages import CallEnded, CallEvent, CallRejected, ConnectionEstablished, ConnectionFailed, Event, IncomingCall, Media
+from harness.agent.messages import (
+    CallEnded,
+    CallEvent,
+    CallRejected,
+    ConnectionEstablished,
+    ConnectionFailed,
+    Event,
+    IncomingCall,
+    Media,
+    MediaSet,
+    Mode,
+)
 from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
 from harness.media.figure import Figure, Gap
@@ -38,13 +49,14 @@ _DRAIN_WITHIN = PLAYOUT + 100 * ms
 class Call:
     """One call.  ``opened``/``closed``: ns, the time in which media is judged."""
 
-    def __init__(self, lab: Lab, caller: Peer, callee: Peer, flows: tuple[str, ...], version: int) -> None:
+    def __init__(self, lab: Lab, caller: Peer, callee: Peer, flows: tuple[str, ...], version: int, optional: MediaSet) -> None:
         self.lab = lab
         self.caller = caller
         self.callee = callee
         self.version = version
         self.id = ""
         self.flows = flows
+        self.optional = optional
         self.opened = 0
         self.closed: int | None = None
         self.broken = False
@@ -69,7 +81,14 @@ class Call:
         paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
         self._marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
         self.id = await self.caller.remote.dial(
-            ip, port, path or paths[0], audio="audio" in self.flows, video="video" in self.flows, server_name=self.callee.name
+            ip,
+            port,
+            path or paths[0],
+            audio="audio" in self.flows,
+            video="video" in self.flows,
+            screen_share="screen" in self.flows,
+            optional=self.optional,
+            server_name=self.callee.name,
         )
         for peer in (self.caller, self.callee):
             peer.calls.append(self)
@@ -87,9 +106,10 @@ class Call:
         await self.callee.remote.reject(self.id, reason)
 
     async def connected(self, within: Duration = 10 * s) -> None:
-        """Wait until both sides are Connected; a failed verdict for each that is not."""
+        """Wait until both sides are Connected, from when on media is judged; a failed verdict for each that is not."""
         for peer in (self.caller, self.callee):
             await self._await(peer, (ConnectionEstablished,), within, f"connected at {peer.name}")
+        self.opened = time.monotonic_ns()
         if not self.broken:
             self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} are connected", aloud=True, call=self.id)
 
@@ -109,15 +129,13 @@ class Call:
         assert isinstance(event, kinds)
         return event
 
-    async def talk(self) -> None:
+    async def talk(self, mode: Mode = "datagram") -> None:
         """Start every flow on both sides; the judged time begins when both have heard each of them."""
-        self.opened = time.monotonic_ns()
         if self.broken:
             return
         for peer in (self.caller, self.callee):
             for flow in self.flows:
-                await peer.remote.media_start(self.id, flow)  # type: ignore[arg-type]
-                self._sending[peer].append(flow)
+                await peer.speak(flow, call=self, mode=mode)
         await self._listen(0 * ms, 5 * s, "first media")
         self.opened = time.monotonic_ns()
 
@@ -179,6 +197,13 @@ class Call:
             for speaker, listener in self.sides:
                 for flow in self._sending[speaker]:
                     nursery.start_soon(self._hear, listener, flow, began, for_, within, what)
+
+    async def heard_count(self, listener: Peer, flow: str, count: int, *, within: Duration = 10 * s) -> None:
+        """Wait until ``listener`` has heard ``count`` packets of ``flow`` in all; a failed verdict when it has not ``within`` the time."""
+        try:
+            await listener.remote.heard(self.id, flow, count, within=within)
+        except EventMissed as missed:
+            self.miss(f"{count} {flow} packets at {listener.name}", missed)
 
     async def _hear(self, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
         before = listener.remote.media(self.id, flow)

@@ -20,6 +20,7 @@ from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.media import records
+from harness.media.figure import Figure, Gap
 from harness.media.measures import Heard
 from harness.units import Duration, ms
 from harness.verdict import Receipt
@@ -95,6 +96,16 @@ class Evidence:
         """Distinct source connection ids of the client Initials that reached the callee's host."""
         ids = {source_id for p in self.captured(call.callee) if not p.outgoing and (source_id := _initial_source_id(p.payload)) is not None}
         return len(ids)
+
+    def handshake_took(self, call: Call) -> Figure:
+        """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""
+        packets = self.captured(call.caller)
+        began = next((p.monotonic for p in packets if p.outgoing and _initial_source_id(p.payload) is not None), None)
+        came = (p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port)
+        ended = next(came, None)
+        if began is None or ended is None:
+            return Figure(None, note="not measured: no handshake was captured")
+        return Figure(Duration(ended - began), "", (Gap(Duration(ended - began), began, ended),))
 
     def receipt(self, move: Move, fault: str) -> Receipt:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there."""

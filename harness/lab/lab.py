@@ -18,8 +18,8 @@ import trio
 import trustme
 
 from harness import verdict
-from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, Options, SendError
-from harness.agent.remote import RemoteAgent, Said
+from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, SendError
+from harness.agent.remote import AgentRefused, RemoteAgent, Said
 from harness.errors import BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
@@ -34,6 +34,7 @@ from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
 from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
 
+NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
 _HELLO_WITHIN = 30 * s  # an interpreter under software emulation takes half of that to import its stack
 
@@ -158,7 +159,7 @@ class Lab:
                 seed=self.orders.seed,
                 captures=self.folder / "capture",
                 log=self.folder / "agents" / "keeper.log",
-                observe=self._observe,
+                observe=self.observe,
             )
         )
         report = self.network.report
@@ -167,8 +168,8 @@ class Lab:
         self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
         return self.network
 
-    async def agents(self, *names: str, options: Options | None = None) -> list[Peer]:
-        """Start an agent in each of the hosts ``names``, all of them listening; before they may speak the network is probed."""
+    async def agents(self, *names: str, options: Options | None = None, listen: bool = True) -> list[Peer]:
+        """Start an agent in each of the hosts ``names``, all of them listening (or not); before they may speak the network is probed."""
         network = self._built("lab.agents")
         for name in names:
             await self._start(network, name)
@@ -183,7 +184,7 @@ class Lab:
         await network.capture()
         async with trio.open_nursery() as nursery:
             for name in names:
-                nursery.start_soon(self._introduce, self.peers[name], options)
+                nursery.start_soon(self._introduce, self.peers[name], options, listen)
         return [self.peers[name] for name in names]
 
     async def _greet(self, names: tuple[str, ...]) -> None:
@@ -209,7 +210,7 @@ class Lab:
         self._stack.push_async_callback(remote.aclose)
         self.peers[name] = Peer(name, remote, process, network, self.folder, log)
 
-    async def _introduce(self, peer: Peer, options: Options | None) -> None:
+    async def _introduce(self, peer: Peer, options: Options | None, listen: bool) -> None:
         tls = self.folder / "tls"
         await peer.remote.configure(
             paths=peer.paths(),
@@ -221,7 +222,8 @@ class Lab:
             server_name=peer.name,
             options=options or Options(auto_answer=True),
         )
-        await peer.remote.listen(self.port)
+        if listen:
+            await peer.remote.listen(self.port)
 
     def _built(self, where: str) -> Network:
         if self.network is None:
@@ -243,24 +245,45 @@ class Lab:
 
     @contextlib.asynccontextmanager
     async def call(
-        self, caller: Peer, callee: Peer, *, video: bool = False, path: str | None = None, version: int = 4, within: Duration = 10 * s
+        self,
+        caller: Peer,
+        callee: Peer,
+        *,
+        video: bool = False,
+        screen: bool = False,
+        path: str | None = None,
+        version: int = 4,
+        mode: Mode = "datagram",
+        within: Duration = 10 * s,
     ) -> AsyncIterator[Call]:
-        """A call with audio (and video) both ways for the length of the block, hung up cleanly at its end."""
-        call = await self.dial(caller, callee, video=video, path=path, version=version)
+        """A call with audio (video, screen) both ways for the length of the block, hung up cleanly at its end."""
+        call = await self.dial(caller, callee, video=video, screen=screen, path=path, version=version)
         await call.connected(within)
-        await call.talk()
+        await call.talk(mode)
         yield call
         await call.hang_up()
         await caller.network.flush()
 
     async def dial(
-        self, caller: Peer, callee: Peer, *, audio: bool = True, video: bool = False, path: str | None = None, version: int = 4
+        self,
+        caller: Peer,
+        callee: Peer,
+        *,
+        audio: bool = True,
+        video: bool = False,
+        screen: bool = False,
+        path: str | None = None,
+        version: int = 4,
+        optional: MediaSet = NO_MEDIA,
     ) -> Call:
-        """A call that was asked for, and nothing more: what it needs besides (``rings``, ``answer``, ``connected``) the scenario does."""
-        flows = tuple(flow for flow, wanted in (("audio", audio), ("video", video)) if wanted)
+        """A call that was asked for, and nothing more: what it needs besides (``rings``, ``answer``, ``connected``) the scenario does.
+
+        ``optional`` is offered to the callee without being insisted on.
+        """
+        flows = tuple(flow for flow, wanted in (("audio", audio), ("video", video), ("screen", screen)) if wanted)
         for peer in (caller, callee):
             peer.need(*flows, f"ipv{version}")
-        call = Call(self, caller, callee, flows, version)
+        call = Call(self, caller, callee, flows, version, optional)
         await call.ask(path)
         return call
 
@@ -299,7 +322,8 @@ class Lab:
         fault = self._fault.name if self._fault is not None else f"a packet with {frame} is lost"
         self._lost += [(one, sender, frame, fault) for one in dropped]
 
-    def _observe(self, seen: Observation) -> None:
+    def observe(self, seen: Observation) -> None:
+        """Take what was seen of a fault, from outside the agents, as a receipt of the run."""
         name = self._fault.name if self._fault is not None else seen.fault
         if seen.interfaces:
             self.switching.append(seen)
@@ -317,6 +341,12 @@ class Lab:
     def at_least(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
         """Judge that a figure is not below its bound."""
         self.add(verdict.judge(name, Relation.AT_LEAST, value, bound, **detail))
+
+    def refused(self, name: str, refusal: AgentRefused | None, kind: str, *mentions: str) -> None:
+        """Judge that a request was refused with the error ``kind``, in words that hold all of ``mentions``."""
+        right = refusal is not None and refusal.kind == kind and all(word in refusal.message for word in mentions)
+        told = "done" if refusal is None else f"{refusal.kind}: {refusal.message}"
+        self.equal(name, int(right), 1, note=f"{told}; wanted: {' '.join((kind, *mentions))}")
 
     def equal(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
         """Judge that a figure is exactly its bound."""

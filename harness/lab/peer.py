@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from harness.agent.messages import Holdings, Lag, PathChanged, PathSpec
+from harness.agent.messages import Holdings, Lag, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, CapabilityLacking, SpecError
 from harness.fabric.network import Network, Process
@@ -91,6 +91,26 @@ class Peer:
         self.moves.append(move)
         self.call.lab.expect_move(move)
 
+    async def speak(
+        self,
+        flow: str,
+        *,
+        call: Call | None = None,
+        bitrate_kbps: int | None = None,
+        payload_bytes: int | None = None,
+        mode: Mode = "datagram",
+    ) -> None:
+        """Start a source of ``flow`` in ``call`` (the newest).  AgentRefused when the agent or its stack does not want to."""
+        call = call or self.call
+        await self.remote.media_start(
+            call.id,
+            flow,  # type: ignore[arg-type]
+            bitrate_kbps=bitrate_kbps,
+            payload_bytes=payload_bytes,
+            mode=mode,
+        )
+        call.flows_of(self).append(flow)
+
     async def mute(self, *flows: str) -> None:
         """Stop the sources of ``flows`` (all that run when none is named): the call stays, and sends only what keeps it alive."""
         for flow in flows or tuple(self.call.flows_of(self)):
@@ -124,6 +144,15 @@ class Peer:
             raise AgentError(self.name, f"did not exit within {within} after shutdown; see {self.log.name}")
         if self.process.code != 0:
             raise AgentError(self.name, f"exited with code {self.process.code}; {_last_line(self.log)}")
+
+
+async def refusal(asked: Awaitable[object]) -> AgentRefused | None:
+    """What an agent answered to a request that it must not carry out; None when it was done all the same."""
+    try:
+        await asked
+    except AgentRefused as refused:
+        return refused
+    return None
 
 
 async def spawn(network: Network, name: str, argv: list[str], folder: Path) -> tuple[Process, int, int, Path]:

@@ -20,6 +20,7 @@ from harness.call.dialog import Call
 from harness.call.events import Address
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
+from tests.controls import broken_media
 
 
 class StayingConnection(Connection):
@@ -112,8 +113,9 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "redials": Redials,
     "understates": Understates,
     "hasty": Hasty,
+    **broken_media.ENDPOINTS,
 }
-DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets}
+DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_media.DRIVERS}
 
 
 def main(name: str) -> int:

@@ -78,7 +78,8 @@ def test_every_answer_comes_back_as_it_went(kind: type[msgspec.Struct]) -> None:
 
 def test_the_shapes_on_the_wire_are_those_of_the_protocol_page() -> None:
     assert encode(Dial(id=1, ip="192.0.2.1", port=4433, path="wifi")) == (
-        b'{"op":"dial","id":1,"ip":"192.0.2.1","port":4433,"path":"wifi","audio":true,"video":false,"screen_share":false,"server_name":null}\n'
+        b'{"op":"dial","id":1,"ip":"192.0.2.1","port":4433,"path":"wifi","audio":true,"video":false,"screen_share":false,'
+        b'"optional":{"audio":false,"video":false,"screen_share":false},"server_name":null}\n'
     )
     assert encode(ok(1, Dialled(call="c"))) == b'{"id":1,"ok":{"call":"c"}}\n'
     assert encode(ok(2, Done())) == b'{"id":2,"ok":{}}\n'

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch, wanted_by
+from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch
 
 
 def test_what_constraints_offer() -> None:
@@ -28,4 +28,7 @@ def test_order_of_validation(wanted: MediaConstraints, offered: MediaCapabilitie
 def test_agreement_is_the_smaller_of_both() -> None:
     video, audio = MediaCapabilities.of(MediaConstraints.video_call()), MediaCapabilities.of(MediaConstraints.audio_only())
     assert agreed(video, audio) == agreed(audio, video) == audio
-    assert wanted_by(video) == MediaConstraints(True, True)
+
+
+def test_media_of_either() -> None:
+    assert MediaConstraints(audio=True) | MediaConstraints(audio=False, screen_share=True) == MediaConstraints.screen_sharing()

@@ -200,10 +200,10 @@ def test_simultaneous_calls_keep_their_media_apart(identity: Identity) -> None:
 
 
 @pytest.mark.parametrize("answering", [True, False])
-def test_the_callee_cannot_do_what_the_caller_wants(identity: Identity, answering: bool) -> None:
+def test_the_caller_does_not_offer_what_the_callee_requires(identity: Identity, answering: bool) -> None:
     world = World(identity)
-    alice, bob = world.host("alice"), world.host("bob", accepts=AUDIO, auto_answer=answering)
-    call = ringing(world, alice, bob)
+    alice, bob = world.host("alice"), world.host("bob", requires=VIDEO, auto_answer=answering)
+    call = ringing(world, alice, bob, AUDIO)
     if not answering:
         with pytest.raises(CapabilityMismatch, match="video is wanted and not offered") as caught:
             bob.endpoint.accept(call, world.now)
@@ -213,12 +213,30 @@ def test_the_callee_cannot_do_what_the_caller_wants(identity: Identity, answerin
         assert [event.reason for event in host.all(CallRejected)] == ["capability mismatch: video is wanted and not offered"]
 
 
-def test_the_caller_does_not_offer_what_the_callee_requires(identity: Identity) -> None:
+@pytest.mark.parametrize("answering", [True, False])
+def test_the_callee_cannot_do_what_the_caller_insists_on(identity: Identity, answering: bool) -> None:
+    """The callee says what it can do, and the caller is the one to judge whether that is enough."""
     world = World(identity)
-    alice, bob = world.host("alice"), world.host("bob", requires=VIDEO, auto_answer=True)
-    dial(world, alice, bob, AUDIO)
+    alice, bob = world.host("alice"), world.host("bob", accepts=AUDIO, auto_answer=answering)
+    call = ringing(world, alice, bob)
+    if not answering:
+        bob.endpoint.accept(call, world.now)
+    all_over(world, alice, bob)
+    reason = "capability mismatch: video is wanted and not offered"
+    assert [(event.error, event.reason) for event in alice.all(ConnectionFailed)] == [("CapabilityMismatch", reason)]
+    assert [event.reason for event in bob.all(CallEnded)] == [reason]
+    assert not bob.all(ConnectionEstablished)
+
+
+@pytest.mark.parametrize("accepts", [AUDIO, VIDEO])
+def test_what_is_optional_is_agreed_if_both_can_and_done_without_if_not(identity: Identity, accepts: MediaConstraints) -> None:
+    world = World(identity)
+    alice, bob = world.host("alice"), world.host("bob", accepts=accepts, auto_answer=True)
+    alice.endpoint.initiate(world.address(bob, "eth", "eth"), AUDIO, now=world.now, optional=VIDEO)
     world.run(2 * S)
-    assert [event.reason for event in alice.all(CallRejected)] == ["capability mismatch: video is wanted and not offered"]
+    for host in (alice, bob):
+        assert [event.agreed.audio for event in host.all(ConnectionEstablished)] == [True]
+        assert [event.agreed.video for event in host.all(ConnectionEstablished)] == [accepts.video]
 
 
 def test_a_callee_that_offers_more_is_fine(identity: Identity) -> None:
@@ -238,10 +256,8 @@ def test_the_caller_refuses_an_answer_that_lacks_what_it_wants(identity: Identit
     lie = ConnectionConfirm(call, audio=True, video=False, data_channel=True, max_bandwidth_kbps=128)
     say(bob, call, encode(lie), world)
     all_over(world, alice, bob)
-    assert [(event.error, event.reason) for event in alice.all(ConnectionFailed)] == [
-        ("CapabilityMismatch", "capability mismatch: video is wanted and not offered")
-    ]
-    assert [event.reason for event in bob.all(CallEnded)] == ["capability mismatch: video is wanted and not offered"]
+    assert [event.error for event in alice.all(ConnectionFailed)] == ["CapabilityMismatch"]
+    assert not alice.all(ConnectionEstablished)
 
 
 def say(host: Host, call: str, data: bytes, world: World) -> None:

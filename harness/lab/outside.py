@@ -1,0 +1,89 @@
+"""What the kernel says of an agent's process, and what can be done to it, from outside: no agent is asked, and none can help it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from harness.fabric.network import Process
+from harness.fabric.receipts import Observation
+from harness.units import Duration, s
+
+if TYPE_CHECKING:
+    from harness.lab.lab import Lab
+    from harness.lab.peer import Peer
+
+_TABLES = ("udp", "udp6", "tcp", "tcp6")
+_POLL_S = 0.005
+
+
+def bound_sockets(process: Process) -> set[str]:
+    """Every UDP and TCP socket of the process's network namespace, whoever holds it: "udp 192.0.2.1 4433" (/proc/<pid>/net)."""
+    found = set()
+    for table in _TABLES:
+        for line in Path(f"/proc/{process.pid}/net/{table}").read_text().splitlines()[1:]:
+            address, port = line.split()[1].split(":")
+            found.add(f"{table[:3]} {_ip(address)} {int(port, 16)}")
+    return found
+
+
+def _ip(text: str) -> str:
+    """The kernel writes an address as words of 32 bits, each in the host's own byte order."""
+    words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)
+    return socket.inet_ntop(socket.AF_INET if len(words) == 1 else socket.AF_INET6, packed)
+
+
+def descriptors(process: Process) -> list[int]:
+    """The numbers of its open file descriptors."""
+    return sorted(int(number) for number in os.listdir(f"/proc/{process.pid}/fd"))
+
+
+@contextlib.contextmanager
+def no_more_descriptors(lab: Lab, peer: Peer) -> Iterator[None]:
+    """For the length of the block ``peer``'s process can open no file descriptor beyond those that it holds (RLIMIT_NOFILE).
+
+    The limit is on the numbers: a free one below the highest that is in use could still be had, so the lowest free number is the limit.
+    """
+    process = peer.process
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    held = descriptors(process)
+    lowest_free = next(number for number in range(len(held) + 1) if number not in held)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+    now = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    seen = {"held": len(held), "limit before": soft, "limit now": now[0]}
+    lab.observe(Observation(f"{peer.name} can open nothing more", "limit", time.monotonic_ns(), seen, now[0] == lowest_free, "prlimit"))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterator[None]:
+    """For the length of the block ``peer``'s process does not run (SIGSTOP): its host answers nothing, and refuses nothing either."""
+    peer.process.signal(signal.SIGSTOP)
+    stopped = False
+    with trio.move_on_after(within.s):
+        while not (stopped := _state(peer.process) == "T"):  # noqa: ASYNC110 - the kernel has no event for this
+            await trio.sleep(_POLL_S)
+    lab.observe(Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": _state(peer.process)}, stopped, "/proc"))
+    try:
+        yield
+    finally:
+        peer.process.signal(signal.SIGCONT)
+
+
+def _state(process: Process) -> str:
+    """The letter of its state: R, S, T (stopped) … (proc_pid_stat(5); the name before it may hold anything)."""
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]

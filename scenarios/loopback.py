@@ -1,0 +1,226 @@
+"""The media path alone, on one wire: what is offered here arrives there, whole, in order and once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from harness.agent.messages import Mode
+from harness.call.roq import FLOW_IDS
+from harness.lab import Lab, control, outside, refusal
+from harness.lab.decrypted import Decrypted
+from harness.media.measures import Heard
+from harness.media.source import AUDIO_PAYLOAD_TYPE
+from harness.rtp.packet import AUDIO_CLOCK, RtpPacket, parse_rtp_untrusted
+from harness.units import ms, s
+from topologies.side_by_side import side_by_side
+
+RTP_HEADER = 12
+MTU = 1500
+
+
+def whole(lab: Lab, heard: Heard, what: str) -> None:
+    """Every packet of a flow was heard: none lost, changed, doubled, held back or overtaken."""
+    lab.equal(f"{what} lost", heard.lost(), 0)
+    lab.equal(f"{what} corrupted", heard.corrupted(), 0)
+    lab.equal(f"{what} duplicated", heard.duplicates(), 0)
+    lab.equal(f"{what} reordered", heard.reordered(), 0)
+    lab.equal(f"{what} never sent", heard.expired(), 0)
+
+
+def breaks(packets: Sequence[RtpPacket], ticks: int) -> int:
+    """Neighbours whose sequence numbers are not one apart, or whose timestamps are not ``ticks`` apart."""
+    return sum(
+        (after.sequence - before.sequence) & 0xFFFF != 1 or (after.timestamp - before.timestamp) & 0xFFFFFFFF != ticks
+        for before, after in pairwise(packets)
+    )
+
+
+def datagrams(wire: Decrypted, *flows: str) -> list[bytes]:
+    """The RTP packets of ``flows`` that DATAGRAM frames carried, in the order of the capture."""
+    ids = {bytes([FLOW_IDS[flow]]) for flow in flows}
+    frames = [frame.fields["data"] for packet in wire.packets for frame in packet.having("DATAGRAM")]
+    return [data[1:] for data in frames if data[:1] in ids]
+
+
+def media_streams(wire: Decrypted) -> set[tuple[str, int]]:
+    """The unidirectional streams of both sides (RFC 9000 §2.1: the second bit of their number)."""
+    frames = [(packet.sender, frame.fields["stream"]) for packet in wire.packets for frame in packet.having("STREAM")]
+    return {(sender, number) for sender, number in frames if number & 2}
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+@control("bob", "duplicates", caught_by="audio duplicated")
+async def test_rtp_data_path(lab: Lab, version: int) -> None:
+    """Alice speaks, Bob listens: the RTP packets of one source arrive as what they are, each once.
+
+    Field story: none; what a stack gets wrong here it gets wrong everywhere.
+    Fault: none.
+    Bounds: nothing lost, changed, doubled or overtaken, since the wire does none of it; on the wire, decrypted at Bob's host: one SSRC,
+    payload type 111, sequence numbers one apart, timestamps 960 apart (20 ms of RTP's 48 kHz audio clock, RFC 7587).
+    Control: a listener that hands some packets on twice.
+    """
+    await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob")
+    call = await lab.dial(alice, bob, version=version)
+    await call.connected()
+    await alice.speak("audio")
+    await call.heard_both_ways(for_=2 * s)
+    await call.hang_up()
+    heard = bob.heard("audio")
+    whole(lab, heard, "audio")
+    lab.at_least("audio heard", heard.arrived(), 95)
+    wire = [parse_rtp_untrusted(data) for data in datagrams(lab.evidence.decrypted(bob), "audio")]
+    lab.equal("RTP packets on the wire beyond those offered", len(wire) - len(heard.packets), 0)
+    lab.equal("sources of audio on the wire", len({packet.ssrc for packet in wire}), 1)
+    lab.equal("packets of another payload type", sum(packet.payload_type != AUDIO_PAYLOAD_TYPE for packet in wire), 0)
+    lab.equal("breaks in sequence or timestamp", breaks(wire, AUDIO_CLOCK // 50), 0)
+    lab.equal("heard from the silent side", alice.heard("audio").arrived(), 0)
+
+
+@control("alice", "newest-first", caught_by="video reordered")
+@control("bob", "corrupts", caught_by="video corrupted", also=("video lost", "video packets heard"))
+async def test_multiple_packets(lab: Lab) -> None:
+    """Alice sends more than a thousand packets of video as fast as a call ever does: all arrive, in order, byte for byte.
+
+    Field story: a frame whose packets come in the wrong order, or with one byte changed, is a frame that cannot be decoded.
+    Fault: none.
+    Bounds: at least 1000 packets, and of these none lost, changed (CRC-32 over the whole packet, taken where it is offered and where it
+    comes out), doubled or overtaken: a wire has one order and TLS lets no byte change.
+    Control: a sender that sends the newest of what waits first; a listener that changes one byte in some packets.
+    """
+    await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob")
+    call = await lab.dial(alice, bob, video=True)
+    await call.connected()
+    await alice.speak("video", bitrate_kbps=4000)
+    await call.heard_count(bob, "video", 1000)
+    await call.hang_up()
+    heard = bob.heard("video")
+    whole(lab, heard, "video")
+    lab.at_least("video packets heard", heard.arrived(), 1000)
+
+
+@control("bob", "falls-silent", caught_by="audio heard by alice", silent=True, also=("audio never sent",))
+async def test_bidirectional(lab: Lab) -> None:
+    """Alice and Bob speak at the same time: each hears all that the other says, and nothing of itself.
+
+    Field story: one-way audio, the oldest complaint there is.
+    Fault: none.
+    Bounds: each direction by itself: at least 95 of the 100 packets that 2 s hold, none lost, changed, doubled or overtaken; no SSRC is
+    used by both sides (RFC 3550 §8).
+    Control: a callee that sends nothing any more after its first 20 packets.
+    """
+    await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=2 * s)
+    for listener in (alice, bob):
+        heard = listener.heard("audio")
+        lab.at_least(f"audio heard by {listener.name}", heard.arrived(), 95)
+        whole(lab, heard, "audio")
+    mine, theirs = ({packet.ssrc for packet in listener.heard("audio").packets} for listener in (alice, bob))
+    lab.equal("SSRCs in use on both sides", len(mine & theirs), 0)
+
+
+@control("alice", "truncates", caught_by="one byte more is refused", also=("audio corrupted", "audio lost"))
+async def test_large_packet(lab: Lab) -> None:
+    """Alice sends the largest packet that fits a QUIC datagram, one byte more, and one of the whole MTU on streams.
+
+    Field story: a stack that cuts, or silently drops, what does not fit: sound in the lab, silence with another codec.
+    Fault: none.
+    Bounds: the largest (by the stack's own word, and of the size of what was then sent) arrives whole; one byte more is refused as
+    PacketTooLarge that names both sizes; 1500 bytes of RTP arrive whole in stream mode (RFC 9221 §5: a DATAGRAM is never fragmented).
+    Control: a sender that cuts what is too large instead of refusing it.
+    """
+    await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob")
+    call = await lab.dial(alice, bob)
+    await call.connected()
+    largest = (await alice.remote.stats(call.id)).max_rtp_packet or 0
+    await alice.speak("audio", payload_bytes=largest - RTP_HEADER)
+    await call.heard_both_ways(for_=1 * s)
+    await alice.mute()
+    beyond = await refusal(alice.speak("audio", payload_bytes=largest + 1 - RTP_HEADER))
+    lab.refused("one byte more is refused", beyond, "PacketTooLarge", f"{largest + 1} bytes", f"{largest} bytes")
+    await alice.mute()
+    await alice.speak("audio", payload_bytes=MTU - RTP_HEADER, mode="stream")
+    await call.heard_both_ways(for_=1 * s)
+    await call.hang_up()
+    heard = bob.heard("audio")
+    whole(lab, heard, "audio")
+    for size, mode in ((largest, "datagram"), (MTU, "stream")):
+        came = sum(packet.size == size and packet.mode == mode and bool(packet.arrivals) for packet in heard.packets)
+        lab.at_least(f"packets of the full size heard, {mode}", came, 45)
+
+
+@pytest.mark.parametrize("mode", ["datagram", "stream"])
+@control("bob", "starves-screen", caught_by="screen never sent")
+async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
+    """Alice and Bob send audio, camera and screen at once, all in datagrams or all on streams: none is at the cost of another.
+
+    Field story: sharing a screen makes the voice stutter.
+    Fault: none.
+    Bounds: of each of the six flows all that was offered is heard, whole and once.  On the wire, decrypted at Bob's host: in datagram
+    mode a DATAGRAM frame for each packet and no stream; in stream mode none, and a unidirectional stream for each RTP frame
+    (draft-ietf-avtcore-rtp-over-quic §5.2).
+    Control: a callee that gives up every tenth packet of its screen while it sends others.
+    """
+    await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True, screen=True, mode=mode) as call:
+        await call.heard_both_ways(for_=2 * s)
+    packets, frames = 0, 0
+    for listener in (alice, bob):
+        for flow in call.flows:
+            heard = listener.heard(flow)
+            lab.at_least(f"{flow} heard by {listener.name}", heard.arrived(), 95)
+            whole(lab, heard, flow)
+            packets += len(heard.packets)
+            frames += len({packet.rtp for packet in heard.packets})
+    wire = lab.evidence.decrypted(bob)
+    lab.equal("media packets in DATAGRAM frames", len(datagrams(wire, *call.flows)), packets if mode == "datagram" else 0)
+    lab.equal("streams that carried media", len(media_streams(wire)), frames if mode == "stream" else 0)
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+@control("bob", "deaf-at-first", caught_by="QUIC handshake")
+@control("bob", "listens-twice", caught_by="a second listen is refused")
+@control("bob", "half-listens", caught_by="sockets beside those asked for, port taken")
+async def test_setup(lab: Lab, version: int) -> None:
+    """Two agents open their sockets where they are told and nowhere else, say so when they cannot, and one reaches the other quickly.
+
+    Field story: an endpoint that listens on another port than it says, or on all of them, is found by nobody or by everybody.
+    Fault: another program has taken Bob's IPv6 port; the receipt is its bind.
+    Bounds: the sockets of each host, read from /proc/<pid>/net, are the two that were asked for; Bob's first listen fails naming
+    EADDRINUSE and leaves none; a second listen is refused; from the first Initial to the first packet under the final keys at most 150 ms:
+    a round trip of the wire and two TLS flights in Python take 30, the first repetition (PTO, RFC 9002 §6.2.2) comes after 200.
+    Control: a callee that overlooks a caller's first packet; one that says yes to a second listen; one that keeps the
+    socket of one address when it could not have the other's.
+    """
+    net = await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob", listen=False)
+    own = {peer: {f"udp {ip} {lab.port}" for path in peer.paths() for ip in (path.v4, path.v6)} for peer in (alice, bob)}
+    taken = bob.paths()[0].v6
+    assert taken is not None
+    async with lab.fault("Bob's port is taken"), net.port_taken("bob", taken, lab.port):
+        refused = await refusal(bob.remote.listen(lab.port))
+        lab.refused("a taken port is told", refused, "TransportError", taken, str(lab.port), "EADDRINUSE")
+        others = outside.bound_sockets(bob.process) - {f"udp {taken} {lab.port}"}
+        lab.equal("sockets beside those asked for, port taken", len(others), 0, note=", ".join(sorted(others)))
+    for peer in (alice, bob):
+        await peer.remote.listen(lab.port)
+        lab.refused("a second listen is refused", await refusal(peer.remote.listen(lab.port + 1)), "BadRequest", "already listening")
+    call = await lab.dial(alice, bob, version=version)
+    await call.connected()
+    for peer in (alice, bob):
+        bound = outside.bound_sockets(peer.process)
+        lab.equal(f"sockets missing at {peer.name}", len(own[peer] - bound), 0)
+        lab.equal(f"sockets beside those asked for at {peer.name}", len(bound - own[peer]), 0, note=", ".join(sorted(bound - own[peer])))
+    await call.talk()
+    await call.hang_up()
+    await net.flush()
+    lab.at_most("QUIC handshake", lab.evidence.handshake_took(call), 150 * ms)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)

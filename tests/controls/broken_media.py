@@ -1,0 +1,136 @@
+"""Agents that are broken in how they carry media, or in where they listen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from harness.agent import messages
+from harness.agent.driver import Driver
+from harness.call.connection import Connection
+from harness.call.errors import TransportError
+from harness.call.events import Address, Event, MediaReceived
+from harness.call.media_queue import MediaQueue, Waiting
+from harness.call.session import Endpoint
+
+
+class Duplicates(Driver):
+    """Hands every tenth packet on twice."""
+
+    heard = 0
+
+    def happened(self, event: Event) -> None:
+        super().happened(event)
+        if isinstance(event, MediaReceived):
+            self.heard += 1
+            if self.heard % 10 == 0:
+                super().happened(event)
+
+
+class Corrupts(Driver):
+    """Changes the last byte of every tenth packet that comes in."""
+
+    heard = 0
+
+    def happened(self, event: Event) -> None:
+        if isinstance(event, MediaReceived):
+            self.heard += 1
+            if self.heard % 10 == 0:
+                event = replace(event, packet=event.packet[:-1] + bytes([event.packet[-1] ^ 1]))
+        super().happened(event)
+
+
+class NewestFirstQueue(MediaQueue):
+    """Sends the newest of what waits, not the oldest."""
+
+    def head(self) -> Waiting | None:
+        return next((waiting[-1] for waiting in self._classes if waiting), None)
+
+
+class NewestFirstConnection(Connection):
+    queue_class = NewestFirstQueue
+
+
+class NewestFirst(Endpoint):
+    connection_class = NewestFirstConnection
+
+
+class StarvingQueue(MediaQueue):
+    """Gives up every tenth packet of a shared screen."""
+
+    screens = 0
+
+    def put(self, entry: Waiting) -> Waiting | None:
+        self.screens += entry.flow == "screen"
+        return entry if entry.flow == "screen" and self.screens % 10 == 0 else super().put(entry)
+
+
+class StarvingConnection(Connection):
+    queue_class = StarvingQueue
+
+
+class StarvesScreen(Endpoint):
+    connection_class = StarvingConnection
+
+
+class FallsSilent(Endpoint):
+    """Lets all media expire after the first 20 packets, and says nothing of it."""
+
+    taken = 0
+
+    def send_rtp(self, call: str, flow: str, packet: bytes, *, now: int, expires: int, **how: Any) -> int:
+        self.taken += 1
+        return super().send_rtp(call, flow, packet, now=now, expires=expires if self.taken <= 20 else now, **how)
+
+
+class Truncates(Endpoint):
+    """Cuts what does not fit a datagram."""
+
+    def send_rtp(self, call: str, flow: str, packet: bytes, **how: Any) -> int:
+        largest = self._find(call).connection.max_rtp_packet if how["mode"] == "datagram" else len(packet)
+        return super().send_rtp(call, flow, packet[:largest], **how)
+
+
+class DeafAtFirst(Endpoint):
+    """Overlooks the first datagram from every address."""
+
+    known: frozenset[Address] = frozenset()
+
+    def receive(self, data: bytes, address: Address, **when: int) -> None:
+        if address in self.known:
+            super().receive(data, address, **when)
+        self.known |= {address}
+
+
+class ListensTwice(Driver):
+    """Says yes to every listen, whether or not it listens already."""
+
+    def listen(self, request: messages.Listen) -> messages.Listening:
+        self.listening = False
+        return super().listen(request)
+
+
+class HalfListens(Driver):
+    """Keeps the sockets that it could open when it cannot open all."""
+
+    def listen(self, request: messages.Listen) -> messages.Listening:
+        try:
+            return super().listen(request)
+        except TransportError:
+            self.open_socket(*self.sockets.places[0], request.port)
+            raise
+
+
+ENDPOINTS: dict[str, type[Endpoint]] = {
+    "newest-first": NewestFirst,
+    "starves-screen": StarvesScreen,
+    "falls-silent": FallsSilent,
+    "truncates": Truncates,
+    "deaf-at-first": DeafAtFirst,
+}
+DRIVERS: dict[str, type[Driver]] = {
+    "duplicates": Duplicates,
+    "corrupts": Corrupts,
+    "listens-twice": ListensTwice,
+    "half-listens": HalfListens,
+}
