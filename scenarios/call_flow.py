@@ -14,9 +14,11 @@ from topologies.two_homes import two_homes
 async def test_lifecycle(lab: Lab) -> None:
     """Alice calls Bob with video; both see and hear each other; Alice hangs up; neither is left with anything of the call.
 
-    Field story: none; it is what every other scenario takes for granted.  Bounds: every packet arrives in time (the network loses none),
-    and what each agent holds afterwards (sockets, tasks, sources, streams, calls, descriptors) is what it held before.  Control: an agent
-    that leaks a socket with every call.
+    Field story: none; it is what every other scenario takes for granted.
+    Fault: none.
+    Bounds: every packet arrives (the network loses none); no silence is longer than an audible clip (60 ms, G.711 appendix I); what each
+    agent holds afterwards (sockets, tasks, sources, streams, calls, descriptors) is what it held before; one handshake.
+    Control: an agent that leaks a socket with every call.
     """
     await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob")
