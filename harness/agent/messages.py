@@ -90,6 +90,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     queue_limit: int | None = None
     early_limit: int | None = None
     half_open_limit: int | None = None
+    retry_above: int | None = None
     media_expiry_ms: Positive = 150
     receive_buffer: Positive = 4 << 20
 

@@ -66,6 +66,8 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """RTP packets of one flow that may wait; beyond it the oldest is dropped and reported."""
     early_limit: int = 256
     """Media that came before ``connection_ready`` (it can overtake a lost one) kept per call."""
+    retry_above: int = 16
+    """With more server connections than this that are not a call's yet, whoever begins one must prove its address (RFC 9000 §8.1.2)."""
     half_open_limit: int = 64
     """Server connections that may exist without a call; more Initials are not answered."""
 
@@ -87,8 +89,9 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
         for field in ("max_concurrent_calls", "queue_limit", "early_limit", "half_open_limit"):
             if getattr(self, field) < 1:
                 raise ConfigError("", f"{field} {getattr(self, field)}: allowed is 1 or more")
-        if self.pto_clamp < 0:
-            raise ConfigError("", f"pto_clamp {self.pto_clamp}: allowed is 0 or more")
+        for field in ("pto_clamp", "retry_above"):
+            if getattr(self, field) < 0:
+                raise ConfigError("", f"{field} {getattr(self, field)}: allowed is 0 or more")
         if (self.certificate is None) != (self.key is None):
             raise ConfigError("", "certificate and key go together; one of them is missing")
 

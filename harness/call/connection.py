@@ -56,13 +56,21 @@ class PathChange:
 class Connection:
     """One QUIC connection.  ``now`` is nanoseconds throughout; ``odcid`` names the connection for life.
 
-    ``persistent``: its handshake, too, is repeated without backoff, because somebody waits for it (a redial).
+    ``retry_source``: the id that a Retry gave to the client, if there was one.  ``persistent``: the handshake, too, is repeated without
+    backoff, because somebody waits for it (a redial).
     """
 
     queue_class: ClassVar[type[MediaQueue]] = MediaQueue
 
     def __init__(
-        self, settings: EndpointConfig, configuration: QuicConfiguration, *, odcid: bytes | None, began: int, persistent: bool = False
+        self,
+        settings: EndpointConfig,
+        configuration: QuicConfiguration,
+        *,
+        odcid: bytes | None,
+        retry_source: bytes | None = None,
+        began: int,
+        persistent: bool = False,
     ) -> None:
         self.settings = settings
         self.role: Literal["client", "server"] = "client" if configuration.is_client else "server"
@@ -75,6 +83,7 @@ class Connection:
         self._core = Core(
             configuration,
             odcid=odcid,
+            retry_source=retry_source,
             ack_delay=settings.ack_delay.s,
             urgent_window=settings.urgent_window,
             trickle=settings.urgent_trickle.s,

@@ -24,6 +24,7 @@ class Header(NamedTuple):
     version: int | None
     initial: bool
     negotiation: bool
+    token: bytes = b""
 
 
 def peek_untrusted(data: bytes) -> Header | None:
@@ -40,6 +41,7 @@ def peek_untrusted(data: bytes) -> Header | None:
         header.version,
         header.packet_type == QuicPacketType.INITIAL,
         header.packet_type == QuicPacketType.VERSION_NEGOTIATION,
+        header.token,
     )
 
 

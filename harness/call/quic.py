@@ -113,6 +113,7 @@ class Core(QuicConnection):
         configuration: QuicConfiguration,
         *,
         odcid: bytes | None,
+        retry_source: bytes | None = None,
         ack_delay: float,
         urgent_window: int,
         trickle: float,
@@ -134,7 +135,7 @@ class Core(QuicConnection):
         self._built = 0
         self._handing_over: int | None = None
         self._stream_ends: dict[int, list[tuple[int, int]]] = {}
-        super().__init__(configuration=configuration, original_destination_connection_id=odcid)
+        super().__init__(configuration=configuration, original_destination_connection_id=odcid, retry_source_connection_id=retry_source)
         self._ack_delay = ack_delay
         self._pacer = self._loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
 

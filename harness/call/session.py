@@ -25,6 +25,7 @@ from harness.call.capabilities import NOTHING, MediaCapabilities, MediaConstrain
 from harness.call.config import EndpointConfig
 from harness.call.connection import SIGNALLING_STREAM, Connection
 from harness.call.dialog import Call
+from harness.call.doorman import Doorman
 from harness.call.errors import CallLimitReached, CallNotFound, CapabilityMismatch, ConfigError, InvalidState, TransportError
 from harness.call.events import Address, CallStats, Event, Mode, PathEvent, QlogSink, Transmit
 from harness.call.headers import MIN_INITIAL, Header, peek_untrusted, version_negotiation
@@ -50,6 +51,11 @@ class _Line:
     cids: set[bytes] = field(default_factory=set)
     cids_issued: int = 0
     over_told: bool = False
+
+    @property
+    def half_open(self) -> bool:
+        """Whether somebody has begun this connection and not yet said what for."""
+        return self.connection.role == "server" and self.call is None and self.connection.over is None and not self.connection.finishing
 
 
 class Endpoint:
@@ -79,6 +85,7 @@ class Endpoint:
         self._calls: dict[str, Call] = {}
         self._events: list[Event] = []
         self._replies: list[Transmit] = []
+        self._doorman = Doorman(rng)
         self._closing = False
         self._fired = -1
         self._identity = QuicConfiguration(is_client=False)
@@ -382,14 +389,25 @@ class Endpoint:
         if header.version is not None and header.version not in self._identity.supported_versions:
             self._replies.append(Transmit(version_negotiation(header, self._identity.supported_versions), address))
             return None
-        waiting = sum(line.connection.role == "server" and line.call is None for line in self._lines)
-        if not header.initial or waiting >= self._config.half_open_limit:
+        if not header.initial:
+            return None
+        waiting = sum(line.half_open for line in self._lines)
+        odcid, retry_source = header.destination, None
+        if header.token:
+            proven = self._doorman.admitted_untrusted(header, address, now)
+            if proven is None:
+                return None
+            odcid, retry_source = proven, header.destination
+        elif waiting > self._config.retry_above:
+            self._replies.append(Transmit(self._doorman.retry(header, address, now), address))
+            return None
+        if waiting >= self._config.half_open_limit:
             return None
         settings = self._configuration(client=False, server_name=None)
         settings.certificate = self._identity.certificate
         settings.certificate_chain = self._identity.certificate_chain
         settings.private_key = self._identity.private_key
-        line = self._admit(self.connection_class(self._config, settings, odcid=header.destination, began=now))
+        line = self._admit(self.connection_class(self._config, settings, odcid=odcid, retry_source=retry_source, began=now))
         self._own(line, [header.destination])
         return line
 

@@ -47,7 +47,7 @@ _DRAIN_WITHIN = PLAYOUT + 100 * ms
 
 
 class Call:
-    """One call.  ``opened``/``closed``: ns, the time in which media is judged."""
+    """One call.  ``asked``: when it was dialled, ns; ``opened``/``closed``: the time in which media is judged."""
 
     def __init__(self, lab: Lab, caller: Peer, callee: Peer, flows: tuple[str, ...], version: int, optional: MediaSet) -> None:
         self.lab = lab
@@ -57,6 +57,7 @@ class Call:
         self.id = ""
         self.flows = flows
         self.optional = optional
+        self.asked = 0
         self.opened = 0
         self.closed: int | None = None
         self.broken = False
@@ -80,6 +81,7 @@ class Call:
         ip, port = network.reach(self.caller.name, self.callee.name, self.lab.port, self.version)
         paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
         self._marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        self.asked = time.monotonic_ns()
         self.id = await self.caller.remote.dial(
             ip,
             port,
@@ -239,5 +241,5 @@ class Call:
         return self.lab.evidence.heard(self, speaker, listener, flow)
 
     def handshakes(self) -> int:
-        """How many QUIC handshakes the caller began with the callee, counted in the callee's captures (distinct Initial source ids)."""
+        """How many QUIC handshakes the caller began with the callee for this call, counted in both hosts' captures."""
         return self.lab.evidence.handshakes(self)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.agent.messages import ClockStep
+from harness.agent.messages import ClockStep, ConnectionEstablished
 from harness.errors import AgentError, HarnessError
 from harness.fabric.base import Dropped
 from harness.fabric.capture import file_name
@@ -93,9 +93,25 @@ class Evidence:
         return decrypt(self.captured(peer), read_keys(self._lab.folder / "keys.log"))
 
     def handshakes(self, call: Call) -> int:
-        """Distinct source connection ids of the client Initials that reached the callee's host."""
-        ids = {source_id for p in self.captured(call.callee) if not p.outgoing and (source_id := _initial_source_id(p.payload)) is not None}
-        return len(ids)
+        """How many QUIC handshakes the caller of ``call`` began with its callee while the call was there: 1, and one more for each redial.
+
+        Counted are the source connection ids of Initials that left the caller's host and came to the callee's, since the call was dialled.
+        What made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
+        this call's redial, or a call that nobody asked for.  Of two calls between the same two at once, either counts the other's redials.
+        """
+        until = call.closed or self._lab.now()
+        others = {
+            bytes.fromhex(said.message.odcid)
+            for said in call.caller.remote.events
+            if isinstance(said.message, ConnectionEstablished) and said.message.call in {c.id for c in call.caller.calls if c is not call}
+        }
+        begun: dict[bytes, bytes] = {}
+        for packet in self.captured(call.caller):
+            ids = _initial_ids(packet.payload) if packet.outgoing and call.asked <= (packet.monotonic or 0) <= until else None
+            if ids is not None:
+                begun.setdefault(ids.source, ids.destination)
+        came = {ids.source for p in self.captured(call.callee) if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
+        return sum(source in came and first not in others for source, first in begun.items())
 
     def handshake_took(self, call: Call) -> Figure:
         """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""
@@ -236,9 +252,14 @@ def _shown(source: tuple[str, int] | None) -> str | None:
     return None if source is None else f"{source[0]} {source[1]}"
 
 
-def _initial_source_id(data: bytes) -> bytes | None:
-    """The source connection id, if the datagram starts with a QUIC v1 Initial packet; else None."""
+class _Ids(NamedTuple):
+    destination: bytes
+    source: bytes
+
+
+def _initial_ids(data: bytes) -> _Ids | None:
+    """Both connection ids, if the datagram starts with a QUIC v1 Initial packet (RFC 9000 §17.2); else None."""
     if len(data) < 7 or data[0] & 0xF0 != 0xC0 or data[1:5] != _QUIC_V1:
         return None
     at = 6 + data[5]
-    return data[at + 1 : at + 1 + data[at]] if at < len(data) else None
+    return _Ids(data[6:at], data[at + 1 : at + 1 + data[at]]) if at < len(data) else None

@@ -168,8 +168,11 @@ class Lab:
         self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
         return self.network
 
-    async def agents(self, *names: str, options: Options | None = None, listen: bool = True) -> list[Peer]:
-        """Start an agent in each of the hosts ``names``, all of them listening (or not); before they may speak the network is probed."""
+    async def agents(self, *names: str, options: Options | dict[str, Options] | None = None, listen: bool = True) -> list[Peer]:
+        """Start an agent in each of the hosts ``names``, all of them listening (or not); before they may speak the network is probed.
+
+        ``options``: of all of them, or by name; those not named get the usual ones, ``auto_answer``.
+        """
         network = self._built("lab.agents")
         for name in names:
             await self._start(network, name)
@@ -184,7 +187,8 @@ class Lab:
         await network.capture()
         async with trio.open_nursery() as nursery:
             for name in names:
-                nursery.start_soon(self._introduce, self.peers[name], options, listen)
+                own = options.get(name) if isinstance(options, dict) else options
+                nursery.start_soon(self._introduce, self.peers[name], own, listen)
         return [self.peers[name] for name in names]
 
     async def _greet(self, names: tuple[str, ...]) -> None:

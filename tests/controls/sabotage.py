@@ -20,7 +20,7 @@ from harness.call.dialog import Call
 from harness.call.events import Address
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_media
+from tests.controls import broken_limits, broken_media
 
 
 class StayingConnection(Connection):
@@ -65,10 +65,10 @@ class Redials(Endpoint):
 class UnderstatingCall(Call):
     """A callee that confirms another bandwidth than it has and uses."""
 
-    def _say(self, message: Message, now: int) -> None:
+    def say(self, message: Message, now: int, connection: Connection | None = None) -> None:
         if isinstance(message, ConnectionConfirm):
             message = msgspec.structs.replace(message, max_bandwidth_kbps=64)
-        super()._say(message, now)
+        super().say(message, now, connection)
 
 
 class Understates(Endpoint):
@@ -80,16 +80,16 @@ class HastyCall(Call):
 
     withheld: Message | None = None
 
-    def _say(self, message: Message, now: int) -> None:
+    def say(self, message: Message, now: int, connection: Connection | None = None) -> None:
         if isinstance(message, ConnectionReady):
             self.withheld = message
         else:
-            super()._say(message, now)
+            super().say(message, now, connection)
 
     def handle_timer(self, now: int) -> None:
         super().handle_timer(now)
         if self.withheld is not None and self.connection.sent.get("rtcp"):
-            super()._say(self.withheld, now)
+            super().say(self.withheld, now)
             self.withheld = None
 
 
@@ -114,6 +114,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "understates": Understates,
     "hasty": Hasty,
     **broken_media.ENDPOINTS,
+    **broken_limits.ENDPOINTS,
 }
 DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_media.DRIVERS}
 
