@@ -116,7 +116,7 @@ class Evidence:
     def handshake_took(self, call: Call) -> Figure:
         """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""
         packets = self.captured(call.caller)
-        began = next((p.monotonic for p in packets if p.outgoing and _initial_source_id(p.payload) is not None), None)
+        began = next((p.monotonic for p in packets if p.outgoing and _initial_ids(p.payload) is not None), None)
         came = (p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port)
         ended = next(came, None)
         if began is None or ended is None:
