@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -45,8 +46,6 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal by descriptor: never to another process that has since got the number."""
-        import signal
-
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
 
@@ -121,6 +120,15 @@ class Network:
         answer, _fds = await self._keeper.ask(op, **fields)
         return answer
 
+    async def kill(self, process: Process, within: Duration = 5 * s) -> None:
+        """SIGKILL.  The observation is taken when the keeper, whose child it is, has seen it end of that signal ``within`` the time."""
+        at = time.monotonic_ns()
+        process.signal(signal.SIGKILL)
+        with trio.move_on_after(within.s):
+            await process.ended.wait()
+        seen = {"exit code": process.code, "gone after": str(Duration(time.monotonic_ns() - at))}
+        self._observe(Observation(f"{process.name} is killed", "process", at, seen, process.code == -signal.SIGKILL, "keeper"))
+
     async def spawn(
         self,
         node: str,
@@ -190,6 +198,20 @@ class LinkHandle:
         taken = bool(found) and not counted["awaited"]
         self.network._observe(Observation(name, "drop", at, seen, taken, self.network.executor))
         return found
+
+    async def drops(self) -> int:
+        """How many packets the link has dropped so far, both directions, for whatever reason."""
+        counters = await self.counters()  # the relay tells one kind of drop from another, netem does not
+        kinds = ("lost", "picked", "queue_dropped", "cut_dropped", "refused", "dropped")
+        return sum(int(counters[direction].get(kind, 0)) for direction in DIRECTIONS for kind in kinds)
+
+    async def show_drops(self, since: int) -> int:
+        """How many packets the link has dropped beyond ``since`` (an earlier ``drops()``), as an observation: taken when it is any."""
+        now = await self.drops()
+        seen = {"dropped before": since, "dropped now": now}
+        name = f"{self.end} dropped {now - since} packets"
+        self.network._observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.executor))
+        return now - since
 
     async def counters(self) -> dict[str, Any]:
         """The executor's counters of this link."""

@@ -141,18 +141,18 @@ class Call:
         await self._listen(0 * ms, 5 * s, "first media")
         self.opened = time.monotonic_ns()
 
-    async def hang_up(self) -> None:
-        """Stop the sources, let what is under way arrive, end the call, and wait until both sides say that it is over."""
+    async def hang_up(self, by: Peer | None = None) -> None:
+        """Stop the sources, let what is under way arrive, have ``by`` (the caller) end the call, and see it over on both sides."""
         self.closed = time.monotonic_ns()
         for peer in (self.caller, self.callee):
             try:
-                await peer.mute()
+                await peer.mute(call=self)
             except AgentRefused as refusal:
                 self.miss("sources stop", refusal)
         await self._drain()
         marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
         try:
-            await self.caller.remote.end(self.id)
+            await (by or self.caller).remote.end(self.id)
             for peer in (self.caller, self.callee):
                 await peer.remote.wait_for(
                     CallEnded,
@@ -170,7 +170,8 @@ class Call:
         """End the judged time (if it has not ended) without touching the call, and have both agents write what they know of it."""
         self.closed = self.closed or time.monotonic_ns()
         for peer in (self.caller, self.callee):
-            await peer.inventory()  # its answer says that the records so far are in the file
+            if peer.crashed is None:
+                await peer.inventory()  # its answer says that the records so far are in the file
 
     async def _drain(self) -> None:
         """Wait until everything sent has been heard, or long enough that the rest is lost."""

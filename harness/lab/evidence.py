@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
+from harness.lab.holds import OnHold, on_hold
 from harness.media import records
 from harness.media.figure import Figure, Gap
 from harness.media.measures import Heard
@@ -27,10 +29,12 @@ from harness.verdict import Receipt
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
-    from harness.lab.peer import Move, Peer
+    from harness.lab.peer import Crash, Move, Peer
 
 _CLOCK_SLACK = 1 * ms
 """Between an agent's stamp and the capture's of one packet: the same kernel stamp, converted by two samples of the clock offset."""
+_LIFE_SIGN = 1100 * ms
+"""How often an agent in a call is heard of at least: RTCP and keepalive come once a second."""
 _SETTLED = 10  # packets in a row from a new address before the call counts as moved
 MOVED = "new 4-tuple"
 """The kind of a migration's receipt."""
@@ -68,9 +72,9 @@ class Evidence:
             sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
             came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
             joined = self._joined[key] = records.join(sent, came)
-            if joined.strays:
-                why = joined.strays[0].why
-                self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
+            strays = [one for one in joined.strays if not _died_unwritten(one, speaker, sent)]
+            if strays:
+                self.errors.append(AgentError(listener.name, f"{len(strays)} packets heard that nobody sent; the first: {strays[0].why}"))
         return self._joined[key]
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
@@ -87,6 +91,12 @@ class Evidence:
         if self._lab.final:
             self._captured[peer.name] = found
         return found
+
+    def on_hold(self, call: Call, peer: Peer) -> list[OnHold]:
+        """Every time that ``call`` was put on hold and taken up again, as the packets at ``peer``'s host show it."""
+        assert call.closed is not None
+        other = call.callee if peer is call.caller else call.caller
+        return on_hold(self.decrypted(peer), call.id, call.closed, f"{peer.name} → {other.name}")
 
     def decrypted(self, peer: Peer) -> Decrypted:
         """The 1-RTT packets among them, opened with the run's key log."""
@@ -164,6 +174,14 @@ class Evidence:
         taken = len(found) == 1 and bool(found[0].having(frame))
         return Receipt(fault=fault, kind=f"lost {frame}", at=dropped.at, observed=observed, taken=taken, source=f"capture {sender.name}")
 
+    def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
+        """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        last = max(sent, default=0)
+        seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
+        taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
+        return Receipt(fault=fault, kind="host falls silent", at=last, observed=seen, taken=taken, source=f"capture {peer.name}")
+
     def _network(self) -> Any:
         if self._lab.network is None:
             raise HarnessError("there is no network, so there are no captures")
@@ -172,17 +190,31 @@ class Evidence:
     # -- at the end of a run -----------------------------------------------------------------------------------------------------------
 
     def audit(self) -> None:
-        """Match every media record with a captured packet, write ``media.jsonl``, and collect the figures to read."""
+        """Match every media record with a captured packet, write ``media.jsonl``, and collect the figures to read.
+
+        A call in which nobody was to speak has no figures.  Records are held against captures that are whole; one that is not is an error
+        of the harness.
+        """
+        missing = {port.rpartition("/")[0]: text for port, text in self._missing_frames()}
+        self.errors += [HarnessError(f"the capture of {host} is not whole: {text}") for host, text in missing.items()]
         calls = {call.id: call for peer in self._lab.peers.values() for call in peer.calls if call.closed is not None}
         with (self._lab.folder / "media.jsonl").open("wb") as file:
             for call in calls.values():
                 for speaker, listener in call.sides:
                     for packet in self._join(call, speaker, listener).packets:
                         file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
-                    for flow in call.flows:
+                    for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
         for peer in self._lab.peers.values():
-            self._match(peer)
+            if peer.name not in missing:
+                self._match(peer)
+
+    def _missing_frames(self) -> Iterator[tuple[str, str]]:
+        """Interfaces with frames that passed and are in no file."""
+        for interface, captured in self._lab.final.get("captures", {}).items():
+            if captured["dropped"] or captured["unwritten"] or captured["failure"]:
+                counts = f"{captured['dropped']} frames dropped, {captured['unwritten']} not written"
+                yield interface, counts + (f", {captured['failure']}" if captured["failure"] else "")
 
     def _describe(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> None:
         heard = self.heard(call, speaker, listener, flow)
@@ -245,7 +277,12 @@ def _fields(value: Any) -> dict[str, Any]:
 def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
     with path.open("rb") as file:
-        return list(records.read(file, peer.name))
+        return list(records.read(file, peer.name, killed=peer.crashed is not None))
+
+
+def _died_unwritten(stray: records.Stray, speaker: Peer, sent: list[records.SentRecord]) -> bool:
+    """Whether the record of this packet may have died with the agent that sent it: it came after all that were written."""
+    return speaker.crashed is not None and stray.record.arrived > max((one.sent for one in sent if one.sent is not None), default=0)
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -121,8 +121,13 @@ class Lab:
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
-        self.receipts += [self.evidence.receipt(move, fault) for move, fault in self._moves_with_faults()]
+        self.receipts += [self.evidence.receipt(move, self._fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves]
         self.receipts += [self.evidence.lost(*expected) for expected in self._lost]
+        self.receipts += [
+            self.evidence.last_words(peer, peer.crashed, self._fault_at(peer.crashed.killed, f"{peer.name} is killed"))
+            for peer in self.peers.values()
+            if peer.crashed is not None
+        ]
         self.evidence.audit()
 
     async def _close_captures(self) -> None:
@@ -137,12 +142,10 @@ class Lab:
         with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
             await self._close_captures()
 
-    def _moves_with_faults(self) -> list[tuple[Move, str]]:
-        found = []
-        for move in self.moves:
-            during = [f.name for f in self.faults if f.began <= move.at and (f.ended is None or move.at <= f.ended)]
-            found.append((move, during[-1] if during else f"{move.peer.name} migrates to {move.path}"))
-        return found
+    def _fault_at(self, at: int, otherwise: str) -> str:
+        """The fault that was going on at ``at`` (ns)."""
+        during = [fault.name for fault in self.faults if fault.began <= at and (fault.ended is None or at <= fault.ended)]
+        return during[-1] if during else otherwise
 
     # -- building ----------------------------------------------------------------------------------------------------------------------
 
@@ -266,6 +269,20 @@ class Lab:
         await call.talk(mode)
         yield call
         await call.hang_up()
+        await caller.network.flush()
+
+    @contextlib.asynccontextmanager
+    async def calls(self, caller: Peer, *callees: Peer, video: bool = False, screen: bool = False) -> AsyncIterator[list[Call]]:
+        """A call with each of ``callees`` at once, all dialled before one is waited for; those that go on at the end are hung up there."""
+        calls = [await self.dial(caller, callee, video=video, screen=screen) for callee in callees]
+        for call in calls:
+            await call.connected()
+        for call in calls:
+            await call.talk()
+        yield calls
+        for call in calls:
+            if call.closed is None:
+                await call.hang_up()
         await caller.network.flush()
 
     async def dial(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Awaitable, Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from harness.agent.messages import Holdings, Lag, Mode, PathChanged, PathSpec
+from harness.agent.messages import CallHeld, CallResumed, Holdings, Lag, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, CapabilityLacking, SpecError
 from harness.fabric.network import Network, Process
@@ -35,6 +36,13 @@ class Move:
     call: Call
 
 
+class Crash(NamedTuple):
+    """When an agent was killed, and when its process had been seen to be gone (ns)."""
+
+    killed: int
+    gone: int
+
+
 @dataclass(eq=False)
 class Peer:
     """One agent.  ``calls``: those that a scenario opened with it, newest last."""
@@ -46,6 +54,8 @@ class Peer:
     folder: Path
     log: Path
     calls: list[Call] = field(default_factory=list)
+    crashed: Crash | None = None
+    """Set when it was killed on purpose: from then on nothing is expected of it."""
     moves: list[Move] = field(default_factory=list)
 
     def paths(self) -> list[PathSpec]:
@@ -55,10 +65,13 @@ class Peer:
 
     @property
     def call(self) -> Call:
-        """The newest call; SpecError when the scenario opened none."""
-        if not self.calls:
+        """The one call that is meant when none is named: the only one that goes on, or the only one there was; else SpecError."""
+        meant = [call for call in self.calls if call.closed is None] or self.calls
+        if not meant:
             raise SpecError(f"agent {self.name}", "it has no call; open one with `async with lab.call(…)`")
-        return self.calls[-1]
+        if len(meant) > 1:
+            raise SpecError(f"agent {self.name}", f"it has {len(meant)} calls; say which is meant")
+        return meant[0]
 
     def need(self, *capabilities: str) -> None:
         """CapabilityLacking unless the agent's hello names all of ``capabilities``."""
@@ -68,7 +81,7 @@ class Peer:
             raise CapabilityLacking(self.name, f"it does not offer {', '.join(lacking)}, which this scenario needs")
 
     async def migrate(self, path: str, *, within: Duration = 5 * s) -> None:
-        """Move the newest call to ``path``, make-before-break; returns when the stack says that it has switched.
+        """Move the call to ``path``, make-before-break; returns when the stack says that it has switched.
 
         A stack that refuses or does not do it ``within`` the time has failed, by name, and the scenario goes on to its verdicts.
 
@@ -84,7 +97,7 @@ class Peer:
             self.call.miss(f"{self.name} migrates to {path}", error)
 
     async def start_migrating(self, path: str) -> None:
-        """Ask the stack to move the newest call to ``path``, and go on without waiting."""
+        """Ask the stack to move the call to ``path``, and go on without waiting."""
         self.need("migrate")
         move = Move(self, path, self.call.lab.now(), self.call)
         await self.remote.migrate(self.call.id, path)
@@ -100,7 +113,7 @@ class Peer:
         payload_bytes: int | None = None,
         mode: Mode = "datagram",
     ) -> None:
-        """Start a source of ``flow`` in ``call`` (the newest).  AgentRefused when the agent or its stack does not want to."""
+        """Start a source of ``flow`` in ``call``.  AgentRefused when the agent or its stack does not want to."""
         call = call or self.call
         await self.remote.media_start(
             call.id,
@@ -111,14 +124,43 @@ class Peer:
         )
         call.flows_of(self).append(flow)
 
-    async def mute(self, *flows: str) -> None:
+    async def mute(self, *flows: str, call: Call | None = None) -> None:
         """Stop the sources of ``flows`` (all that run when none is named): the call stays, and sends only what keeps it alive."""
-        for flow in flows or tuple(self.call.flows_of(self)):
-            await self.remote.media_stop(self.call.id, flow)  # type: ignore[arg-type]
-            self.call.flows_of(self).remove(flow)
+        meant = call or self.call
+        for flow in flows or tuple(meant.flows_of(self)):
+            await self.remote.media_stop(meant.id, flow)  # type: ignore[arg-type]
+            meant.flows_of(self).remove(flow)
+
+    async def hold(self, call: Call | None = None, *, within: Duration = 5 * s) -> None:
+        """Put ``call`` on hold; returns when both sides say that it is.  A side that does not say so ``within`` the time has failed."""
+        self.need("hold")
+        await self._switch(call or self.call, self.remote.hold, CallHeld, f"{self.name} holds", within)
+
+    async def resume(self, call: Call | None = None, *, within: Duration = 5 * s) -> None:
+        """Let go of the hold; returns when both sides say so."""
+        await self._switch(call or self.call, self.remote.resume, CallResumed, f"{self.name} resumes", within)
+
+    async def _switch(
+        self, call: Call, request: Callable[[str], Awaitable[None]], said: type[CallHeld | CallResumed], name: str, within: Duration
+    ) -> None:
+        marks = [(peer, peer.remote.mark()) for peer in (call.caller, call.callee)]
+        try:
+            await request(call.id)
+            for peer, since in marks:
+                doing = f"{name}, said by {peer.name}"
+                await peer.remote.wait_for(said, where=lambda event: event.call == call.id, within=within, since=since, doing=doing)
+        except (AgentRefused, EventMissed) as error:
+            call.miss(name, error)
+
+    async def crash(self) -> None:
+        """Kill the agent, in the middle of whatever it does; returns when it is seen to be gone.  That gives the fault its receipt."""
+        killed = time.monotonic_ns()
+        self.crashed = Crash(killed, killed)
+        await self.network.kill(self.process)
+        self.crashed = Crash(killed, time.monotonic_ns())
 
     def heard(self, flow: str = "audio", call: Call | None = None) -> Heard:
-        """What this agent heard of ``flow`` in ``call`` (the newest): every packet that the other side offered, and its fate."""
+        """What this agent heard of ``flow`` in ``call``: every packet that the other side offered, and its fate."""
         return (call or self.call).heard_by(self, flow)
 
     def stalls(self) -> list[Stall]:
@@ -134,7 +176,9 @@ class Peer:
         return await self.remote.inventory()
 
     async def end(self, within: Duration = 5 * s) -> None:
-        """Shut the agent down and wait for its exit; AgentError when it does not end cleanly."""
+        """Shut the agent down and wait for its exit; AgentError when it does not end cleanly.  One that was killed has ended."""
+        if self.crashed is not None:
+            return
         if self.process.code is None and self.remote.alive:
             await self.remote.shutdown()
         with trio.move_on_after(within.s):

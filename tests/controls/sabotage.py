@@ -20,7 +20,7 @@ from harness.call.dialog import Call
 from harness.call.events import Address
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_limits, broken_media
+from tests.controls import broken_calls, broken_limits, broken_media
 
 
 class StayingConnection(Connection):
@@ -113,10 +113,11 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "redials": Redials,
     "understates": Understates,
     "hasty": Hasty,
+    **broken_calls.ENDPOINTS,
     **broken_media.ENDPOINTS,
     **broken_limits.ENDPOINTS,
 }
-DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_media.DRIVERS}
+DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_calls.DRIVERS, **broken_media.DRIVERS}
 
 
 def main(name: str) -> int:

@@ -1,0 +1,66 @@
+"""A call on hold as the packets at one host show it: when the hold was in force there, and whether media kept to it.
+
+In force is what the signalling on the wire says: from the packet that brought ``hold`` past the host's interface (out, or in) to the one
+that brought the ``resume`` after which neither side holds the call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.call.roq import FLOW_IDS
+from harness.errors import HarnessError
+from harness.lab.decrypted import Decrypted, Packet
+from harness.media.figure import Figure, Gap
+from harness.units import Duration
+
+_MEDIA = frozenset(bytes([FLOW_IDS[flow]]) for flow in ("audio", "video", "screen", "data"))
+"""Each flow's id is one byte, and stands first in its datagrams (RTP over QUIC §4.1)."""
+
+
+@dataclass(frozen=True)
+class OnHold:
+    """One time on hold at a host, from ``began`` to ``ended`` (ns), and when the host sent ``media`` of the call, judged ``until``."""
+
+    began: int
+    ended: int
+    media: list[int]
+    until: int
+    direction: str
+
+    def overrun(self) -> Figure:
+        """For how long after the hold took effect the host still sent media."""
+        last = max((at for at in self.media if self.began < at < self.ended), default=self.began)
+        return Figure(Duration(last - self.began), self.direction, (Gap(Duration(last - self.began), self.began, last),))
+
+    def comeback(self) -> Figure:
+        """From the end of the hold to the first media that the host sent again; to the end of the judged time when it sent none."""
+        first = min((at for at in self.media if at >= self.ended), default=None)
+        end = max(self.ended, self.until) if first is None else first
+        gap = Gap(Duration(end - self.ended), self.ended, end, recovered=first is not None)
+        return Figure(gap.excess, self.direction, (gap,), "" if gap.recovered else "never came back")
+
+
+def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHold]:
+    """Every time that ``call`` was on hold in the capture of one host, and came off it; HarnessError when the call is not in it."""
+    connection = next((one for one in wire.connections if any(s.message.get("session_id") == call for s in wire.signals(one))), None)
+    if connection is None:
+        raise HarnessError(f"{direction}: the capture has no connection of call {call}")
+    media = [packet.at for packet in wire.packets if packet.connection == connection and packet.udp.outgoing and _has_media(packet)]
+    found: list[OnHold] = []
+    holders: set[str] = set()
+    began = 0
+    for signal in wire.signals(connection):
+        kind, at = signal.message["type"], signal.packet.at
+        if kind == "hold":
+            began = began if holders else at
+            holders.add(signal.sender)
+        elif kind == "resume" and holders:
+            holders.discard(signal.sender)
+            if not holders:
+                found.append(OnHold(began, at, media, until, direction))
+    return found
+
+
+def _has_media(packet: Packet) -> bool:
+    return any(frame.fields["data"][:1] in _MEDIA for frame in packet.having("DATAGRAM"))
