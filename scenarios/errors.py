@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
-from harness.agent.messages import CallRejected, ConnectionEstablished, Event, Options
-from harness.lab import Lab, control
+from harness.agent.messages import CallRejected, ConnectionEstablished, ConnectionFailed, Event, MediaSet, Options, StateChanged
+from harness.lab import Lab, control, outside, refusal
 from harness.lab.conversation import Call
+from harness.lab.decrypted import Decrypted
+from harness.lab.lab import NO_MEDIA
 from harness.lab.peer import Peer
-from harness.units import ms, percent, s
+from harness.units import Duration, ms, percent, s
+from topologies.side_by_side import side_by_side
 from topologies.two_homes import two_homes
 
 LIMIT = 10
@@ -109,3 +114,195 @@ async def test_exhaustion(lab: Lab, story: Callable[[Lab], Awaitable[None]]) -> 
     Control: "eleventh": a callee that counts one too few; "fifty at once": a callee that counts a call once it is connected.
     """
     await story(lab)
+
+
+PATIENCE = 2 * s
+PROMPT = 150 * ms
+"""What a timer, the agent's pipe and a busy machine may add to a stated time."""
+
+
+def states(peer: Peer, call: Call) -> list[str]:
+    """The states that ``call`` went through at ``peer``, as its agent told them."""
+    moves = [said.message for said in peer.remote.events if isinstance(said.message, StateChanged) and said.message.call == call.id]
+    return [*(move.old for move in moves[:1]), *(move.new for move in moves)]
+
+
+# -- nobody answers ------------------------------------------------------------------------------------------------------------------------
+
+
+PATIENT = control(
+    "alice", "patient", caught_by="time until alice gives up", also=("given up as", "states at", "call over at", "left behind at")
+)
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        pytest.param("unreachable", marks=PATIENT),
+        pytest.param("silent", marks=PATIENT),
+        pytest.param("unanswered", marks=control("alice", "ends-silently", caught_by="given up as CallTimeout", also=("signalled",))),
+    ],
+)
+async def test_dial_timeout(lab: Lab, why: str) -> None:
+    """Alice calls and nobody answers: she is told so in the stated time, as a timeout, and nothing is left of the call anywhere.
+
+    Field story: a phone that is switched off, a phone that hangs, a phone that rings in an empty room; and an app that shows "calling" for
+    ever.
+    Fault: "unreachable": Bob's link is down.  "silent": Bob's agent is stopped (SIGSTOP, seen in /proc), so his host takes her packets and
+    says nothing.  "unanswered": none; his agent rings, and nobody picks up.
+    Bounds: not before the 2 s that were asked for (dial_timeout, answer_timeout) and at most 150 ms after them; CallTimeout by name;
+    Calling → Failed → Idle, by way of Connecting where it rang; all that both agents held before, and no more, 3 s later; in Bob's capture
+    nothing came, nothing went, or a bye that says why.
+    Control: a caller that waits for a minute; one whose calls end without a word of the reason.
+    """
+    net = await lab.build(two_homes())
+    patience = Options(dial_timeout_ms=int(PATIENCE.ms), answer_timeout_ms=int(PATIENCE.ms))
+    alice, bob = await lab.agents("alice", "bob", options=patience)
+    before = {peer: await peer.inventory() for peer in (alice, bob)}
+    async with no_answer(lab, net_down=net.link("bob/eth").down, bob=bob, why=why):
+        asked = lab.now()
+        call = await lab.dial(alice, bob)
+        if why == "unanswered":
+            await call.rings()
+        how = await call.over(alice, within=PATIENCE + 2 * s)
+        if why == "unanswered":
+            await call.over(bob, within=1 * s)
+    took = Duration((how.at if how is not None else lab.now()) - asked)
+    lab.at_least("time that alice waits", took, PATIENCE)
+    lab.at_most("time until alice gives up", took, PATIENCE + PROMPT)
+    lab.same("given up as CallTimeout", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
+    rang = ["Connecting"] if why == "unanswered" else []
+    lab.same("states at alice", states(alice, call), ["Idle", "Calling", *rang, "Failed", "Idle"])
+    lab.same("states at bob", states(bob, call), ["Idle", "Calling", "Failed", "Idle"] if rang else [])
+    for peer in (alice, bob):
+        lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, before[peer]), 0)
+    await net.flush()
+    came, went = ([packet for packet in lab.evidence.captured(bob) if packet.outgoing is outgoing] for outgoing in (False, True))
+    if why == "unreachable":
+        lab.equal("packets that reached bob", len(came), 0)
+    else:
+        lab.at_least("packets that reached bob", len(came), 1)
+    if why == "silent":
+        gave_up = asked + took.ns
+        early = [packet for packet in went if packet.monotonic is not None and packet.monotonic < gave_up]
+        lab.equal("packets from bob while he stood still", len(early), 0)
+    if why == "unanswered":
+        wire = lab.evidence.decrypted(bob)
+        lab.same("signalled", signalled(wire), ["capability_exchange", f"bye: no answer within {PATIENCE}"])
+
+
+@asynccontextmanager
+async def no_answer(lab: Lab, *, net_down: Callable[[], Awaitable[None]], bob: Peer, why: str) -> AsyncIterator[None]:
+    """Bob answers nothing for the length of the block."""
+    if why == "unanswered":
+        yield
+    elif why == "silent":
+        async with lab.fault("Bob's phone hangs"), outside.frozen(lab, bob):
+            yield
+    else:
+        async with lab.fault("Bob's phone is off the network"):
+            await net_down()
+            yield
+
+
+def signalled(wire: Decrypted) -> list[str]:
+    """The signalling messages of the only connection, in order, with the reasons of those that give one."""
+    said = [signal.message for connection in wire.connections for signal in wire.signals(connection)]
+    return [f"{one['type']}: {one['reason']}" if one.get("reason") else str(one["type"]) for one in said]
+
+
+# -- what one wants and the other has not --------------------------------------------------------------------------------------------------
+
+AUDIO, VIDEO = MediaSet(audio=True), MediaSet(audio=True, video=True)
+NO_VIDEO = "capability mismatch: video is wanted and not offered"
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What the two sides of a call want and have, and what must come of it: ``refused`` at the callee, ``ends`` (alice, bob), messages."""
+
+    options: Options
+    wants_video: bool = False
+    optional: MediaSet = NO_MEDIA
+    refused: str | None = None
+    ends: tuple[tuple[str, str], ...] = ()
+    signalled: tuple[str, ...] = ()
+
+
+REQUIRED_BY_CALLEE = Offers(
+    Options(requires=VIDEO),
+    refused="CapabilityMismatch",
+    ends=(("CallRejected", NO_VIDEO), ("CallRejected", NO_VIDEO)),
+    signalled=("capability_exchange", f"bye: {NO_VIDEO}"),
+)
+WANTED_BY_CALLER = Offers(
+    Options(accepts=AUDIO),
+    wants_video=True,
+    ends=(("ConnectionFailed", NO_VIDEO), ("CallEnded", NO_VIDEO)),
+    signalled=("capability_exchange", "connection_confirm", f"bye: {NO_VIDEO}"),
+)
+OPTIONAL = Offers(
+    Options(accepts=AUDIO),
+    optional=VIDEO,
+    signalled=("capability_exchange", "connection_confirm", "connection_ready", "bye: ended"),
+)
+NOT_REFUSED = ("ended at", "signalled", "times Connected", "call over at")
+
+
+@pytest.mark.parametrize(
+    "offers",
+    [
+        pytest.param(
+            REQUIRED_BY_CALLEE, id="callee", marks=control("bob", "accepts-anything", caught_by="bob's refusal", also=NOT_REFUSED)
+        ),
+        pytest.param(
+            WANTED_BY_CALLER, id="caller", marks=control("alice", "accepts-anything", caught_by="ended at alice", also=NOT_REFUSED)
+        ),
+        pytest.param(
+            OPTIONAL,
+            id="optional",
+            marks=control(
+                "alice",
+                "insists",
+                caught_by="connected at alice",
+                also=("connected at bob", "signalled", "clean hang-up", "video", "audio heard by"),
+            ),
+        ),
+    ],
+)
+async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
+    """One side insists on video that the other has not: the call is refused by name; where video was only an offer, it is an audio call.
+
+    Field story: a desk phone without a camera and a conference app that will not do without; the call must not come up half.
+    Fault: none; "callee": Bob's agent requires video, and Alice offers audio.  "caller": Alice wants video, and Bob has none.  "optional":
+    Alice offers video without insisting on it.
+    Bounds: who insists is who refuses (CapabilityMismatch), the other is told why, nobody is ever Connected, and the decrypted capture
+    holds exactly the messages of such a refusal.  "optional": Connected, audio heard both ways, no video agreed, and none can be started.
+    Control: "callee" and "caller": a stack that takes whatever is offered; "optional": a caller that insists on all that it offers.
+    """
+    net = await lab.build(side_by_side())
+    alice, bob = await lab.agents("alice", "bob", options=offers.options)
+    before = {peer: await peer.inventory() for peer in (alice, bob)}
+    call = await lab.dial(alice, bob, video=offers.wants_video, optional=offers.optional)
+    await call.rings()
+    refused = await refusal(call.answer())
+    lab.same("bob's refusal", refused and refused.kind, offers.refused)
+    if offers.ends:
+        for peer, wanted in zip((alice, bob), offers.ends, strict=True):
+            how = await call.over(peer, within=2 * s)
+            lab.same(f"ended at {peer.name}", how and (type(how).__name__, how.reason), wanted)
+            lab.equal(f"times Connected at {peer.name}", states(peer, call).count("Connected"), 0)
+        await refusal(alice.remote.end(call.id))  # if it came up all the same
+    else:
+        await call.connected(within=2 * s)
+        await call.talk()
+        await call.heard_both_ways(for_=1 * s)
+        for peer in (alice, bob):
+            lab.refused(f"video at {peer.name}", await refusal(peer.speak("video")), "ConfigError", "was not agreed")
+        await call.hang_up()
+        for peer in (alice, bob):
+            lab.at_least(f"audio heard by {peer.name}", peer.heard("audio").arrived(), 45)
+    for peer in (alice, bob):
+        lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, before[peer]), 0)
+    await net.flush()
+    lab.same("signalled", signalled(lab.evidence.decrypted(bob)), list(offers.signalled))

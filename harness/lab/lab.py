@@ -367,7 +367,11 @@ class Lab:
         """Judge that a request was refused with the error ``kind``, in words that hold all of ``mentions``."""
         right = refusal is not None and refusal.kind == kind and all(word in refusal.message for word in mentions)
         told = "done" if refusal is None else f"{refusal.kind}: {refusal.message}"
-        self.equal(name, int(right), 1, note=f"{told}; wanted: {' '.join((kind, *mentions))}")
+        self.equal(name, int(right), 1, note=told if right else f"{told}; wanted: {' '.join((kind, *mentions))}")
+
+    def same(self, name: str, got: object, wanted: object) -> None:
+        """Judge that something that is no quantity is what was ``wanted``."""
+        self.equal(name, int(got == wanted), 1, note=f"{got}" if got == wanted else f"{got}; wanted: {wanted}")
 
     def equal(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
         """Judge that a figure is exactly its bound."""

@@ -20,7 +20,7 @@ from harness.call.dialog import Call
 from harness.call.events import Address
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_calls, broken_limits, broken_media
+from tests.controls import broken_calls, broken_limits, broken_media, broken_setup
 
 
 class StayingConnection(Connection):
@@ -116,8 +116,9 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     **broken_calls.ENDPOINTS,
     **broken_media.ENDPOINTS,
     **broken_limits.ENDPOINTS,
+    **broken_setup.ENDPOINTS,
 }
-DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_calls.DRIVERS, **broken_media.DRIVERS}
+DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_calls.DRIVERS, **broken_media.DRIVERS, **broken_setup.DRIVERS}
 
 
 def main(name: str) -> int:
