@@ -22,7 +22,7 @@ from benchmarks.row import Row, median, spread
 from benchmarks.runs import Command, harness_run
 
 TARGET_S = 2.0
-SCENARIOS = ("lifecycle", "wifi_dies_first")
+SCENARIOS = ("lifecycle", "break_before_make")
 
 
 def run(quick: bool) -> Iterator[Row]:

@@ -1,61 +1,179 @@
-"""A phone changes networks in mid-call: active migration (RFC 9000 §9), from Wi-Fi to LTE and back."""
+"""A phone changes networks in mid-call: active migration (RFC 9000 §9)."""
 
 from __future__ import annotations
 
 import pytest
 
 from harness.lab import Lab, control
+from harness.lab.conversation import Call
+from harness.lab.lab import FaultMark
+from harness.lab.peer import Peer
+from harness.lab.proofs import time_to_move
+from harness.spec.link import Impairment, Pick
 from harness.units import ms, s
-from topologies.phone_two_radios import LTE_ROUND_TRIP, phone_two_radios
+from topologies.phone_three_radios import phone_three_radios
+from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, phone_two_radios
+
+UNHEARD = 100 * ms
+"""A packet every 20 ms, up to 15 ms more on the way by LTE, and what scheduling takes: a jitter buffer of 100 ms makes it inaudible."""
+PROBE_RETRY = 200 * ms
 
 
-@control("bob", "never-follows", caught_by="longest silence, Alice walks out of the door", silent=True)
-@pytest.mark.parametrize(("version", "video"), [(4, True), (6, False)], ids=["ipv4-video", "ipv6-audio"])
-async def test_wifi_to_lte_and_back(lab: Lab, version: int, video: bool) -> None:
-    """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
+async def hand_over(lab: Lab, call: Call, phone: Peer, name: str, old: str, new: str) -> FaultMark:
+    """Move the call from one radio to another while both are alive, then switch the old one off: what still uses it is found out."""
+    async with lab.fault(name) as fault:
+        await phone.migrate(new)
+        await call.heard_both_ways(for_=500 * ms)
+        await phone.network.link(f"{phone.name}/{old}").down()
+    await call.heard_both_ways(for_=1 * s)
+    return fault
 
-    Field story: make-before-break handover.  The fault is the move itself, and the old radio switched off once the call has moved: a stack
-    that goes on using the old path is found out.  Control: a callee that never follows a new path.
+
+def judge_handover(lab: Lab, call: Call, fault: FaultMark, *, suffix: str = "") -> None:
+    """Nobody heard it."""
+    for listener in (call.caller, call.callee):
+        heard = listener.heard("audio")
+        lab.at_most(f"longest silence{suffix}", heard.longest_gap(since=fault.began, until=fault.until), UNHEARD)
+        lab.at_most(f"audio packets lost{suffix}", heard.lost(since=fault.began, until=fault.until), 1)
+
+
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
+async def test_wifi_to_cellular(lab: Lab) -> None:
+    """Alice walks out of the door in a video call; the phone takes it to LTE while the Wi-Fi still reaches her.
+
+    Field story: the picture freezes and the call drops at the garden gate.
+    Fault: the call is moved, then the Wi-Fi is switched off; Bob's capture shows the new address, rtnetlink the link that is down.
+    Bounds: 100 ms of silence (20 ms between packets, 15 ms more delay by LTE, scheduling; a jitter buffer hides it), one audio packet lost,
+    one handshake.
+    Control: a callee that never follows a new path: silent for good once the Wi-Fi is gone.
     """
-    net = await lab.build(phone_two_radios())
+    await lab.build(phone_two_radios())
     alice, bob = await lab.agents("alice", "bob")
-    async with lab.call(alice, bob, video=video, path="wifi", version=version) as call:
-        await call.heard_both_ways(for_=2 * s)
-        async with lab.fault("Alice walks out of the door") as out:
-            await alice.migrate("lte")
-            await call.heard_both_ways(for_=500 * ms)
-            await net.link("alice/wifi").down()
-        await call.heard_both_ways(for_=2 * s)
-        async with lab.fault("Alice comes home") as home:
-            await net.link("alice/wifi").up()
-            await alice.migrate("wifi")
-            await call.heard_both_ways(for_=500 * ms)
-            await net.link("alice/lte").down()
-        await call.heard_both_ways(for_=2 * s)
-    for fault in (out, home):
-        for listener in (alice, bob):
-            heard = listener.heard("audio")
-            lab.at_most(f"longest silence, {fault.name}", heard.longest_gap(since=fault.began, until=fault.until), 100 * ms)
-            lab.at_most(f"audio packets lost, {fault.name}", heard.lost(since=fault.began, until=fault.until), 1)
+    async with lab.call(alice, bob, video=True, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        fault = await hand_over(lab, call, alice, "Alice walks out of the door", "wifi", "lte")
+    judge_handover(lab, call, fault)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
-@control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
-async def test_wifi_dies_first(lab: Lab) -> None:
-    """Alice's Wi-Fi is gone before the call moves: it has to find its way over LTE without help from the old path.
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
+async def test_cellular_to_wifi(lab: Lab) -> None:
+    """Alice comes home; the phone takes the call to the Wi-Fi while LTE still reaches her.  IPv6, audio alone.
 
-    Field story: break-before-make handover; the phone left the house faster than it noticed.  Bound: the new path's two round trips and
-    60 ms after the switch is asked for.  Control: a caller that redials instead of migrating.
+    Field story: the call goes on over mobile data at home, or breaks at the moment in which the Wi-Fi icon appears.
+    Fault: the call is moved, then LTE is switched off; Bob's capture shows the new address, rtnetlink the link that is down.
+    Bounds: as for wifi_to_cellular; the way is shorter now, so packets from the old path may come late, and none may be lost for it.
+    Control: a callee that never follows a new path: silent for good once LTE is gone.
+    """
+    await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, path="lte", version=6) as call:
+        await call.heard_both_ways(for_=1 * s)
+        fault = await hand_over(lab, call, alice, "Alice comes home", "lte", "wifi")
+    judge_handover(lab, call, fault)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("bob", "never-follows", caught_by="longest silence, Alice walks out of the door", silent=True)
+async def test_make_before_break(lab: Lab) -> None:
+    """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
+
+    Field story: the way back is where stacks fail: the old path is remembered as dead, or no connection id is left for it.
+    Fault: two moves, and after each the radio that was left is switched off; Bob's capture shows each new address.
+    Bounds: for each move as for wifi_to_cellular.
+    Control: a callee that never follows a new path: silent for good from the first move on.
     """
     net = await lab.build(phone_two_radios())
     alice, bob = await lab.agents("alice", "bob")
     async with lab.call(alice, bob, path="wifi") as call:
-        await call.heard_both_ways(for_=2 * s)
+        await call.heard_both_ways(for_=1 * s)
+        out = await hand_over(lab, call, alice, "Alice walks out of the door", "wifi", "lte")
+        await net.link("alice/wifi").up()
+        home = await hand_over(lab, call, alice, "Alice comes home", "lte", "wifi")
+    for fault in (out, home):
+        judge_handover(lab, call, fault, suffix=f", {fault.name}")
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
+async def test_break_before_make(lab: Lab) -> None:
+    """Alice's Wi-Fi is gone before the call moves: it has to find its way over LTE without help from the old path.
+
+    Field story: the phone left the house faster than it noticed.
+    Fault: the Wi-Fi is switched off, then the call is moved; rtnetlink shows the link down, Bob's capture the new address.
+    Bounds: first fresh audio within the new path's two round trips (one to validate it, one to be heard there) and 60 ms; one handshake.
+    Control: a caller that redials instead of migrating.
+    """
+    net = await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
         async with lab.fault("Wi-Fi dies, then the call moves"):
             await net.link("alice/wifi").down()
             switch = lab.now()
             await alice.migrate("lte")
-        await call.heard_both_ways(for_=3 * s)
+        await call.heard_both_ways(for_=2 * s)
     for listener in (alice, bob):
         lab.at_most("first fresh audio after the switch", listener.heard("audio").recovery(after=switch), 2 * LTE_ROUND_TRIP + 60 * ms)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("alice", "one-move-at-a-time", caught_by="media packets over the radio that was passed by", silent=True, also=("migrated to nr",))
+async def test_double_handover(lab: Lab) -> None:
+    """Alice's phone picks LTE at the edge of its cell, and before that path has answered it picks 5G: the call goes to 5G.
+
+    Field story: a phone that changes its mind at the door; the stack finishes the move that nobody wants any more, or neither.
+    Fault: a second move is asked for while the first one's PATH_CHALLENGE is out, which Alice's capture shows, decrypted; then Wi-Fi and
+    LTE are switched off.
+    Bounds: no media over LTE, ever; 100 ms of silence, as for one move; one handshake.
+    Control: a caller that takes no second move while one is under way, and ends up on LTE.
+    """
+    net = await lab.build(phone_three_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the phone changes its mind") as fault:
+            await alice.start_migrating("lte")
+            await alice.start_migrating("nr")
+            lab.expect_unanswered(alice, since=fault.began, at=lab.now())
+            await alice.path_event("migrated", "nr", doing="migrated to nr")
+            await call.heard_both_ways(for_=500 * ms)
+            for left in ("wifi", "lte"):
+                await net.link(f"alice/{left}").down()
+        await call.heard_both_ways(for_=1 * s)
+    passed_by = net.nat("carrier").address()
+    strays = [p for p in lab.evidence.decrypted(bob).packets if p.udp.source[0] == passed_by and p.having("DATAGRAM")]
+    lab.equal("media packets over the radio that was passed by", len(strays), 0)
+    judge_handover(lab, call, fault)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("alice", "probes-once", caught_by="time to move", silent=True, also=("alice migrates to lte",))
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+async def test_lost_path_response(lab: Lab, version: int) -> None:
+    """Alice's phone moves to LTE, and of all packets the PATH_RESPONSE is lost: the move takes one more try, and nobody hears it.
+
+    Field story: one lost packet at the wrong moment, and the phone stays on a Wi-Fi that is fading, until the call drops.
+    Fault: the first datagram that LTE carries towards Alice once the move begins is dropped; the link tells which, and opened in Bob's
+    capture with the run's key log it holds the PATH_RESPONSE.
+    Bounds: 200 ms until the stack repeats its PATH_CHALLENGE, the LTE round trip, the way to Bob, and 60 ms (a packet interval and
+    scheduling); no silence above 100 ms meanwhile, for Wi-Fi goes on; one handshake.
+    Control: a caller that never repeats a PATH_CHALLENGE.
+    Needs: the relay; sch_netem cannot drop a packet by its number.
+    """
+    net = await lab.build(phone_two_radios(exact=True))
+    alice, bob = await lab.agents("alice", "bob")
+    lte = net.link("alice/lte")
+    async with lab.call(alice, bob, path="wifi", version=version) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the PATH_RESPONSE is lost") as fault:
+            await lte.impair(b_to_a=Impairment(delay=LTE_DELAY, drop=(Pick(1),)))
+            await alice.migrate("lte")
+            lab.expect_lost(await lte.dropped("b_to_a"), bob, "PATH_RESPONSE")
+            await call.heard_both_ways(for_=500 * ms)
+            await net.link("alice/wifi").down()
+        await call.heard_both_ways(for_=1 * s)
+    moved = time_to_move(lab.evidence.decrypted(bob), asked=alice.moves[-1].at)
+    lab.at_most("time to move", moved, PROBE_RETRY + LTE_ROUND_TRIP + LTE_DELAY + CORE_DELAY + 60 * ms)
+    judge_handover(lab, call, fault)
     lab.equal("QUIC handshakes", call.handshakes(), 1)

@@ -14,10 +14,13 @@ from harness.spec.nat import Nat
 from harness.spec.topology import Host, Link, Router, Topology
 from harness.units import ms, s
 
+DELAY = 10 * ms
+ROUND_TRIP = 4 * DELAY
+
 
 def carrier_grade() -> Topology:
     """One way alice → bob: 20 ms.  IPv4 only, as CGNAT is."""
-    access = Impairment(delay=10 * ms)
+    access = Impairment(delay=DELAY)
     return Topology(
         "carrier_grade",
         (

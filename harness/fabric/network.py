@@ -232,6 +232,15 @@ class NatHandle:
             raise SpecError(f"NAT {self.router}", "there is no NAT on it")
         return self.network.link(f"{self.router}/{router.nat.outside}")
 
+    def address(self, version: int = 4) -> str:
+        """Its first outside address, by which those behind it are seen."""
+        name = self._outside().end
+        port = next(port for port in self.network.topology.ports(self.router) if port.path == name)
+        outside = port.v4 if version == 4 else port.v6
+        if outside is None:
+            raise SpecError(f"NAT {self.router}", f"it has no IPv{version} address outside")
+        return str(outside.ip)
+
     async def mappings(self) -> list[Mapping]:
         """The UDP flows that it maps now."""
         answer = await self.network.ask("mappings", router=self.router)
@@ -246,7 +255,8 @@ class NatHandle:
         ``dark``: for how long nothing passes the router's outside link meanwhile, as when it restarts.  Without it a client that sends
         nothing but acknowledgements is healed by the one that is under way (seen), and with it it is not.
 
-        The observation is taken when the old mapping is gone and the new one, really different, was seen within ``within``.
+        The observation is taken when the old mapping is gone and the new one, really different, was seen within ``within``; or when
+        the host has no flow at all by then: it has sent nothing that could have been mapped.
         """
         outside = self._outside()
         if dark is not None:
@@ -273,6 +283,7 @@ class NatHandle:
             "before": sorted(f"{m['inside'][0]} {m['inside'][1]} as {m['outside'][0]} {m['outside'][1]}" for m in answer["before"]),
             "after": sorted(f"{address} {port}" for address, port in seen),
             "old mapping gone": answer["old_gone"],
+            "flows now": sum(mapping.inside in {tuple(m["inside"]) for m in answer["before"]} for mapping in await self.mappings()),
             "took_us": answer["took_ns"] // 1000,
         }
         observation = Observation(
@@ -280,7 +291,7 @@ class NatHandle:
             kind,
             answer["at"],
             seen_there,
-            bool(seen) and different and answer["old_gone"],
+            (different if seen else not seen_there["flows now"]) and answer["old_gone"],
             "conntrack",
         )
         self.network._observe(observation)

@@ -1,9 +1,9 @@
 """What a scenario holds in its hand: the one room that sees both the fabric and the calls.
 
 ``lab`` (Lab) builds, starts, injects faults, collects and judges · ``peer`` (an agent) · ``conversation`` (a call) · ``evidence`` (what the
-captures prove) · ``decrypted``, ``frames`` (what was said inside the packets) · ``control`` (the broken stack that a scenario must catch) ·
-``outside`` (what the kernel says of an agent, and what is done to it) · ``timeline`` (every event of every source on one clock) ·
-``folder`` (where a run is kept) · ``watch`` (the runner's own stalls).
+captures prove) · ``decrypted``, ``frames``, ``proofs`` (what was said inside the packets) · ``control`` (the broken stack that a scenario
+must catch) · ``outside`` (what the kernel says of an agent, and what is done to it) · ``timeline`` (every event of every source on one
+clock) · ``folder`` (where a run is kept) · ``watch`` (the runner's own stalls).
 """
 
 from harness.lab import outside

@@ -74,6 +74,13 @@ class Decrypted:
         """All connections, in the order of their first packets."""
         return list(dict.fromkeys(packet.connection for packet in self.packets))
 
+    def spare_ids(self, connection: str, sender: Sender) -> int:
+        """How many of the connection ids that the other side gave to ``sender`` it had not used by the end: what is left for new paths."""
+        mine = [packet for packet in self.packets if packet.connection == connection]
+        used = {packet.destination for packet in mine if packet.sender == sender}
+        given = {f.fields["connection_id"] for p in mine if p.sender != sender for f in p.having("NEW_CONNECTION_ID")}
+        return len(given - used)
+
     def signals(self, connection: str) -> list[Signal]:
         """The signalling messages of both sides, in the order in which they were whole where the capture was made."""
         both = [one for sender in _LABELS.values() for one in signals(self.stream(connection, sender, SIGNALLING_STREAM))]

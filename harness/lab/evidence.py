@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.agent.messages import ClockStep, ConnectionEstablished
 from harness.errors import AgentError, HarnessError
-from harness.fabric.base import Dropped
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
@@ -158,21 +157,6 @@ class Evidence:
             observed["last packet from the old one after"] = str(Duration(last_old - move.at))
         at = (run[0].monotonic or move.at) if run else move.at
         return Receipt(fault=fault, kind=MOVED, at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
-
-    def lost(self, dropped: Dropped, sender: Peer, frame: str, fault: str) -> Receipt:
-        """Whether the packet that a link ``dropped`` carried a ``frame`` (its RFC name): found in the sender's capture and opened."""
-
-        def is_it(packet: UdpPacket) -> bool:
-            return bool(packet.outgoing) and packet.size == dropped.size and packet.payload.hex().startswith(dropped.begins)
-
-        found = [packet for packet in self.decrypted(sender).packets if is_it(packet.udp)]
-        observed: dict[str, Any] = {"dropped": f"{dropped.pick}, {dropped.size} bytes", "found": len(found)}
-        if found:
-            observed["frames"] = [one.name for one in found[0].frames]
-            observed["packet number"] = found[0].number
-            observed["sent before it was dropped"] = str(Duration(dropped.at - found[0].at))
-        taken = len(found) == 1 and bool(found[0].having(frame))
-        return Receipt(fault=fault, kind=f"lost {frame}", at=dropped.at, observed=observed, taken=taken, source=f"capture {sender.name}")
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,12 @@ from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
+from harness.lab import proofs
 from harness.lab.conversation import Call
+from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
 from harness.lab.peer import PORT, Move, Peer, spawn
+from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline
 from harness.lab.watch import watch_runner
 from harness.spec.topology import Topology
@@ -59,6 +63,17 @@ class FaultMark:
     until: int | None = None
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """A receipt that the captures will give once they are closed."""
+
+    fault: str
+    kind: str
+    at: int
+    peer: Peer
+    prove: Callable[[Decrypted], Proof]
+
+
 class Lab:
     """A scenario's only argument."""
 
@@ -86,7 +101,7 @@ class Lab:
         self.lacking: str | None = None
         """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
-        self._lost: list[tuple[Dropped, Peer, str, str]] = []
+        self._expected: list[_Expected] = []
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -122,7 +137,7 @@ class Lab:
             await peer.end()
         await self._close_captures()
         self.receipts += [self.evidence.receipt(move, self._fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves]
-        self.receipts += [self.evidence.lost(*expected) for expected in self._lost]
+        self.receipts += [self._proven(expected) for expected in self._expected]
         self.receipts += [
             self.evidence.last_words(peer, peer.crashed, self._fault_at(peer.crashed.killed, f"{peer.name} is killed"))
             for peer in self.peers.values()
@@ -146,6 +161,11 @@ class Lab:
         """The fault that was going on at ``at`` (ns)."""
         during = [fault.name for fault in self.faults if fault.began <= at and (fault.ended is None or at <= fault.ended)]
         return during[-1] if during else otherwise
+
+    def _proven(self, expected: _Expected) -> Receipt:
+        taken, observed = expected.prove(self.evidence.decrypted(expected.peer))
+        source = f"capture {expected.peer.name}, decrypted"
+        return Receipt(fault=expected.fault, kind=expected.kind, at=expected.at, observed=observed, taken=taken, source=source)
 
     # -- building ----------------------------------------------------------------------------------------------------------------------
 
@@ -340,8 +360,17 @@ class Lab:
 
     def expect_lost(self, dropped: Sequence[Dropped], sender: Peer, frame: str) -> None:
         """Packets that ``sender`` sent were ``dropped`` by a link: the receipt of each will be that it carried a ``frame``."""
-        fault = self._fault.name if self._fault is not None else f"a packet with {frame} is lost"
-        self._lost += [(one, sender, frame, fault) for one in dropped]
+        for one in dropped:
+            self._expect(f"lost {frame}", one.at, sender, partial(proofs.carried, dropped=one, frame=frame))
+
+    def expect_unanswered(self, prober: Peer, since: int, at: int) -> None:
+        """The receipt will be that at ``at`` the first PATH_CHALLENGE that ``prober`` sent after ``since`` was out and not answered."""
+        self._expect("path being validated", at, prober, partial(proofs.unanswered, since=since, at=at))
+
+    def _expect(self, kind: str, at: int, peer: Peer, prove: Callable[[Decrypted], Proof]) -> None:
+        if self._fault is None:
+            raise SpecError("lab.expect", "this belongs in the block of the fault that it proves: `async with lab.fault(…)`")
+        self._expected.append(_Expected(self._fault.name, kind, at, peer, prove))
 
     def observe(self, seen: Observation) -> None:
         """Take what was seen of a fault, from outside the agents, as a receipt of the run."""

@@ -88,13 +88,26 @@ class Peer:
         What the stack says is no proof: the receipt is the new 4-tuple in the callee's capture.
         """
         since = self.remote.mark()
+        doing = f"{self.name} migrates to {path}"
         try:
             await self.start_migrating(path)
+        except AgentRefused as refusal:
+            self.call.miss(doing, refusal)
+        else:
+            await self.path_event("migrated", path, since=since, within=within, doing=doing)
+
+    async def path_event(self, kind: str, path: str | None = None, *, since: int = 0, within: Duration = 5 * s, doing: str = "") -> None:
+        """Wait until the stack tells ``kind`` of a path (of ``path`` alone, when named); a failed verdict when it does not ``within``."""
+        try:
             await self.remote.wait_for(
-                PathChanged, where=lambda event: event.kind == "migrated", within=within, since=since, doing=f"migrated to {path}"
+                PathChanged,
+                where=lambda event: event.call == self.call.id and event.kind == kind and path in (None, event.path),
+                within=within,
+                since=since,
+                doing=f"{kind} {path or 'path'}",
             )
-        except (AgentRefused, EventMissed) as error:
-            self.call.miss(f"{self.name} migrates to {path}", error)
+        except EventMissed as missed:
+            self.call.miss(doing or f"{kind} at {self.name}", missed)
 
     async def start_migrating(self, path: str) -> None:
         """Ask the stack to move the call to ``path``, and go on without waiting."""

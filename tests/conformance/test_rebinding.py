@@ -17,6 +17,7 @@ from harness.errors import SpecError
 from harness.fabric.network import Network
 from harness.fabric.receipts import Observation
 from harness.spec.nat import Nat
+from harness.units import ms
 from tests.conformance.networks import Talker, exactly, opened, talking, within_deadline
 from tests.conformance.sites import HOME, NATS, sites
 
@@ -113,6 +114,20 @@ def check_way_in(sent: list[Any], came: list[Any], last: tuple[str, int]) -> Non
         assert there == sorted(there, reverse=True), "a hole"
         if tuple(to) == last:
             assert all(there)
+
+
+def test_of_a_host_that_sends_nothing_no_new_mapping_can_be_seen(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(sites([(HOME,)]), tmp_path) as network, two_flows(network) as (near, _far):
+            talking_still = await network.nat("n0_0").rebind("h0")
+            await near.ask("quiet")
+            silent = await network.nat("n0_0").rebind("h0", within=300 * ms)
+        assert talking_still.taken
+        assert talking_still.seen["flows now"] > 0
+        assert silent.taken
+        assert (silent.seen["after"], silent.seen["old mapping gone"], silent.seen["flows now"]) == ([], True, 0)
+
+    within_deadline(main)
 
 
 def test_what_cannot_be_rebound_is_told(tmp_path: Path) -> None:

@@ -37,6 +37,55 @@ class NeverFollows(Endpoint):
     connection_class = StayingConnection
 
 
+class FollowsOnceConnection(Connection):
+    """A callee that follows its peer to one new address, and to no other."""
+
+    known: tuple[Address, ...] = ()
+
+    def source_of(self, address: Address) -> Address:
+        if address not in self.known and len(self.known) < 2:
+            self.known = (*self.known, address)
+        return address if address in self.known else self.known[-1]
+
+
+class FollowsOnce(Endpoint):
+    connection_class = FollowsOnceConnection
+
+
+class BurningConnection(Connection):
+    """A callee that takes another connection id each time its peer moves, and never gives the old one back."""
+
+    def _watch_path(self, now: int) -> None:
+        told = len(self.changes)
+        super()._watch_path(now)
+        if any(change.kind == "peer_moved" for change in self.changes[told:]):
+            self.core.change_connection_id()
+            self.core._retire_later.clear()
+
+
+class BurnsIds(Endpoint):
+    connection_class = BurningConnection
+
+
+class OneMoveConnection(Connection):
+    """A caller that says yes to a second move while one is under way, and goes on with the first."""
+
+    def begin_migration(self, path: str, now: int) -> None:
+        if self._probe is None:
+            super().begin_migration(path, now)
+
+
+class OneMoveAtATime(Endpoint):
+    connection_class = OneMoveConnection
+
+
+class ProbesOnce(Endpoint):
+    """A PATH_CHALLENGE that gets no answer is not repeated."""
+
+    def __init__(self, config: Any, **rest: Any) -> None:
+        super().__init__(msgspec.structs.replace(config, probe_retry=config.probe_give_up), **rest)
+
+
 class SilentConnection(Connection):
     """A caller that sends no PING, whatever it was told."""
 
@@ -109,6 +158,10 @@ class LeaksSockets(Driver):
 
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "never-follows": NeverFollows,
+    "follows-once": FollowsOnce,
+    "burns-ids": BurnsIds,
+    "one-move-at-a-time": OneMoveAtATime,
+    "probes-once": ProbesOnce,
     "no-keepalive": NoKeepalive,
     "redials": Redials,
     "understates": Understates,

@@ -115,6 +115,9 @@ def test_a_changed_connection_id_is_told(identity: Identity, tmp_path: Path) -> 
     assert ids[-1] != ids[0]
     assert ids[-1] in issued
     assert sent_in(found, "RETIRE_CONNECTION_ID")[0] == ("client", {"sequence": 0})
+    (connection,) = found.connections
+    assert found.spare_ids(connection, "client") == len(issued) - 1
+    assert found.spare_ids(connection, "server") == 7, "what the client issued beside its first, none of it used"
 
 
 def test_a_key_update_is_followed(identity: Identity, tmp_path: Path) -> None:
