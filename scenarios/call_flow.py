@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
+from harness.agent.messages import Options
+from harness.fabric.network import Network
 from harness.lab import Lab, control
 from harness.lab.decrypted import SIGNALLING_STREAM, Signal
+from harness.lab.outside import bound_sockets, descriptors, namespace, processes_in
+from harness.lab.peer import Peer
 from harness.units import ms, percent, s
 from topologies.two_homes import two_homes
 
@@ -80,3 +87,80 @@ def wrong_in(signal: Signal | None, sender: str, wanted: dict[str, Any]) -> list
     got = {field: value for field, value in signal.message.items() if value is not None}
     wrong = [f"{field}: {got.get(field)}, not {wanted.get(field)}" for field in {**wanted, **got} if got.get(field) != wanted.get(field)]
     return wrong if signal.sender == sender else [f"sent by the {signal.sender}", *wrong]
+
+
+async def hung_up(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
+    """A call that ends as calls do."""
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=500 * ms)
+
+
+async def refused(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
+    """A call that Bob does not want."""
+    call = await lab.dial(alice, bob)
+    await call.rings()
+    await call.refuse()
+    await call.over(alice)
+    await call.conclude()
+
+
+async def broken(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
+    """A call that dies with Alice's line."""
+    call = await lab.dial(alice, bob)
+    await call.connected()
+    await call.talk()
+    await call.heard_both_ways(for_=500 * ms)
+    async with lab.fault("Alice's line is dead"):
+        await net.link("home_a/wan").down()
+        await call.over(alice)
+        await call.over(bob)
+        await net.link("home_a/wan").up()
+    await call.conclude()
+
+
+async def crashed(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
+    """A call in which Bob's process dies."""
+    call = await lab.dial(alice, bob)
+    await call.connected()
+    await call.talk()
+    await call.heard_both_ways(for_=500 * ms)
+    async with lab.fault("Bob's process is killed"):
+        await bob.crash()
+    await call.over(alice)
+    await call.conclude()
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        pytest.param(hung_up, marks=control("alice", "leaks-sockets", caught_by="left behind at alice", also=("descriptors",))),
+        pytest.param(refused, marks=control("bob", "leaks-sockets", caught_by="left behind at bob", also=("descriptors",))),
+        pytest.param(broken, marks=control("bob", "leaks-files", caught_by="descriptors left at bob", also=("left behind",))),
+        pytest.param(crashed, marks=control("bob", "leaves-a-child", caught_by="processes left at bob")),
+    ],
+)
+async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awaitable[None]]) -> None:
+    """However a call ends (hung up, refused, broken by a dead line, Bob's process killed), nothing of it is left anywhere.
+
+    Field story: a phone that was busy all day takes no more calls, because each one that was refused has left a socket open.
+    Fault: Alice's line is down until both have given up, or SIGKILL to Bob's agent.  Receipts: both ends of the line down; the keeper,
+    whose child the agent is, saw it end of signal 9, and Bob's host sent until then and nothing afterwards.
+    Bounds: each agent that lives holds what it held before the call: by its own account (sockets, tasks, sources, streams, calls,
+    descriptors) and by the kernel's (descriptors, bound sockets); no process but the agent is in its host, and none where it was killed.
+    Control: an agent that leaks a socket with every call that it ends or refuses, one that leaks a file with every call that fails, one
+    that leaves a child behind when it is killed.
+    """
+    net = await lab.build(two_homes())
+    impatient = Options(auto_answer=ends is not refused, suspected_ms=300, disconnected_ms=600, failed_ms=1000, redial_window_ms=0)
+    alice, bob = await lab.agents("alice", "bob", options=impatient)
+    homes = {peer: namespace(peer.process) for peer in (alice, bob)}
+    told = {peer: await peer.inventory() for peer in (alice, bob)}
+    seen = {peer: (len(descriptors(peer.process)), bound_sockets(peer.process)) for peer in (alice, bob)}
+    await ends(lab, net, alice, bob)
+    for peer in (alice, bob):
+        alive = peer.crashed is None
+        if alive:
+            lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, told[peer]), 0)
+            lab.at_most(f"descriptors left at {peer.name}", max(0, len(descriptors(peer.process)) - seen[peer][0]), 0)
+            lab.equal(f"sockets left at {peer.name}", len(bound_sockets(peer.process) - seen[peer][1]), 0)
+        lab.equal(f"processes left at {peer.name}", len(processes_in(homes[peer]) - ({peer.process.pid} if alive else set())), 0)

@@ -70,10 +70,10 @@ class Evidence:
         if key not in self._joined:
             sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
             came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
-            joined = self._joined[key] = records.join(sent, came)
-            strays = [one for one in joined.strays if not _died_unwritten(one, speaker, sent)]
-            if strays:
-                self.errors.append(AgentError(listener.name, f"{len(strays)} packets heard that nobody sent; the first: {strays[0].why}"))
+            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.crashed is not None)
+            if joined.strays:
+                why = joined.strays[0].why
+                self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
         return self._joined[key]
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
@@ -262,11 +262,6 @@ def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
     with path.open("rb") as file:
         return list(records.read(file, peer.name, killed=peer.crashed is not None))
-
-
-def _died_unwritten(stray: records.Stray, speaker: Peer, sent: list[records.SentRecord]) -> bool:
-    """Whether the record of this packet may have died with the agent that sent it: it came after all that were written."""
-    return speaker.crashed is not None and stray.record.arrived > max((one.sent for one in sent if one.sent is not None), default=0)
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -49,6 +49,21 @@ def descriptors(process: Process) -> list[int]:
     return sorted(int(number) for number in os.listdir(f"/proc/{process.pid}/fd"))
 
 
+def namespace(process: Process) -> int:
+    """The inode of its network namespace."""
+    return Path(f"/proc/{process.pid}/ns/net").stat().st_ino
+
+
+def processes_in(namespace: int) -> set[int]:
+    """The numbers of all processes in a network namespace, as this process sees them; one that has ended and is not yet reaped is none."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended, or is none of ours
+            if (process / "ns" / "net").stat().st_ino == namespace:
+                found.add(int(process.name))
+    return found
+
+
 @contextlib.contextmanager
 def no_more_descriptors(lab: Lab, peer: Peer) -> Iterator[None]:
     """For the length of the block ``peer``'s process can open no file descriptor beyond those that it holds (RLIMIT_NOFILE).

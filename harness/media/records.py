@@ -227,12 +227,13 @@ class Joined(msgspec.Struct, frozen=True):
     strays: list[Stray]
 
 
-def join(sent: Iterable[SentRecord], arrived: Iterable[ArrivedRecord], *, slack: int = CLOCK_SLACK) -> Joined:
+def join(sent: Iterable[SentRecord], arrived: Iterable[ArrivedRecord], *, slack: int = CLOCK_SLACK, sender_killed: bool = False) -> Joined:
     """Match every arrival with the latest packet of its SSRC and sequence number that had been sent by then (``slack`` ns granted).
 
     Give it one direction of one call: what one agent sent in that call, and what the other one says arrived in it.  An arrival that matches
     by number but has another checksum is a corrupted copy.  One of another call, flow or mode is a stray, and so is one whose checksum is
-    right and whose timestamp, payload type, marker, frame or size is not: the record contradicts itself.
+    right and whose timestamp, payload type, marker, frame or size is not: the record contradicts itself.  ``sender_killed``: on purpose,
+    and its last records died with it, so what came after the last packet that it wrote of is no stray.
     """
     offered = sorted(sent, key=lambda record: record.offered)
     departures: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (ssrc, seq16) -> [(sent, position)], ascending
@@ -261,6 +262,10 @@ def join(sent: Iterable[SentRecord], arrived: Iterable[ArrivedRecord], *, slack:
             corrupted[position] += 1
             continue
         arrivals.setdefault(position, []).append(Arrival(came.arrived, came.path, came.remote, came.udp))
+
+    if sender_killed:
+        written = max((record.sent for record in offered if record.sent is not None), default=0)
+        strays = [stray for stray in strays if stray.record.arrived <= written]
 
     last: dict[int, int] = {}  # ssrc -> extended index of its previous packet
     packets: list[MediaPacket] = []

@@ -27,7 +27,7 @@ from harness.fabric.receipts import Observation
 from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.nat import Behaviour, Nat
 from harness.spec.topology import Topology
-from harness.units import ms
+from harness.units import ms, percent
 from tests.conformance import remains
 from tests.conformance.networks import Talker, exactly, opened, run_in, talking, within_deadline
 from tests.conformance.sites import HOME, NATS, nested_forwards, sites, two_radios, wire
@@ -337,6 +337,48 @@ def test_how_a_process_ends_is_told(tmp_path: Path) -> None:
                 bob.process.signal(signal.SIGKILL)  # nobody's process by now
 
     within_deadline(main)
+
+
+def test_a_process_that_is_killed_is_seen_to_be_gone(tmp_path: Path) -> None:
+    receipts: list[Observation] = []
+
+    async def main() -> None:
+        async with opened(wire(), tmp_path, seen=receipts) as network, talking(network, "bob") as bob:
+            await network.kill(bob.process)
+            assert bob.process.ended.is_set()
+            quick = await network.spawn("alice", ["/bin/true"], stdin=0, stdout=1, stderr=2)
+            await quick.ended.wait()
+            await network.kill(quick)
+
+    within_deadline(main)
+    assert [(one.fault, one.taken, one.seen["exit code"]) for one in receipts] == [
+        ("bob is killed", True, -9),
+        ("alice is killed", False, 0),
+    ]
+
+
+def test_what_a_link_drops_is_counted(tmp_path: Path) -> None:
+    receipts: list[Observation] = []
+
+    async def main() -> None:
+        async with (
+            opened(two_radios(), tmp_path, seen=receipts) as network,
+            talking(network, "alice") as alice,
+            talking(network, "bob") as bob,
+        ):
+            link = network.link("alice/wifi")
+            await bob.ask("open", name="4", bind=["198.51.100.66", 4433], every=EVERY)
+            await alice.ask("open", name="4", bind=["192.168.1.2", 4433], to=["198.51.100.66", 4433], every=EVERY)
+            await bob.ask("heard", name="4", count=10)
+            before = await link.drops()
+            assert await link.show_drops(since=before) == 0
+            await link.impair(Impairment(loss=50 * percent))
+            so_far = (await bob.ask("heard", name="4"))["count"]
+            await bob.ask("heard", name="4", count=so_far + 50)  # about as many were lost
+            assert await link.show_drops(since=before) >= 20
+
+    within_deadline(main)
+    assert [one.taken for one in receipts if one.kind == "drop counter"] == [False, True]
 
 
 def test_what_cannot_be_started_is_told(tmp_path: Path) -> None:

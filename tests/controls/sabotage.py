@@ -6,8 +6,9 @@ Each is the reference agent with one method replaced.  A scenario that such an a
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 
@@ -17,7 +18,7 @@ from harness.agent.process import run
 from harness.call.capabilities import MediaConstraints
 from harness.call.connection import Connection
 from harness.call.dialog import Call
-from harness.call.events import Address
+from harness.call.events import Address, ConnectionFailed, Event
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
 from tests.controls import broken_calls, broken_limits, broken_media, broken_setup
@@ -147,13 +148,37 @@ class Hasty(Endpoint):
 
 
 class LeaksSockets(Driver):
-    """Leaves a socket open with every call that it ends."""
+    """Leaves a socket open with every call that it ends or refuses."""
 
-    leaked: list[socket.socket]
+    leaked: tuple[socket.socket, ...] = ()
 
     def end(self, request: messages.End) -> messages.Done:
-        self.leaked = [*getattr(self, "leaked", []), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]
+        self.leaked += (socket.socket(socket.AF_INET, socket.SOCK_DGRAM),)
         return super().end(request)
+
+    def reject(self, request: messages.Reject) -> messages.Done:
+        self.leaked += (socket.socket(socket.AF_INET, socket.SOCK_DGRAM),)
+        return super().reject(request)
+
+
+class LeaksFiles(Driver):
+    """Leaves a file open with every call that fails."""
+
+    leaked: tuple[TextIO, ...] = ()
+
+    def happened(self, event: Event) -> None:
+        super().happened(event)
+        if isinstance(event, ConnectionFailed):
+            self.leaked += (open("/dev/null"),)  # noqa: SIM115 - that is what is wrong with it
+
+
+class LeavesAChild(Driver):
+    """Has a helper process, which does not end with it."""
+
+    def configure(self, request: messages.Configure) -> messages.Done:
+        nothing = subprocess.DEVNULL
+        subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        return super().configure(request)
 
 
 ENDPOINTS: dict[str, type[Endpoint]] = {
@@ -171,7 +196,14 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     **broken_limits.ENDPOINTS,
     **broken_setup.ENDPOINTS,
 }
-DRIVERS: dict[str, type[Driver]] = {"leaks-sockets": LeaksSockets, **broken_calls.DRIVERS, **broken_media.DRIVERS, **broken_setup.DRIVERS}
+DRIVERS: dict[str, type[Driver]] = {
+    "leaks-sockets": LeaksSockets,
+    "leaks-files": LeaksFiles,
+    "leaves-a-child": LeavesAChild,
+    **broken_calls.DRIVERS,
+    **broken_media.DRIVERS,
+    **broken_setup.DRIVERS,
+}
 
 
 def main(name: str) -> int:

@@ -14,6 +14,7 @@ from harness.spec.nat import Nat, PortForward
 from harness.spec.topology import Host, Link, Router, Topology
 from tests.unit.spec.nets import ACCESS, FAR, LAN, net
 from topologies.carrier_grade import carrier_grade
+from topologies.five_homes import five_homes
 from topologies.phone_two_radios import phone_two_radios
 from topologies.two_homes import two_homes
 
@@ -179,6 +180,8 @@ def test_who_is_inside() -> None:
         (two_homes(), "alice", "bob", 6, ("2001:db8:b::2", 4433)),
         (carrier_grade(), "alice", "bob", 4, ("198.51.100.2", 4433)),
         (phone_two_radios(), "alice", "bob", 4, ("198.51.100.66", 4433)),
+        (five_homes(), "alice", "erin", 4, ("203.0.113.66", 4433)),
+        (five_homes("bob", "carol"), "carol", "bob", 6, ("2001:db8:b::2", 4433)),
     ],
 )
 def test_reach(topology: Topology, caller: str, callee: str, version: int, where: tuple[str, int]) -> None:

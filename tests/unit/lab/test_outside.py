@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 
 import pytest
 
@@ -30,3 +31,11 @@ def test_descriptors_are_numbered_as_they_are_open() -> None:
     assert set(outside.descriptors(this_process())) - set(before) >= {read, write} - set(before)
     os.close(read)
     os.close(write)
+
+
+def test_who_lives_in_a_network_namespace_is_seen() -> None:
+    here = outside.namespace(this_process())
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        assert outside.processes_in(here) >= {os.getpid(), child.pid}
+    assert child.pid not in outside.processes_in(here)
+    assert outside.processes_in(here + 10**9) == set()

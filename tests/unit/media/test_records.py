@@ -232,3 +232,11 @@ def test_the_artifact_line() -> None:
     assert (lines[1]["arrived"], lines[1]["copies"]) == (None, 0)
     assert {"flow", "ssrc", "seq", "size", "offered", "sent", "path"} <= set(lines[0])
     assert msgspec.json.decode(media_line(joined.packets[0], sender="a", receiver="b"))
+
+
+def test_what_a_killed_sender_had_no_time_to_write_of_is_no_stray_and_an_invention_is() -> None:
+    sent = [out(0, 0), out(1, 20 * MS)]
+    unwritten, invented = into(2, 70 * MS), into(7, 15 * MS)
+    assert [stray.record for stray in join(sent, [into(0, 30 * MS), invented, unwritten]).strays] == [invented, unwritten]
+    assert [stray.record for stray in join(sent, [into(0, 30 * MS), invented, unwritten], sender_killed=True).strays] == [invented]
+    assert join([], [unwritten], sender_killed=True).strays == []

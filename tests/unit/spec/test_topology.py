@@ -17,6 +17,7 @@ from harness.spec.topology import Host, Link, Router, Topology
 from harness.units import Duration, Rate, Ratio, mbit, ms
 from tests.unit.spec.nets import ACCESS, FAR, LAN, NAT, changed, net
 from topologies.carrier_grade import carrier_grade
+from topologies.five_homes import five_homes
 from topologies.phone_two_radios import phone_two_radios
 from topologies.two_homes import two_homes
 
@@ -268,6 +269,7 @@ def test_impairable() -> None:
         two_homes(delay=30 * ms, jitter=5 * ms, loss=Ratio(1), rate=3 * mbit),
         phone_two_radios(),
         carrier_grade(),
+        five_homes(),
         net(nat=None, name="bare"),
     ],
     ids=lambda topology: str(topology.name),
