@@ -1,4 +1,4 @@
-"""How long a call is silent, and what it loses, when it migrates: 5 runs of scenarios/migration.py over IPv4.  Long: 20 s a run.
+"""How long a call is silent, and what it loses, when it migrates: 5 runs of scenarios/migration.py over IPv4.  Long: 30 s a run.
 
 The figures are the scenarios' own verdicts, read from report.json: silence by the rules of harness/media (against what the sender really
 sent), at each end, in every run.  The worst of all runs and directions stands against the scenario's bound; the median is to be read.

@@ -1,4 +1,4 @@
-"""How long a call is silent when a NAT gives it a new port or address: 5 runs of scenarios/rebinding.py over IPv4.  Long: 25 s a run.
+"""How long a call is silent when a NAT gives it a new port or address: 5 runs of scenarios/rebinding.py over IPv4.  Long: 45 s a run.
 
 As in ``migration``: the scenarios' own verdicts, the worst of all runs and directions against the scenario's bound.
 """

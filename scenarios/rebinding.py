@@ -98,7 +98,7 @@ async def test_rebind_during_validation(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
-@pytest.mark.parametrize("router", ["carrier", "home"])
+@pytest.mark.parametrize("router", ["carrier", "home"], ids=["carrier", "home"])
 async def test_rebind_behind_cgnat(lab: Lab, router: str) -> None:
     """Alice is behind two NATs in a row, and one of them gives her a new port: the carrier's, of which her own knows nothing, or her own.
 

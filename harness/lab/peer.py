@@ -97,7 +97,7 @@ class Peer:
             await self.path_event("migrated", path, since=since, within=within, doing=doing)
 
     async def path_event(self, kind: str, path: str | None = None, *, since: int = 0, within: Duration = 5 * s, doing: str = "") -> None:
-        """Wait until the stack tells ``kind`` of a path (of ``path`` alone, when named); a failed verdict when it does not ``within``."""
+        """Wait until the stack has told ``kind`` of a path (of ``path``, when named) since the mark ``since``; else a failed verdict."""
         try:
             await self.remote.wait_for(
                 PathChanged,
