@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from harness.call.capabilities import MediaCapabilities, MediaConstraints, agreed, mismatch
 from harness.call.config import EndpointConfig
@@ -61,6 +61,8 @@ class Call:
     ``server_name``: for whom the peer's certificate must be, where this side dials.  ``now`` is nanoseconds.
     """
 
+    redial_class: ClassVar[type[Redial]] = Redial
+
     def __init__(
         self,
         name: str,
@@ -83,7 +85,7 @@ class Call:
         self.handshakes = 0
         self.mine = mine
         self.server_name = server_name
-        self.redial = Redial(self, config)
+        self.redial = self.redial_class(self, config)
         self.media = CallMedia(name, connection, config, rng=rng, tokens=tokens, sink=sink)
         self._config = config
         self._wanted = wanted

@@ -25,9 +25,9 @@ from harness.fabric import wires
 from harness.fabric.base import DIRECTIONS, Direction, Dropped, Mapping
 from harness.fabric.plan import reach
 from harness.fabric.receipts import Observation
-from harness.spec.link import Impairment
+from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import Router, Topology, from_text, to_plain
-from harness.units import Duration, s
+from harness.units import Duration, percent, s
 
 _ANSWER_WITHIN = 60 * s  # under software emulation an interpreter needs half of that to import the keeper
 _END_WITHIN = 5 * s
@@ -167,8 +167,12 @@ class LinkHandle:
         seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
         self.network._observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen)))
 
-    async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> None:
-        """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing."""
+    async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> int:
+        """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing.
+
+        Returns when the last of it was done, ns.
+        """
+        at = 0
         wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
         if not any(wanted.values()):
             raise SpecError(f"link {self.end}", "impair() was given no impairment; to set back to nothing give CLEAR")
@@ -178,8 +182,9 @@ class LinkHandle:
                 continue
             answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
             taken = msgspec.convert(answer["now"], Impairment, dec_hook=from_text) == impairment
-            name = f"{self.end} {direction} {describe(impairment)}"
-            self.network._observe(Observation(name, "impair", answer["at"], answer, taken, self.network.executor))
+            name, at = f"{self.end} {direction} {describe(impairment)}", int(answer["at"])
+            self.network._observe(Observation(name, "impair", at, answer, taken, self.network.executor))
+        return at
 
     async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
         """Wait until the packets that the impairment of ``direction`` picks (its ``drop``) have come and been dropped: they, in order.
@@ -212,6 +217,15 @@ class LinkHandle:
         name = f"{self.end} dropped {now - since} packets"
         self.network._observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.executor))
         return now - since
+
+    async def dark(self) -> None:
+        """Let nothing through in either direction, while both ends stay up: neither host nor router can tell."""
+        await self.impair(Impairment(loss=100 * percent))
+
+    async def light(self) -> int:
+        """Put both directions back to what the topology has them; returns when that was done, ns."""
+        link = self.network.topology.link(self.end)
+        return await self.impair(a_to_b=link.a_to_b or CLEAR, b_to_a=link.b_to_a or CLEAR)
 
     async def counters(self) -> dict[str, Any]:
         """The executor's counters of this link."""
@@ -248,6 +262,16 @@ class NatHandle:
             Mapping(m["version"], tuple(m["inside"]), tuple(m["outside"]), tuple(m["remote"]), tuple(m["reached"]))
             for m in answer["mappings"]
         ]
+
+    async def carries(self, host: str, *, within: Duration = 5 * s) -> None:
+        """Wait until it maps a UDP flow of ``host``; HarnessError when there is none ``within`` the time."""
+        inside = {str(address.ip) for port in self.network.topology.ports(host) for address in (port.v4, port.v6) if address}
+        with trio.move_on_after(within.s):
+            while True:
+                if any(mapping.inside[0] in inside for mapping in await self.mappings()):
+                    return
+                await trio.sleep(_POLL_S)
+        raise HarnessError(f"NAT {self.router}: no UDP flow of {host} within {within}")
 
     async def rebind(self, host: str, *, address: bool = False, dark: Duration | None = None, within: Duration = 5 * s) -> Observation:
         """Give every UDP flow of ``host`` a new outside port (and address); returns once conntrack shows a new mapping carrying the flow.

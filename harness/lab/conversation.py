@@ -24,6 +24,7 @@ from harness.agent.messages import (
     Media,
     MediaSet,
     Mode,
+    PathChanged,
 )
 from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
@@ -191,6 +192,39 @@ class Call:
         A flow that is not heard so ``within`` (default: 5 s beyond ``for_``) is a failed verdict, and the call counts as broken.
         """
         await self._listen(for_, within or for_ + 5 * s, f"heard for {for_}")
+
+    async def silent_both_ways(self, for_: Duration, *, within: Duration | None = None) -> None:
+        """Wait until no running flow has been heard for ``for_``; a failed verdict for one heard still ``within`` (``for_`` and 3 s)."""
+        async with trio.open_nursery() as nursery:
+            for speaker, listener in self.sides:
+                for flow in self._sending[speaker]:
+                    nursery.start_soon(self._hear_nothing, listener, flow, for_, within or for_ + 3 * s)
+
+    async def _hear_nothing(self, listener: Peer, flow: str, for_: Duration, within: Duration) -> None:
+        def silent(event: Media) -> bool:
+            mine = event.call == self.id and event.flow == flow and event.last_heard is not None
+            return mine and event.at - (event.last_heard or 0) >= for_.ns
+
+        doing = f"{flow} silent for {for_} at {listener.name}"
+        try:
+            await listener.remote.wait_for(Media, where=silent, within=within, since=listener.remote.mark(), doing=doing)
+        except EventMissed as missed:
+            self.miss(doing, missed)
+
+    async def path_event(self, peer: Peer, kind: str, *, within: Duration) -> int | None:
+        """Wait until ``peer`` tells that path event of this call; when it happened there, ns, or a failed verdict and None."""
+
+        def is_it(event: Event) -> bool:
+            return isinstance(event, PathChanged) and (event.call, event.kind) == (self.id, kind)
+
+        doing = f"{kind} at {peer.name}"
+        try:
+            event = await peer.remote.wait_for(is_it, within=within, since=self._marks[peer], doing=doing)
+        except EventMissed as missed:
+            self.miss(doing, missed)
+            return None
+        assert isinstance(event, PathChanged)
+        return event.at
 
     async def _listen(self, for_: Duration, within: Duration, what: str) -> None:
         if self.broken:

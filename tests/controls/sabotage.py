@@ -21,7 +21,7 @@ from harness.call.dialog import Call
 from harness.call.events import Address, ConnectionFailed, Event
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_calls, broken_limits, broken_media, broken_setup
+from tests.controls import broken_calls, broken_limits, broken_media, broken_redial, broken_setup
 
 
 class StayingConnection(Connection):
@@ -194,6 +194,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     **broken_calls.ENDPOINTS,
     **broken_media.ENDPOINTS,
     **broken_limits.ENDPOINTS,
+    **broken_redial.ENDPOINTS,
     **broken_setup.ENDPOINTS,
 }
 DRIVERS: dict[str, type[Driver]] = {

@@ -1,0 +1,187 @@
+"""The network goes away for a while, or the connection is lost for good: the call goes on under its own id."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.agent.messages import Options, StateChanged
+from harness.lab import Lab, control
+from harness.lab.conversation import Call
+from harness.spec.topology import Topology
+from harness.units import Duration, ms, percent, s
+from topologies.both_mobile import ROUND_TRIP as BOTH_BY_LTE
+from topologies.both_mobile import both_mobile
+from topologies.phone_two_radios import LTE_ROUND_TRIP, phone_two_radios
+from topologies.two_homes import ROUND_TRIP, two_homes
+
+BACK_WITHIN = 300 * ms
+"""From the network's return to the first fresh audio: the stack probes every 200 ms (a PTO that backs off once), and one way."""
+HANDSHAKE_AGAIN = 400 * ms
+"""How far apart a redial's Initials are: the PTO before any RTT is known (200 ms, RFC 9002 §6.2), backed off once."""
+COMPUTING = 150 * ms
+"""Two TLS handshakes in Python, on a busy machine."""
+QUICK = Options(auto_answer=True, suspected_ms=1000, disconnected_ms=1500, failed_ms=2500)
+"""A connection counts as lost after 2.5 s of silence instead of 15 s."""
+
+
+@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh",))
+async def test_outage_short(lab: Lab) -> None:
+    """Alice's access line is dark for 2 s, somewhere beyond her router, and comes back: the call is simply there again.
+
+    Field story: a lift, a tunnel, a modem that retrains.  The host's own link stays up, so nothing tells the stack when to try again.
+    Fault: the line between her router and the internet loses everything for 2 s, both ways, proven by the executor's own account.
+    Bounds: fresh audio within 300 ms of the line's return at both ends (the clamped PTO); one QUIC handshake; none is played late.
+    Control: a stack that takes a second of silence for a lost connection and redials.
+    """
+    await _outage(lab, two_homes(), 2 * s)
+
+
+@control("alice", "hoards", caught_by="audio played past its deadline", also=("first fresh",))
+async def test_outage_long(lab: Lab) -> None:
+    """The same line is dark for 12 s, and loses 2 % before and after.
+
+    Field story: a train between two stations.  A stack that backs off finds the network again seconds after it is there; one that keeps
+    what it could not send plays the past to whoever waited.
+    Fault: the line between Alice's router and the internet loses everything for 12 s, proven by the executor's own account.
+    Bounds: as in outage_short, although 12 s are enough for a PTO of 6 s without the clamp; no redial, which 15 s would bring.
+    Control: a stack whose media never expires.
+    """
+    await _outage(lab, two_homes(loss=2 * percent), 12 * s)
+
+
+async def _outage(lab: Lab, topology: Topology, length: Duration) -> None:
+    net = await lab.build(topology)
+    alice, bob = await lab.agents("alice", "bob")
+    line = net.link("home_a/wan")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault(f"the line is dark for {length}"):
+            await line.dark()
+            await call.silent_both_ways(for_=length)
+            back = await line.light()
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        heard = listener.heard("audio")
+        lab.at_most("first fresh audio after the line is back", heard.recovery(after=back), BACK_WITHIN)
+        lab.equal("audio played past its deadline", heard.late(), 0)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
+async def test_network_change_new_address(lab: Lab) -> None:
+    """Alice has no network at all for a second; then there is another one, with another address, and the call goes on over it.
+
+    Field story: out of the house and past its Wi-Fi, the phone takes its time to find a cell.
+    Fault: both of her radios are down until the silence lasts a second at both ends, then LTE comes up (rtnetlink) and the call is moved.
+    Bounds: fresh audio within two round trips by LTE and 60 ms of the switch, as when Wi-Fi dies first; one QUIC handshake.
+    Control: a caller that hangs up and calls again instead of migrating.
+    """
+    net = await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("no network, then another"):
+            await net.link("alice/lte").down()
+            await net.link("alice/wifi").down()
+            await call.silent_both_ways(for_=1 * s)
+            await net.link("alice/lte").up()
+            switch = lab.now()
+            await alice.migrate("lte")
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        lab.at_most("first fresh audio after the switch", listener.heard("audio").recovery(after=switch), 2 * LTE_ROUND_TRIP + 60 * ms)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("alice", "never-redials", caught_by="QUIC handshakes", silent=True, also=("offers of this call",))
+@control("alice", "redials-anew", caught_by="offers of this call on the wire", silent=True, also=("departures",))
+async def test_redial_after_loss(lab: Lab) -> None:
+    """The silence lasts until both sides give the connection up; when the line is back the call is redialled, and is the same call.
+
+    Field story: a long tunnel; or the peer's host slept.  The connection cannot be saved, and the people should not have to dial.
+    Fault: the line beyond Alice's router is dark until both sides have found the connection lost, which takes them 2.5 s here.
+    Bounds: fresh audio within 400 ms (how far apart a redial's first packets are), five round trips and 150 ms for the cryptography, after
+    the line is back; a second QUIC handshake, and no third, in the captures; both offers on the wire name the same session; neither side
+    leaves Connected.
+    Control: a caller that waits for somebody else to redial; a caller that redials under a new call id.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob", options=QUICK)
+    alice.need("redial")
+    line = net.link("home_a/wan")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the line is dark until the connection is lost"):
+            await line.dark()
+            for peer in (alice, bob):
+                await call.path_event(peer, "redialling", within=4 * s)
+            back = await line.light()
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        fresh = listener.heard("audio").recovery(after=back)
+        lab.at_most("first fresh audio after the line is back", fresh, HANDSHAKE_AGAIN + 5 * ROUND_TRIP + COMPUTING)
+    lab.equal("offers of this call on the wire", _offers(lab, call), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 2)
+    lab.equal("departures from Connected", _departures(call), 0)
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        pytest.param(
+            False,
+            id="callee alone",
+            marks=control("alice", "never-redials", caught_by="QUIC handshakes", silent=True, also=("offers of this call", "redialled")),
+        ),
+        pytest.param(
+            True,
+            id="both at once",
+            marks=control("bob", "refuses-redials", caught_by="first fresh audio after the redial", silent=True, also=("redialled",)),
+        ),
+    ],
+)
+async def test_callee_moves(lab: Lab, both: bool) -> None:
+    """Bob, who was called, leaves his Wi-Fi for LTE: the call is silent, until Alice's application learns his new address and redials.
+
+    Field story: in QUIC v1 only the client can migrate (RFC 9000 §9), and here the server moves; what saves the call is above QUIC.
+    "both at once": Alice leaves her house in the same moment, so that neither finds the other.
+    Fault: Bob's Wi-Fi goes down and his LTE comes up (and Alice's Wi-Fi goes down too); the silence lasts a second before Alice is told.
+    Bounds: fresh audio within five round trips by LTE and 150 ms for the cryptography after the redial; two QUIC handshakes in the
+    captures, both offers on the wire for the same session; neither side leaves Connected.
+    Control: "callee alone": a caller that says yes and does not redial; "both at once": a callee that lets nobody into a call that it has.
+    """
+    net = await lab.build(both_mobile())
+    alice, bob = await lab.agents("alice", "bob")
+    alice.need("redial")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("Bob leaves his house, and Alice hers" if both else "Bob leaves his house"):
+            await net.link("bob/wifi").down()
+            await net.link("bob/lte").up()
+            if both:
+                await net.link("alice/wifi").down()
+            await call.silent_both_ways(for_=1 * s)
+            told = lab.now()
+            await alice.remote.redial(call.id, *net.reach("alice", "carrier_b", lab.port), "lte" if both else "wifi")
+            for peer in (alice, bob):
+                await call.path_event(peer, "redialled", within=3 * s)
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        lab.at_most("first fresh audio after the redial", listener.heard("audio").recovery(after=told), 5 * BOTH_BY_LTE + COMPUTING)
+    lab.equal("offers of this call on the wire", _offers(lab, call), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 2)
+    lab.equal("departures from Connected", _departures(call), 0)
+
+
+def _departures(call: Call) -> int:
+    """How often, before it was hung up, either side said that the call left Connected."""
+    said = [event.message for peer in (call.caller, call.callee) for event in peer.remote.events]
+    left = [one for one in said if isinstance(one, StateChanged) and (one.call, one.old) == (call.id, "Connected")]
+    return sum(one.at <= (call.closed or one.at) for one in left)
+
+
+def _offers(lab: Lab, call: Call) -> int:
+    """Over how many connections ``call`` was asked for by its id, read from the callee's capture with the run's keys."""
+    wire = lab.evidence.decrypted(call.callee)
+    offers = [signal.message for connection in wire.connections for signal in wire.signals(connection) if signal.sender == "client"]
+    return sum(one["type"] == "capability_exchange" and one["session_id"] == call.id for one in offers)
