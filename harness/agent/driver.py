@@ -231,7 +231,10 @@ class Driver:
         if isinstance(event, CallHeld):
             self.studio.pause(event.call)
         elif isinstance(event, CallResumed) and event.flows:
-            self.studio.go_on(event.call, time.monotonic_ns())
+            now = time.monotonic_ns()
+            self.studio.go_on(event.call, now)
+            for transmit in self.endpoint.transmit(now):  # somebody waits for it: not with the next wake-up
+                self.send(transmit)
         elif isinstance(event, StateChanged):
             self.calls[event.call] = event.new
             if event.old is State.CONNECTED:

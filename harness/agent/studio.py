@@ -128,11 +128,12 @@ class Studio:
             running.paused = True
 
     def go_on(self, call: str, now: int) -> None:
-        """The hold is over: each source goes on where it stopped, with a packet owed now."""
+        """The hold is over: each source goes on where it stopped, and gives the stack a packet here and now."""
         for running in self._of(call):
             if running.paused:
                 running.paused = False
                 running.source.go_on(now)
+                self._hand_over(running, now)
 
     def _of(self, call: str) -> list[_Running]:
         return [running for running in self._running.values() if running.call == call]
@@ -159,15 +160,18 @@ class Studio:
         """Give the stack all that is owed at ``now``."""
         for running in list(self._running.values()):
             if not running.paused and running.source.due <= now:
-                for packet in running.source.take(now):
-                    try:
-                        self._send(running, packet)
-                    except CallError as error:
-                        self._write_sent(running, packet)
-                        key = (running.call, running.flow, type(error).__name__)
-                        if key not in self._complained:
-                            self._complained.add(key)
-                            self._complain(f"{running.flow} of call {running.call}: {type(error).__name__}: {error.what}")
+                self._hand_over(running, now)
+
+    def _hand_over(self, running: _Running, now: int) -> None:
+        for packet in running.source.take(now):
+            try:
+                self._send(running, packet)
+            except CallError as error:
+                self._write_sent(running, packet)
+                key = (running.call, running.flow, type(error).__name__)
+                if key not in self._complained:
+                    self._complained.add(key)
+                    self._complain(f"{running.flow} of call {running.call}: {type(error).__name__}: {error.what}")
 
     def _send(self, running: _Running, packet: SourcePacket) -> None:
         expires = packet.offered + self._expiry
