@@ -193,14 +193,14 @@ class LinkHandle:
         """
         counted: dict[str, Any] = {}
         with trio.move_on_after(within.s):
-            while not counted or counted["awaited"]:
+            while not counted or counted.get("awaited"):
                 counted = (await self.counters())[direction]
                 await trio.sleep(_POLL_S)
-        found = msgspec.convert(counted["picked_packets"], list[Dropped])
-        seen = {"dropped": counted["picked_packets"], "awaited": counted["awaited"]}
+        seen = {"dropped": counted.get("picked_packets", []), "awaited": counted.get("awaited", 0)}  # netem has neither
+        found = msgspec.convert(seen["dropped"], list[Dropped])
         at = found[-1].at if found else time.monotonic_ns()
         name = f"{self.end} {direction} drops {', '.join(str(one.pick) for one in found) or 'nothing'}"
-        taken = bool(found) and not counted["awaited"]
+        taken = bool(found) and not seen["awaited"]
         self.network._observe(Observation(name, "drop", at, seen, taken, self.network.executor))
         return found
 

@@ -67,6 +67,8 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise SpecError(f"{where}, {field}", f"{value} is negative; allowed is 0 or more")
         if self.loss is not None and self.loss.fraction > 1:
             raise SpecError(f"{where}, loss", f"{self.loss} is more than everything; allowed is 0% to 100%")
+        if self.drop is not None and not (isinstance(self.drop, tuple) and all(isinstance(pick, Pick) for pick in self.drop)):
+            raise SpecError(f"{where}, drop", f"{self.drop!r} is not a tuple of Picks, for example (Pick(3),)")
         for pick in self.drop or ():
             for what, value, lowest in (("nth", pick.nth, 1), ("min_bytes", pick.min_bytes, 0), ("max_bytes", pick.max_bytes, 0)):
                 if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < lowest):

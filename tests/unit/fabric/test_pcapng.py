@@ -19,7 +19,7 @@ from scapy.utils import PcapNgReader
 
 from harness.errors import HarnessError
 from harness.fabric.pcapng import Packet, Reader, Writer
-from harness.fabric.udp_packets import udp_packets
+from harness.fabric.udp_packets import datagram_untrusted, udp_packets
 
 # Both addresses given: scapy would otherwise ask the host's network for them.
 ETHER = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
@@ -193,11 +193,13 @@ class TestUdp:
         (found,) = udp_packets([packet_of(frame)])
         assert (found.source, found.destination) == ((source, 4000), (destination, 4433))
         assert (found.size, found.payload, found.outgoing, found.time, found.monotonic) == (5, b"hello", True, 5, 4)
+        assert datagram_untrusted(bytes(frame)) == (5, b"hello")
 
     def test_size_is_the_wire_s_though_less_was_captured(self) -> None:
         frame = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(bytes(500)))[:60]
         (found,) = udp_packets([packet_of(frame)])
         assert (found.size, len(found.payload)) == (500, 60 - 42)
+        assert datagram_untrusted(frame) == (500, bytes(60 - 42))
 
     def test_padding_of_a_short_frame_is_no_payload(self) -> None:
         frame = bytes(ETHER / IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=2) / Raw(b"x")) + bytes(17)
@@ -217,6 +219,7 @@ class TestUdp:
     )
     def test_other_things_are_left_out(self, frame: ScapyPacket | bytes) -> None:
         assert list(udp_packets([packet_of(frame)])) == []
+        assert datagram_untrusted(bytes(frame)) is None
 
     @given(st.binary(max_size=120), st.sampled_from([b"\x08\x00\x45", b"\x86\xdd\x60", b""]))
     def test_nothing_on_the_wire_raises(self, rest: bytes, kind: bytes) -> None:

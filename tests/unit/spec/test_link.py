@@ -46,6 +46,8 @@ def wrong(impairment: Impairment) -> tuple[str, str]:
         ({"queue": 1_000_001}, "queue", "1000001 is not a number of packets; allowed is 1 to 1000000"),
         ({"queue": True}, "queue", "True is not a number of packets; allowed is 1 to 1000000"),
         ({"queue": 1.5}, "queue", "1.5 is not a number of packets; allowed is 1 to 1000000"),
+        ({"drop": Pick(1)}, "drop", "Pick(nth=1, min_bytes=None, max_bytes=None) is not a tuple of Picks, for example (Pick(3),)"),
+        ({"drop": (1,)}, "drop", "(1,) is not a tuple of Picks, for example (Pick(3),)"),
         ({"drop": (Pick(0),)}, "drop, nth", "0 is not a whole number of 1 or more"),
         ({"drop": (Pick(1), Pick(-1))}, "drop, nth", "-1 is not a whole number of 1 or more"),
         ({"drop": (Pick(True),)}, "drop, nth", "True is not a whole number of 1 or more"),
