@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from harness.agent.messages import CallRejected, ConnectionEstablished, ConnectionFailed, Event, MediaSet, Options, StateChanged
+from harness.agent.messages import (
+    CallRejected,
+    ConnectionEstablished,
+    ConnectionFailed,
+    Event,
+    IncomingCall,
+    MediaSet,
+    Options,
+    StateChanged,
+)
 from harness.lab import Lab, control, outside, refusal
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.lab import NO_MEDIA
 from harness.lab.peer import Peer
-from harness.units import Duration, ms, percent, s
+from harness.spec.link import Impairment
+from harness.units import Duration, kbit, ms, percent, s
 from topologies.side_by_side import side_by_side
 from topologies.two_homes import two_homes
 
@@ -78,6 +89,55 @@ async def _fifty_at_once(lab: Lab) -> None:
         lab.equal("audio lost in the first call", listener.heard("audio", first).network_loss(since=since), 0 * percent)
 
 
+async def _no_descriptors(lab: Lab) -> None:
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    before = {peer: await peer.inventory() for peer in (alice, bob)}
+    async with lab.call(alice, bob) as first:
+        since = lab.now()
+        held = outside.descriptors(alice.process)
+        async with lab.fault("Alice has no file descriptor left"):
+            with outside.no_more_descriptors(lab, alice):
+                refused = await refusal(lab.dial(alice, bob))
+                opened = set(outside.descriptors(alice.process)) - set(held)
+                await first.heard_both_ways(for_=500 * ms)
+        async with lab.fault("Bob has no file descriptor left"):
+            with outside.no_more_descriptors(lab, bob):
+                second = await lab.dial(alice, bob)
+                await first.heard_both_ways(for_=500 * ms)
+                rang = any(isinstance(said.message, IncomingCall) and said.message.call == second.id for said in bob.remote.events)
+        await second.connected(within=3 * s)
+        await second.hang_up()
+    lab.refused("a call without a descriptor is refused", refused, "TransportError", "EMFILE")
+    lab.equal("descriptors opened by the refused call", len(opened), 0)
+    lab.equal("calls that rang without a descriptor", int(rang), 0)
+    lab.equal("QUIC connections on the wire", len(lab.evidence.decrypted(bob).connections), 2)
+    for listener in (alice, bob):
+        heard = listener.heard("audio", first)
+        lab.equal("audio lost in the first call", heard.network_loss(since=since), 0 * percent)
+        lab.at_most("longest silence in the first call", heard.longest_gap(since=since), 100 * ms)
+        lab.equal(f"left behind at {listener.name}", await lab.left_behind(listener, before[listener]), 0)
+    await net.flush()
+
+
+async def _queue_full(lab: Lab) -> None:
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob", options=Options(auto_answer=True, queue_limit=8))
+    async with lab.call(alice, bob, video=True) as call:
+        await alice.mute("video")
+        async with lab.fault("Alice's line takes less than her camera gives") as fault:
+            await net.link("home_a/wan").impair(a_to_b=Impairment(delay=5 * ms, rate=300 * kbit))
+            await alice.speak("video", bitrate_kbps=1000)
+            await call.heard_both_ways(for_=2 * s)
+    video, audio = bob.heard("video"), bob.heard("audio")
+    why = Counter(packet.unsent for packet in video.packets if packet.sent is None and packet.offered >= fault.began)
+    lab.at_least("video pushed out of the full queue", why["queue full"], 50, note=str(dict(why)))
+    lab.equal("video given up without the reason", why.total() - why["queue full"] - why["expired"], 0)
+    lab.equal("video lost on the way", video.lost(since=fault.began), 0)
+    lab.equal("audio never sent", audio.expired(since=fault.began), 0)
+    lab.equal("audio lost on the way", audio.lost(since=fault.began), 0)
+
+
 async def _settled(call: Call) -> bool:
     """Waits until the call is either connected or refused; whether it was refused as busy."""
 
@@ -101,17 +161,30 @@ async def _settled(call: Call) -> bool:
             id="fifty at once",
             marks=control("bob", "counts-late", caught_by="calls refused as busy", also=("bye busy", "calls that connected")),
         ),
+        pytest.param(_no_descriptors, id="descriptors", marks=control("alice", "half-builds", caught_by="left behind at alice")),
+        pytest.param(
+            _queue_full,
+            id="media queue",
+            marks=control("alice", "drops-in-silence", caught_by="video pushed out of the full queue"),
+        ),
     ],
 )
 async def test_exhaustion(lab: Lab, story: Callable[[Lab], Awaitable[None]]) -> None:
-    """More is asked of Bob than he allows: what is too much is refused by name, and what was there before does not notice.
+    """More is asked of an agent than it has: what is too much is refused by name, and what was there before does not notice.
 
-    Field story: a conference bridge, or an attacker, calls more often than there are lines.
-    Fault: none in the network.  "eleventh": one call beyond the limit of 10.  "fifty at once": 50 calls beside one in progress, all under
-    way before the first of them can be answered (200 ms round trip); above 16 that wait Bob has them prove their address (Retry).
+    Field story: a conference bridge, or an attacker, calls more often than there are lines; a process leaks until it can open nothing more;
+    a camera gives more than the line takes.
+    Fault: "eleventh": one call beyond the limit of 10.  "fifty at once": 50 calls beside one in progress, all under way before the first of
+    them can be answered (200 ms round trip); above 16 that wait Bob has them prove their address (Retry).  "descriptors": first Alice, then
+    Bob can open no file descriptor beyond those held (RLIMIT_NOFILE, set and read from outside).  "media queue": Alice's line takes
+    300 kbit/s, her camera gives 1000, and her queue holds 8 packets.
     Bounds: exactly as many calls connect as there are lines, and every other is told ``busy``, as the decrypted capture shows; the call in
-    progress loses nothing.  A line that is free again is given to the next caller.
-    Control: "eleventh": a callee that counts one too few; "fifty at once": a callee that counts a call once it is connected.
+    progress loses nothing.  A line that is free again is given to the next caller.  "descriptors": Alice's second call is refused with
+    EMFILE and opens nothing; Bob answers nobody, and the caller who is still there as soon as he can again; nothing is left behind.  "media
+    queue": at least 50 of the video packets are pushed out, each with that reason in its record; audio is sent, and arrives, without
+    exception (how late, is degradation's to judge: here the line's own buffer is without bound).
+    Control: "eleventh": a callee that counts one too few; "fifty at once": a callee that counts a call once it is connected;
+    "descriptors": a caller that keeps half of the refused call; "media queue": a sender that says nothing of what its queue gave up.
     """
     await story(lab)
 

@@ -205,8 +205,8 @@ class Driver:
             kind = errno_name(error)
         if kind:
             self._send_failed(address, kind, error)
-            if transmit.media:
-                self.studio.departed(transmit.media, address, udp=len(data), sent=None, done=None)
+            for token in transmit.media:
+                self.studio.unsent(token, kind, address)
         elif transmit.media:
             self.studio.departed(transmit.media, address, udp=len(data), sent=sent, done=time.monotonic_ns())
 
@@ -223,7 +223,7 @@ class Driver:
             self.studio.heard(event)
             return
         if isinstance(event, MediaExpired):
-            self.studio.expired(event.token)
+            self.studio.unsent(event.token, event.why)
             return
         message = translate.event(event)
         if message is not None:
@@ -419,15 +419,10 @@ class Driver:
     def dial(self, request: messages.Dial) -> messages.Dialled:
         """Start a call."""
         to = self._remote(request.path, request.ip, request.port)
-        self.open_socket(request.path, "v6" if ":" in to.ip else "v4")
         wanted = MediaConstraints(audio=request.audio, video=request.video, screen_share=request.screen_share)
-        call = self.endpoint.initiate(
-            to,
-            wanted,
-            now=time.monotonic_ns(),
-            server_name=request.server_name,
-            optional=translate.constraints(request.optional),
-        )
+        optional = translate.constraints(request.optional)
+        with self._socket_for(request.path, "v6" if ":" in to.ip else "v4"):
+            call = self.endpoint.initiate(to, wanted, now=time.monotonic_ns(), server_name=request.server_name, optional=optional)
         return messages.Dialled(call=call)
 
     def accept(self, request: messages.Accept) -> messages.Done:

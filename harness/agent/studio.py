@@ -167,7 +167,7 @@ class Studio:
             try:
                 self._send(running, packet)
             except CallError as error:
-                self._write_sent(running, packet)
+                self._write_sent(running, packet, unsent=type(error).__name__)
                 key = (running.call, running.flow, type(error).__name__)
                 if key not in self._complained:
                     self._complained.add(key)
@@ -180,23 +180,19 @@ class Studio:
 
     # -- what became of the packets --------------------------------------------------------------------------------------------------------
 
-    def departed(self, tokens: tuple[int, ...], address: Address, *, udp: int, sent: int | None, done: int | None) -> None:
-        """The packets of ``tokens`` left in a datagram of ``udp`` bytes; ``sent`` None: the kernel refused it."""
+    def departed(self, tokens: tuple[int, ...], address: Address, *, udp: int, sent: int, done: int) -> None:
+        """The packets of ``tokens`` left in a datagram of ``udp`` bytes."""
         for token in tokens:
             waiting = self._waiting.pop(token, None)
-            if waiting is None:
-                continue
-            if sent is None:
-                self._write_sent(waiting.running, waiting.packet, address=address)
-            else:
+            if waiting is not None:
                 self._write_sent(waiting.running, waiting.packet, address=address, udp=udp, sent=sent, done=done)
                 self._count(waiting.running.call, waiting.running.flow).sent += 1
 
-    def expired(self, token: int) -> None:
-        """The packet of ``token`` left the stack unsent."""
+    def unsent(self, token: int, why: str, address: Address | None = None) -> None:
+        """The packet of ``token`` was not sent: given up by the stack, or (to ``address``) refused by the kernel."""
         waiting = self._waiting.pop(token, None)
         if waiting is not None:
-            self._write_sent(waiting.running, waiting.packet)
+            self._write_sent(waiting.running, waiting.packet, address=address, unsent=why)
 
     def heard(self, media: MediaReceived) -> None:
         """A packet came in."""
@@ -241,7 +237,7 @@ class Studio:
     def abandon(self) -> None:
         """Write a record of every packet that still waits: the process ends before they are sent."""
         for token in list(self._waiting):
-            self.expired(token)
+            self.unsent(token, "ended")
 
     def _write_sent(
         self,
@@ -252,6 +248,7 @@ class Studio:
         udp: int | None = None,
         sent: int | None = None,
         done: int | None = None,
+        unsent: str | None = None,
     ) -> None:
         self._records.write(
             SentRecord(
@@ -272,5 +269,6 @@ class Studio:
                 path=None if address is None else address.path,
                 remote=None if address is None else remote(address),
                 mode=running.mode,
+                unsent=unsent,
             )
         )

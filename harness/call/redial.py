@@ -73,6 +73,10 @@ class Redial:
         """Where an attempt is to be made now."""
         return self._to if self._again is not None and now >= self._again else None
 
+    def put_off(self, now: int) -> None:
+        """No attempt can be made now; the next is due a little later."""
+        self._again = now + PAUSE
+
     def began(self, attempt: Connection) -> None:
         """``attempt`` is being made."""
         self._attempt, self._again = attempt, None

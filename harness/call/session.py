@@ -10,12 +10,13 @@ The call table is changed in two places only, ``_enter`` and ``_sweep``; the lim
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, TextIO
+from typing import Any, ClassVar, TextIO
 
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
@@ -171,7 +172,7 @@ class Endpoint:
         server_name: str | None = None,
         optional: MediaConstraints = NOTHING,
     ) -> str:
-        """Call the peer at ``to``; returns the new call id.  Raises CallLimitReached, ConfigError (no ``ca``).
+        """Call the peer at ``to``; returns the new call id.  Raises CallLimitReached, ConfigError (no ``ca``), TransportError.
 
         ``constraints``: what this side insists on; ``optional``: what it offers besides, and does without if the peer cannot.
         ``server_name`` (default: the config's, else the address) is what the peer's certificate must be issued to.
@@ -359,17 +360,30 @@ class Endpoint:
     def _dial(self, to: Address, server_name: str, now: int, *, persistent: bool = False) -> _Line:
         settings = self._configuration(client=True, server_name=server_name)
         settings.load_verify_locations(cadata=self._trusted)
-        connection = self.connection_class(self._config, settings, odcid=None, began=now, persistent=persistent)
+        connection = self._connection(settings, odcid=None, began=now, persistent=persistent)
         connection.connect(to, now)
         return self._admit(connection)
 
     def _redial(self, call: Call, now: int) -> None:
         """Make the attempt that is due, if one is."""
         to = call.redial.due(now)
-        if to is not None and not call.ended:
+        if to is None or call.ended:
+            return
+        try:
             line = self._dial(to, call.server_name, now, persistent=True)
+        except TransportError:
+            call.redial.put_off(now)
+        else:
             line.call = call
             call.redial.began(line.connection)
+
+    def _connection(self, settings: QuicConfiguration, **given: Any) -> Connection:
+        """A new connection; TransportError when its log cannot be opened, as when no file descriptor is left."""
+        try:
+            return self.connection_class(self._config, settings, **given)
+        except OSError as error:
+            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            raise TransportError("", f"no new connection, its log cannot be opened, {name}: {error.strerror}") from None
 
     def _admit(self, connection: Connection) -> _Line:
         line = _Line(connection)
@@ -407,7 +421,10 @@ class Endpoint:
         settings.certificate = self._identity.certificate
         settings.certificate_chain = self._identity.certificate_chain
         settings.private_key = self._identity.private_key
-        line = self._admit(self.connection_class(self._config, settings, odcid=odcid, retry_source=retry_source, began=now))
+        try:
+            line = self._admit(self._connection(settings, odcid=odcid, retry_source=retry_source, began=now))
+        except TransportError:  # as if the packet had been lost: the caller repeats it
+            return None
         self._own(line, [header.destination])
         return line
 

@@ -44,7 +44,8 @@ class SentRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``size``: bytes of RTP.  ``pt``: its payload type.  ``crc``: the ``checksum`` of those bytes.  ``offered``: when the source handed it
     over.  ``sent``/``done``: before and after sendmsg of the UDP datagram that carried it; None when it expired in the stack's queue.
     ``udp``: bytes of that datagram's payload.  ``path``/``remote``: the local interface and the "ip:port" it went to (None when it went
-    nowhere).  ``frame``: the source's frame index.
+    nowhere).  ``frame``: the source's frame index.  ``unsent``: why it never left: the stack's word ("expired", "queue full", "held"), the
+    class of its refusal, or the kernel's errno.
     """
 
     call: str
@@ -64,8 +65,11 @@ class SentRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     path: str | None
     remote: str | None
     mode: Mode
+    unsent: str | None = None
 
     def __post_init__(self) -> None:
+        if self.unsent is not None and self.sent is not None:
+            raise ValueError(f"sent at {self.sent} although {self.unsent}")
         if self.sent is not None and self.sent < self.offered:
             raise ValueError(f"sent at {self.sent}, {self.offered - self.sent} ns before it was offered")
         if self.done is not None and (self.sent is None or self.done < self.sent):
@@ -197,6 +201,7 @@ class MediaPacket(msgspec.Struct, frozen=True, kw_only=True):
     remote: str | None
     udp: int | None
     mode: Mode
+    unsent: str | None = None
     arrivals: tuple[Arrival, ...] = ()
     corrupted: int = 0
 
@@ -312,6 +317,7 @@ def _packet(record: SentRecord, index: int, arrivals: tuple[Arrival, ...], corru
         remote=record.remote,
         udp=record.udp,
         mode=record.mode,
+        unsent=record.unsent,
         arrivals=arrivals,
         corrupted=corrupted,
     )

@@ -10,8 +10,10 @@ from harness.agent import messages
 from harness.agent.driver import Driver
 from harness.call.capabilities import NOTHING, MediaConstraints
 from harness.call.dialog import Call
-from harness.call.errors import CallNotFound, InvalidState
+from harness.call.errors import CallNotFound, InvalidState, TransportError
+from harness.call.events import Event, MediaExpired
 from harness.call.session import Endpoint
+from harness.call.states import State
 from harness.units import s
 
 
@@ -71,10 +73,34 @@ class Forgives(Driver):
             return messages.Done()
 
 
+class HalfBuilds(Driver):
+    """Keeps an entry for a call that could not be made."""
+
+    def dial(self, request: messages.Dial) -> messages.Dialled:
+        try:
+            return super().dial(request)
+        except TransportError:
+            self.calls["half-built"] = State.CALLING
+            raise
+
+
+class DropsInSilence(Driver):
+    """Says nothing of what its full queue has pushed out."""
+
+    def happened(self, event: Event) -> None:
+        if not (isinstance(event, MediaExpired) and event.why == "queue full"):
+            super().happened(event)
+
+
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "patient": Patient,
     "ends-silently": EndsSilently,
     "accepts-anything": AcceptsAnything,
     "insists": Insists,
 }
-DRIVERS: dict[str, type[Driver]] = {"holds-anything": HoldsAnything, "forgives": Forgives}
+DRIVERS: dict[str, type[Driver]] = {
+    "holds-anything": HoldsAnything,
+    "forgives": Forgives,
+    "half-builds": HalfBuilds,
+    "drops-in-silence": DropsInSilence,
+}

@@ -63,7 +63,7 @@ def test_a_line_holds_the_contract_s_fields_in_order() -> None:
     line = encode(out(3, 100))
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
-    assert " ".join(json.loads(line)) == "dir call flow ssrc seq rtp pt frame marker size crc offered sent done udp path remote mode"
+    assert " ".join(json.loads(line)) == "dir call flow ssrc seq rtp pt frame marker size crc offered sent done udp path remote mode unsent"
     assert " ".join(json.loads(encode(into(3, 100)))) == "dir call flow ssrc seq rtp pt frame marker size crc arrived udp path remote mode"
     assert json.loads(line)["dir"] == "out"
 
@@ -117,6 +117,7 @@ GOOD = encode(out(0, 0))
         (GOOD.replace(b'"mode":"datagram"', b'"mode":"pigeon"'), "pigeon"),
         (GOOD.replace(b'"offered":0', b'"offered":6'), "1 ns before it was offered"),
         (GOOD.replace(b'"done":9', b'"done":4'), "done at 4"),
+        (GOOD.replace(b'"unsent":null', b'"unsent":"held"'), "sent at 5 although held"),
         (GOOD[:-1], ""),
     ],
 )
