@@ -17,6 +17,7 @@ from harness.agent.messages import (
     IncomingCall,
     MediaSet,
     Options,
+    PathChanged,
     StateChanged,
 )
 from harness.lab import Lab, control, outside, refusal
@@ -282,6 +283,62 @@ def signalled(wire: Decrypted) -> list[str]:
     """The signalling messages of the only connection, in order, with the reasons of those that give one."""
     said = [signal.message for connection in wire.connections for signal in wire.signals(connection)]
     return [f"{one['type']}: {one['reason']}" if one.get("reason") else str(one["type"]) for one in said]
+
+
+# -- nobody answers any more ---------------------------------------------------------------------------------------------------------------
+
+LOST, WINDOW = 2 * s, 1500 * ms
+IN_FLIGHT = 50 * ms
+"""The last packet before the path died was heard at most a packet interval and the way through the network from the fault."""
+
+
+@control(
+    "alice",
+    "never-gives-up",
+    caught_by="time until alice gives up",
+    also=("call over at alice", "alice gave up as", "states at alice", "left behind at alice", "time until alice falls silent"),
+)
+async def test_midcall_timeout(lab: Lab) -> None:
+    """The path dies in mid-call and never comes back: both are told how it stands, and at last that the call is over.
+
+    Field story: a battery dies, a cable is cut; and an app goes on showing a call for as long as its user looks at it.
+    Fault: the line beyond Alice's router loses everything from then on, proven by the executor's own account.
+    Bounds: suspected, disconnected, redialling, in that order; the call is Failed with CallTimeout on both sides 2 s (until the connection
+    counts as lost) and 1.5 s (the redial window) after the last packet, and at most 150 ms later; by then the last packet has left either
+    host, in its capture; 3 s later the agents hold what they held before.
+    Control: a caller whose redial window never closes.
+    """
+    net = await lab.build(two_homes())
+    quick = Options(
+        auto_answer=True, suspected_ms=1000, disconnected_ms=1500, failed_ms=LOST.ns // 1_000_000, redial_window_ms=WINDOW.ns // 1_000_000
+    )
+    alice, bob = await lab.agents("alice", "bob", options=quick)
+    for peer in (alice, bob):
+        peer.need("redial")
+    before = {peer: await peer.inventory() for peer in (alice, bob)}
+    call = await lab.dial(alice, bob)
+    await call.connected()
+    await call.talk()
+    await call.heard_both_ways(for_=1 * s)
+    async with lab.fault("the path dies for good") as fault:
+        await net.link("home_a/wan").dark()
+    for peer in (alice, bob):
+        how = await call.over(peer, within=LOST + WINDOW + 1 * s)
+        took = Duration((how.at if how is not None else lab.now()) - fault.began)
+        lab.at_least(f"time that {peer.name} waits", took, LOST + WINDOW - IN_FLIGHT)
+        lab.at_most(f"time until {peer.name} gives up", took, LOST + WINDOW + IN_FLIGHT + PROMPT)
+        lab.same(f"{peer.name} gave up as", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
+        words = [said.message.kind for said in peer.remote.events if isinstance(said.message, PathChanged)]
+        lab.same(f"{peer.name} was told", words, ["suspected", "disconnected", "redialling"])
+        way = ["Idle", "Calling", "Connecting", "Connected", "Failed", "Idle"]
+        lab.same(f"states at {peer.name}", states(peer, call), way)
+    await call.conclude()
+    for peer in (alice, bob):
+        lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, before[peer]), 0)
+    await net.flush()
+    for peer in (alice, bob):
+        last = max(packet.monotonic or 0 for packet in lab.evidence.captured(peer) if packet.outgoing)
+        lab.at_most(f"time until {peer.name} falls silent", Duration(last - fault.began), LOST + WINDOW + IN_FLIGHT + PROMPT)
 
 
 # -- what one wants and the other has not --------------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from harness.lab import Lab, control
+import pytest
+
+from harness.lab import Lab, control, refusal
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
 from harness.lab.peer import Peer
 from harness.lab.proofs import time_to_move
 from harness.spec.link import Impairment, Pick
-from harness.units import ms, s
+from harness.units import Duration, ms, s
 from topologies.phone_three_radios import phone_three_radios
 from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, phone_two_radios
+from topologies.two_homes import two_homes
 
 UNHEARD = 100 * ms
 """A packet every 20 ms, up to 15 ms more on the way by LTE, and what scheduling takes: a jitter buffer of 100 ms makes it inaudible."""
@@ -174,3 +177,82 @@ async def test_lost_path_response(lab: Lab) -> None:
     lab.at_most("time to move", moved, PROBE_RETRY + LTE_ROUND_TRIP + LTE_DELAY + CORE_DELAY + 60 * ms)
     judge_handover(lab, call, fault)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+FAR = 150 * ms
+"""One way: far enough for things to happen before the handshake is over."""
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(
+            "migration asked for",
+            marks=control("alice", "moves-anyway", caught_by="packets on the new path", silent=True, also=("migrate was",)),
+        ),
+        pytest.param(
+            "nat rebind",
+            marks=control("bob", "never-follows", caught_by="connected at alice", silent=True, also=("connected at bob", "from")),
+        ),
+    ],
+)
+async def test_during_handshake(lab: Lab, what: str) -> None:
+    """Alice has dialled and is not connected yet: her phone wants to change networks, or her router changes her port under her.
+
+    Field story: the call is made at the door.  Before the handshake is confirmed a client must not migrate (RFC 9000 §9); what a NAT does
+    it cannot know, and must survive.
+    Fault: "migration asked for": none; the move is asked for while the handshake is on its way, as its end in Alice's capture shows.
+    "nat rebind": a new port once the first Initial has passed the router, before the handshake's end (conntrack, Bob's capture).
+    Bounds: the move is refused as InvalidState and no packet leaves by the other radio, in the capture; the call comes up and is heard,
+    with one QUIC handshake, which came from two ports where the router changed it.
+    Control: a caller that moves whatever the handshake is at; a callee that answers only to where the first packet came from.
+    """
+    if what == "nat rebind":
+        await _rebound_while_dialling(lab)
+    else:
+        await _moved_while_dialling(lab)
+
+
+async def _moved_while_dialling(lab: Lab) -> None:
+    net = await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    await net.link("alice/wifi").impair(Impairment(delay=FAR))
+    call = await lab.dial(alice, bob, path="wifi")
+    refused = await refusal(alice.remote.migrate(call.id, "lte"))
+    answered = lab.now()
+    await _talk_and_hang_up(call)
+    lab.same("migrate was answered with", refused.kind if refused else None, "InvalidState")
+    lab.at_least("from the answer to the end of the handshake", Duration(_handshake_of(lab, call)[1] - answered), 0 * ms)
+    by_lte = {str(port.v4.ip) for port in net.topology.ports("alice") if port.name == "lte" and port.v4}
+    lab.equal("packets on the new path", len([p for p in lab.evidence.captured(alice) if p.outgoing and p.source[0] in by_lte]), 0)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+async def _rebound_while_dialling(lab: Lab) -> None:
+    net = await lab.build(two_homes(delay=FAR))
+    alice, bob = await lab.agents("alice", "bob")
+    call = await lab.dial(alice, bob)
+    async with lab.fault("the router gives Alice a new port while she dials"):
+        await net.nat("home_a").carries("alice")
+        rebind = await net.nat("home_a").rebind("alice")
+    await _talk_and_hang_up(call)
+    began, ended = _handshake_of(lab, call)
+    lab.at_least("from the first Initial to the new port", Duration(rebind.at - began), 0 * ms)
+    lab.at_least("from the new port to the end of the handshake", Duration(ended - rebind.at), 0 * ms)
+    long = {p.source for p in lab.evidence.captured(bob) if not p.outgoing and p.payload and p.payload[0] & 0x80}
+    lab.equal("ports that the handshake came from", len(long), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+async def _talk_and_hang_up(call: Call) -> None:
+    await call.connected()
+    await call.talk()
+    await call.heard_both_ways(for_=1 * s)
+    await call.hang_up()
+    await call.caller.network.flush()
+
+
+def _handshake_of(lab: Lab, call: Call) -> tuple[int, int]:
+    """When the caller's first Initial left, and when the first packet under the final keys came back, ns; 0 for what never was."""
+    gaps = lab.evidence.handshake_took(call).gaps
+    return (gaps[0].start, gaps[0].end) if gaps else (0, 0)

@@ -114,7 +114,7 @@ async def test_redial_after_loss(lab: Lab) -> None:
         async with lab.fault("the line is dark until the connection is lost"):
             await line.dark()
             for peer in (alice, bob):
-                await call.path_event(peer, "redialling", within=4 * s)
+                await peer.path_event("redialling", within=4 * s)
             back = await line.light()
         await call.heard_both_ways(for_=1 * s)
     for listener in (alice, bob):
@@ -164,7 +164,7 @@ async def test_callee_moves(lab: Lab, both: bool) -> None:
             told = lab.now()
             await alice.remote.redial(call.id, *net.reach("alice", "carrier_b", lab.port), "lte" if both else "wifi")
             for peer in (alice, bob):
-                await call.path_event(peer, "redialled", within=3 * s)
+                await peer.path_event("redialled", within=3 * s)
         await call.heard_both_ways(for_=1 * s)
     for listener in (alice, bob):
         lab.at_most("first fresh audio after the redial", listener.heard("audio").recovery(after=told), 5 * BOTH_BY_LTE + COMPUTING)

@@ -24,7 +24,6 @@ from harness.agent.messages import (
     Media,
     MediaSet,
     Mode,
-    PathChanged,
 )
 from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
@@ -210,21 +209,6 @@ class Call:
             await listener.remote.wait_for(Media, where=silent, within=within, since=listener.remote.mark(), doing=doing)
         except EventMissed as missed:
             self.miss(doing, missed)
-
-    async def path_event(self, peer: Peer, kind: str, *, within: Duration) -> int | None:
-        """Wait until ``peer`` tells that path event of this call; when it happened there, ns, or a failed verdict and None."""
-
-        def is_it(event: Event) -> bool:
-            return isinstance(event, PathChanged) and (event.call, event.kind) == (self.id, kind)
-
-        doing = f"{kind} at {peer.name}"
-        try:
-            event = await peer.remote.wait_for(is_it, within=within, since=self._marks[peer], doing=doing)
-        except EventMissed as missed:
-            self.miss(doing, missed)
-            return None
-        assert isinstance(event, PathChanged)
-        return event.at
 
     async def _listen(self, for_: Duration, within: Duration, what: str) -> None:
         if self.broken:

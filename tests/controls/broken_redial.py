@@ -95,6 +95,9 @@ class NeverEndingRedial(Redial):
     def handle_timer(self, now: int) -> None:
         pass
 
+    def timer(self) -> int | None:
+        return self._again
+
 
 class StubbornCall(Call):
     redial_class = NeverEndingRedial
