@@ -18,6 +18,7 @@ from harness.agent.messages import (
     CallHeld,
     CallResumed,
     ConnectionEstablished,
+    ConnectionFailed,
     Flow,
     IncomingCall,
     Lag,
@@ -25,6 +26,7 @@ from harness.agent.messages import (
     Media,
     Mode,
     Options,
+    PathChanged,
     PathSpec,
     SendError,
     StateChanged,
@@ -316,6 +318,9 @@ def test_what_makes_no_sense_is_refused_by_name_and_harms_nobody(tmp_path: Path,
                 (agent.dial("127.0.0.1", 9, "gone"), "TransportError: path gone: 192.0.2.7 port 0 cannot be bound, EADDRNOTAVAIL"),
                 (agent.stats("x"), "CallNotFound"),
                 (agent.migrate("x", "lo"), "CallNotFound"),
+                (agent.fail("x"), "CallNotFound"),
+                (agent.redial("x", "127.0.0.1", 9, "lo"), "CallNotFound"),
+                (agent.redial("x", "localhost", 9, "lo"), "BadRequest: 'localhost' is not an IPv4 or IPv6 address"),
                 (agent.media_start("x", "audio"), "CallNotFound"),
                 (agent.media_stop("x", "audio"), "CallNotFound"),
                 (agent.accept("x"), "CallNotFound"),
@@ -539,3 +544,40 @@ def test_a_stall_of_the_agent_is_told_and_moves_no_later_packet(tmp_path: Path, 
     together = [packet for packet in packets if packet.offered == packets[stalled].offered]
     assert len(together) >= 5  # all that was owed, each with the time at which it really was offered
     assert packets[-1].offered >= packets[0].offered + packets[-1].frame * 20_000_000  # and never ahead of the schedule
+
+
+def test_a_redial_moves_a_call_to_another_connection_and_fail_ends_it(tmp_path: Path, pem: certificates.Certificates) -> None:
+    async def main() -> None:
+        async with pair(tmp_path, pem) as both:
+            alice, bob = both.alice.agent, both.bob.agent
+            before = await alice.inventory()
+            call = await connect(both)
+            for agent in (alice, bob):
+                await agent.media_start(call, "audio")
+            for refused, where in (
+                (bob.redial(call, "127.0.0.1", both.port, "lo"), bob),
+                (alice.redial("x", "127.0.0.1", 9, "other"), alice),
+            ):
+                held = len((await where.inventory()).sockets)
+                with pytest.raises(AgentRefused, match=r"InvalidState: cannot redial: only the side that dialled can|CallNotFound"):
+                    await refused
+                assert len((await where.inventory()).sockets) == held
+            await alice.redial(call, "127.0.0.1", both.port, "other")
+            for agent in (alice, bob):
+                await agent.wait_for(PathChanged, where=lambda event: event.kind == "redialled", within=SOON)
+            for agent in (alice, bob):
+                sofar = agent.media(call, "audio")
+                await agent.heard(call, "audio", (sofar.heard if sofar else 0) + 20, within=SOON)
+                figures = await agent.stats(call)
+                assert (figures.state, figures.redials, figures.handshakes) == ("Connected", 1, 2)
+            assert (await alice.stats(call)).path == "other"
+            await bob.fail(call, "enough")
+            for agent in (alice, bob):
+                failed = await agent.wait_for(ConnectionFailed, within=SOON)
+                assert "enough" in str(failed.reason)
+            assert await alice.settled(before, within=SOON) == before
+
+    within_deadline(main)
+    for sender, receiver in (("alice", "bob"), ("bob", "alice")):
+        got = joined(tmp_path, sender, receiver)
+        assert not got.strays

@@ -35,7 +35,7 @@ ATTRIBUTES = """_ack_delay _close_event _close_pending _configuration _crypto_st
     _local_next_stream_id_uni _loss _max_datagram_size _network_paths _pacing_at _packet_number _peer_cid_available _ping_pending
     _probe_pending _remote_max_datagram_frame_size _remote_max_streams_uni _retire_connection_ids _spaces _state _streams
     _streams_blocked_pending host_cid"""
-METHODS = """_add_network_path _flush_builder _initialize _payload_received _retire_peer_cid _write_ack_frame _write_application
+METHODS = """_add_network_path _close_end _flush_builder _initialize _payload_received _retire_peer_cid _write_ack_frame _write_application
     _write_datagram_frame _write_stream_frame change_connection_id"""
 
 
