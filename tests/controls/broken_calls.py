@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -58,12 +59,10 @@ class HoldsInName(Endpoint):
 
 
 class NeverResumes(Driver):
-    """Its sources stay silent when a hold is over."""
+    """Its sources stay silent when a hold is over: it takes the call to be held by the other side as well."""
 
     def happened(self, event: Event) -> None:
-        super().happened(event)
-        if isinstance(event, CallResumed):
-            self.studio.pause(event.call)
+        super().happened(replace(event, flows=False) if isinstance(event, CallResumed) else event)
 
 
 class GoesOnSending(Driver):
