@@ -13,8 +13,13 @@ from harness.lab import Lab, control
 from harness.lab.decrypted import SIGNALLING_STREAM, Signal
 from harness.lab.outside import bound_sockets, descriptors, namespace, processes_in
 from harness.lab.peer import Peer
+from harness.media.records import MediaPacket
+from harness.rtp.rtcp import Report, SenderReport, parse_compound_untrusted
 from harness.units import ms, percent, s
-from topologies.two_homes import two_homes
+from topologies.two_homes import DELAY, two_homes
+
+FRAME = 34 * ms
+"""From one video frame to the next: what was offered just before a source stops may leave as late."""
 
 
 @control("alice", "leaks-sockets", caught_by="left behind at alice")
@@ -164,3 +169,97 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
             lab.at_most(f"descriptors left at {peer.name}", max(0, len(descriptors(peer.process)) - seen[peer][0]), 0)
             lab.equal(f"sockets left at {peer.name}", len(bound_sockets(peer.process) - seen[peer][1]), 0)
         lab.equal(f"processes left at {peer.name}", len(processes_in(homes[peer]) - ({peer.process.pid} if alive else set())), 0)
+
+
+@control("alice", "stops-nothing", caught_by="audio on the wire while stopped", also=("video on the wire", "screen on the wire"))
+async def test_media_streams(lab: Lab) -> None:
+    """Alice stops and restarts her audio, her camera and her screen, one after the other, while the rest of the call goes on.
+
+    Field story: the camera light is off and the picture still goes out; or the microphone is on again and nobody hears it.
+    Fault: none.
+    Bounds: of a stopped flow nothing leaves Alice's host, decrypted there, from one video frame (34 ms) after the stop on; a restarted one
+    is heard within its way of 10 ms and 60 ms more; meanwhile no other flow loses a packet or is silent for 60 ms, either way.
+    Control: an agent that says it has stopped a source, and has not.
+    """
+    await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    spans: dict[str, tuple[int, int, int]] = {}
+    async with lab.call(alice, bob, video=True, screen=True) as call:
+        for flow in call.flows:
+            await alice.mute(flow)
+            stopped = lab.now()
+            await call.heard_both_ways(for_=500 * ms)
+            again = lab.now()
+            await alice.speak(flow)
+            await call.heard_both_ways(for_=500 * ms)
+            spans[flow] = stopped, again, lab.now()
+    wire = lab.evidence.decrypted(alice)
+    for flow, (stopped, again, until) in spans.items():
+        came_out = [packet.at for packet, _ in wire.datagrams(flow) if packet.udp.outgoing]
+        lab.equal(f"{flow} on the wire while stopped", sum(stopped + FRAME.ns <= at < again for at in came_out), 0)
+        lab.at_most(f"{flow} heard again", bob.heard(flow).recovery(after=again), DELAY + 60 * ms)
+        for other in call.flows:
+            for listener in (alice, bob) if other != flow else (alice,):
+                heard = listener.heard(other)
+                lab.equal(f"{other} lost while {flow} stops", heard.lost(since=stopped, until=until), 0)
+                lab.at_most(f"longest silence of {other} while {flow} stops", heard.longest_gap(since=stopped, until=until), 60 * ms)
+
+
+@control("bob", "reports-nothing", caught_by="flows that bob reports on")
+@control("alice", "miscounts", caught_by="reports of alice that miscount what left")
+async def test_bidirectional_media(lab: Lab) -> None:
+    """Both send audio and video; each direction is whole, and each side's RTCP says of it what really happened.
+
+    Field story: an app that adapts to reports that are not true: it lowers the picture for losses that never were.
+    Fault: none.
+    Bounds: per direction nothing lost and no silence of 60 ms; at least two sender reports a flow in 3 s (one a second); each count of
+    packets sent, and each highest sequence number and number missing, within two packets of what the records say for that moment: what may
+    lie between a record's stamp and the capture's.
+    Control: a callee that reports on nothing that it hears; a caller whose reports count every packet twice.
+    """
+    await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=3 * s)
+    for speaker, listener in call.sides:
+        said, answered = reports(lab, speaker), reports(lab, listener)
+        packets = [packet for flow in call.flows for packet in listener.heard(flow).packets]
+        for flow in call.flows:
+            heard = listener.heard(flow)
+            lab.equal(f"{flow} lost", heard.network_loss(), 0 * percent)
+            lab.at_most(f"longest {flow} silence", heard.longest_gap(), 60 * ms)
+            mine = {packet.ssrc for packet in heard.packets}
+            told = sum(isinstance(report, SenderReport) and report.ssrc in mine for _, report in said)
+            lab.at_least(f"sender reports of {speaker.name}'s {flow}", told, 2)
+        sources = {packet.ssrc for packet in packets}
+        blocks = [(at, block) for at, report in answered for block in report.blocks if block.ssrc in sources]
+        lab.equal(f"flows that {listener.name} reports on", len({block.ssrc for _, block in blocks}), len(call.flows))
+        counts = [(at, report) for at, report in said if isinstance(report, SenderReport)]
+        off = [abs(report.packets - len(left(packets, report.ssrc, at))) for at, report in counts]
+        lab.equal(f"reports of {speaker.name} that miscount what left", sum(one > 2 for one in off), 0, note=f"off by {off}")
+        off = [(block.highest - max(came(packets, block.ssrc, at), default=0)) & 0xFFFF for at, block in blocks]
+        behind = [min(one, 0x10000 - one) for one in off]
+        lab.equal(f"reports of {listener.name} that mistake what came", sum(one > 2 for one in behind), 0, note=f"off by {behind}")
+        wrong = [abs(block.lost - missing(came(packets, block.ssrc, at))) for at, block in blocks]
+        lab.equal(f"reports of {listener.name} that mistake what is missing", sum(one > 2 for one in wrong), 0, note=f"off by {wrong}")
+
+
+def reports(lab: Lab, peer: Peer) -> list[tuple[int, Report]]:
+    """The RTCP reports that left ``peer``'s host, decrypted there, and when."""
+    sent = [(packet.at, data) for packet, data in lab.evidence.decrypted(peer).datagrams("rtcp") if packet.udp.outgoing]
+    return [(at, report) for at, data in sent for report in parse_compound_untrusted(data)]
+
+
+def left(packets: list[MediaPacket], ssrc: int, at: int) -> list[int]:
+    """The sequence numbers, without wrap, of the packets of ``ssrc`` that had left by ``at``."""
+    return [packet.index for packet in packets if packet.ssrc == ssrc and packet.sent is not None and packet.sent <= at]
+
+
+def came(packets: list[MediaPacket], ssrc: int, at: int) -> list[int]:
+    """The same of those that had come."""
+    return [packet.index for packet in packets if packet.ssrc == ssrc and packet.arrived is not None and packet.arrived <= at]
+
+
+def missing(numbers: list[int]) -> int:
+    """Numbers between the first and the last that are not there (RFC 3550 §6.4.1: a packet that its sender gave up is missing too)."""
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0

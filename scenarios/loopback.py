@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 
 from harness.agent.messages import Mode
-from harness.call.roq import FLOW_IDS
 from harness.lab import Lab, control, outside, refusal
 from harness.lab.decrypted import Decrypted
 from harness.media.measures import Heard
@@ -38,13 +37,6 @@ def breaks(packets: Sequence[RtpPacket], ticks: int) -> int:
     )
 
 
-def datagrams(wire: Decrypted, *flows: str) -> list[bytes]:
-    """The RTP packets of ``flows`` that DATAGRAM frames carried, in the order of the capture."""
-    ids = {bytes([FLOW_IDS[flow]]) for flow in flows}
-    frames = [frame.fields["data"] for packet in wire.packets for frame in packet.having("DATAGRAM")]
-    return [data[1:] for data in frames if data[:1] in ids]
-
-
 def media_streams(wire: Decrypted) -> set[tuple[str, int]]:
     """The unidirectional streams of both sides (RFC 9000 §2.1: the second bit of their number)."""
     frames = [(packet.sender, frame.fields["stream"]) for packet in wire.packets for frame in packet.having("STREAM")]
@@ -72,7 +64,7 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
     heard = bob.heard("audio")
     whole(lab, heard, "audio")
     lab.at_least("audio heard", heard.arrived(), 95)
-    wire = [parse_rtp_untrusted(data) for data in datagrams(lab.evidence.decrypted(bob), "audio")]
+    wire = [parse_rtp_untrusted(data) for _, data in lab.evidence.decrypted(bob).datagrams("audio")]
     lab.equal("RTP packets on the wire beyond those offered", len(wire) - len(heard.packets), 0)
     lab.equal("sources of audio on the wire", len({packet.ssrc for packet in wire}), 1)
     lab.equal("packets of another payload type", sum(packet.payload_type != AUDIO_PAYLOAD_TYPE for packet in wire), 0)
@@ -181,7 +173,7 @@ async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
             packets += len(heard.packets)
             frames += len({packet.rtp for packet in heard.packets})
     wire = lab.evidence.decrypted(bob)
-    lab.equal("media packets in DATAGRAM frames", len(datagrams(wire, *call.flows)), packets if mode == "datagram" else 0)
+    lab.equal("media packets in DATAGRAM frames", len(wire.datagrams(*call.flows)), packets if mode == "datagram" else 0)
     lab.equal("streams that carried media", len(media_streams(wire)), frames if mode == "stream" else 0)
 
 

@@ -22,6 +22,7 @@ from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_h
 from aioquic.tls import CipherSuite
 
 from harness.call.headers import CID_LENGTH
+from harness.call.roq import FLOW_IDS, encode_varint
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.frames import Frame, parse_frames_untrusted
 
@@ -85,6 +86,12 @@ class Decrypted:
         """The signalling messages of both sides, in the order in which they were whole where the capture was made."""
         both = [one for sender in _LABELS.values() for one in signals(self.stream(connection, sender, SIGNALLING_STREAM))]
         return sorted(both, key=lambda one: one.packet.at)
+
+    def datagrams(self, *flows: str) -> list[tuple[Packet, bytes]]:
+        """The RTP or RTCP packets of ``flows`` that DATAGRAM frames carried, each with its QUIC packet, in the order of the capture."""
+        ids = {encode_varint(FLOW_IDS[flow]) for flow in flows}
+        frames = [(packet, frame.fields["data"]) for packet in self.packets for frame in packet.having("DATAGRAM")]
+        return [(packet, data[1:]) for packet, data in frames if data[:1] in ids]  # every flow id takes one byte
 
     def stream(self, connection: str, sender: Sender, number: int) -> Stream:
         """What ``sender`` wrote to stream ``number``, put together."""

@@ -8,10 +8,12 @@ from typing import Any
 from harness.agent import messages
 from harness.agent.driver import Driver
 from harness.call.connection import Connection
+from harness.call.dialog import Call
 from harness.call.errors import TransportError
 from harness.call.events import Address, Event, MediaReceived
 from harness.call.media_queue import MediaQueue, Waiting
 from harness.call.session import Endpoint
+from harness.rtp.packet import RtpPacket
 
 
 class Duplicates(Driver):
@@ -121,16 +123,67 @@ class HalfListens(Driver):
             raise
 
 
+class StopsNothing(Driver):
+    """Says that a source has stopped, and stops it only when it is to start again."""
+
+    stopped: frozenset[tuple[str, str]] = frozenset()
+
+    def media_stop(self, request: messages.MediaStop) -> messages.Done:
+        self.stopped |= {(request.call, request.flow)}
+        return messages.Done()
+
+    def media_start(self, request: messages.MediaStart) -> messages.Done:
+        if (request.call, request.flow) in self.stopped:
+            self.studio.stop(request.call, request.flow)
+        return super().media_start(request)
+
+
+class ReportsNothingCall(Call):
+    """Counts nothing of what it hears."""
+
+    def _connected(self, now: int) -> None:
+        super()._connected(now)
+        assert self.media.reporter is not None
+        self.media.reporter.heard = lambda flow, packet, arrived: None  # type: ignore[method-assign]
+
+
+class ReportsNothing(Endpoint):
+    call_class = ReportsNothingCall
+
+
+class MiscountingCall(Call):
+    """Counts every packet twice that it sends."""
+
+    def _connected(self, now: int) -> None:
+        super()._connected(now)
+        reporter = self.media.reporter
+        assert reporter is not None
+        count = reporter.sent
+
+        def twice(flow: str, packet: RtpPacket, now: int) -> None:
+            count(flow, packet, now)
+            count(flow, packet, now)
+
+        reporter.sent = twice  # type: ignore[method-assign]
+
+
+class Miscounts(Endpoint):
+    call_class = MiscountingCall
+
+
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "newest-first": NewestFirst,
     "starves-screen": StarvesScreen,
     "falls-silent": FallsSilent,
     "truncates": Truncates,
+    "reports-nothing": ReportsNothing,
+    "miscounts": Miscounts,
     "deaf-at-first": DeafAtFirst,
 }
 DRIVERS: dict[str, type[Driver]] = {
     "duplicates": Duplicates,
     "corrupts": Corrupts,
+    "stops-nothing": StopsNothing,
     "listens-twice": ListensTwice,
     "half-listens": HalfListens,
 }
