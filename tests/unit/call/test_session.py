@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -519,3 +522,33 @@ def test_invalid_state_is_raised_for_a_second_confirm(identity: Identity) -> Non
     inner = alice.endpoint._calls[call]
     with pytest.raises(InvalidState, match="confirm needs the state Connecting; the call is Connected"):
         inner.confirm(bob.all(IncomingCall)[0].capabilities, world.now)
+
+
+class NoDescriptors:
+    """Opens no log as long as ``full``."""
+
+    full = True
+
+    def __call__(self, name: str) -> Any:
+        if self.full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return io.BytesIO()
+
+
+def test_a_caller_without_a_descriptor_is_refused_by_name_and_nothing_is_half_built(identity: Identity) -> None:
+    world = World(identity)
+    alice, bob = world.host("alice", qlog=NoDescriptors()), world.host("bob")
+    with pytest.raises(TransportError, match="its log cannot be opened, EMFILE: Too many open files"):
+        dial(world, alice, bob)
+    assert alice.endpoint.inventory() == EMPTY
+    assert alice.endpoint.timer() is None
+
+
+def test_a_callee_without_a_descriptor_answers_nobody_until_it_has_one(identity: Identity) -> None:
+    world, descriptors = World(identity), NoDescriptors()
+    alice, bob = world.host("alice"), world.host("bob", qlog=descriptors, auto_answer=True)
+    dial(world, alice, bob)
+    world.run(500 * MS)
+    assert bob.endpoint.inventory() == EMPTY
+    descriptors.full = False
+    assert world.run(2 * S, until=lambda: bool(alice.all(ConnectionEstablished)))
