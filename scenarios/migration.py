@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.agent.messages import Options
 from harness.lab import Lab, control, refusal
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
@@ -162,7 +163,7 @@ async def test_lost_path_response(lab: Lab) -> None:
     Needs: the relay; sch_netem cannot drop a packet by its number.
     """
     net = await lab.build(phone_two_radios(exact=True))
-    alice, bob = await lab.agents("alice", "bob")
+    alice, bob = await lab.agents("alice", "bob", options=Options(auto_answer=True, probe_retry_ms=200))
     lte = net.link("alice/lte")
     async with lab.call(alice, bob, path="wifi") as call:
         await call.heard_both_ways(for_=1 * s)
