@@ -34,6 +34,10 @@ LIMIT = 10
 """``max_concurrent_calls`` where nobody says otherwise (call-stack.md §2)."""
 
 
+_RETRY = 0xF0
+"""The bits of a first byte that only a Retry has all set (RFC 9000 §17.2.5)."""
+
+
 async def _refused_as_busy(call: Call) -> bool:
     """Whether the call ends at its caller because the callee has no room."""
     how = await call.over(call.caller)
@@ -85,6 +89,8 @@ async def _fifty_at_once(lab: Lab) -> None:
         await first.heard_both_ways(for_=1 * s)
     lab.equal("calls refused as busy", refused, 50 - (LIMIT - 1))
     lab.equal("calls that connected on the wire", _talked(lab, bob), LIMIT)
+    proofs = [p for p in lab.evidence.captured(bob) if p.outgoing and p.payload and p.payload[0] & _RETRY == _RETRY]
+    lab.at_least("Retry packets from bob", len(proofs), 1)
     lab.equal("bye busy on the wire", _told_busy(lab, bob), 50 - (LIMIT - 1))
     for listener in (alice, bob):
         lab.equal("audio lost in the first call", listener.heard("audio", first).network_loss(since=since), 0 * percent)
@@ -176,9 +182,9 @@ async def test_exhaustion(lab: Lab, story: Callable[[Lab], Awaitable[None]]) -> 
     Field story: a conference bridge, or an attacker, calls more often than there are lines; a process leaks until it can open nothing more;
     a camera gives more than the line takes.
     Fault: "eleventh": one call beyond the limit of 10.  "fifty at once": 50 calls beside one in progress, all under way before the first of
-    them can be answered (200 ms round trip); above 16 that wait Bob has them prove their address (Retry).  "descriptors": first Alice, then
-    Bob can open no file descriptor beyond those held (RLIMIT_NOFILE, set and read from outside).  "media queue": Alice's line takes
-    300 kbit/s, her camera gives 1000, and her queue holds 8 packets.
+    them can be answered (200 ms round trip); above 16 that wait Bob has them prove their address (a Retry, in his capture).
+    "descriptors": first Alice, then Bob can open no file descriptor beyond those held (RLIMIT_NOFILE, set and read from outside).
+    "media queue": Alice's line takes 300 kbit/s, her camera gives 1000, and her queue holds 8 packets.
     Bounds: exactly as many calls connect as there are lines, and every other is told ``busy``, as the decrypted capture shows; the call in
     progress loses nothing.  A line that is free again is given to the next caller.  "descriptors": Alice's second call is refused with
     EMFILE and opens nothing; Bob answers nobody, and the caller who is still there as soon as he can again; nothing is left behind.  "media
