@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -19,16 +20,19 @@ from harness.agent.messages import (
     Options,
     PathChanged,
     StateChanged,
+    VideoAdapted,
 )
+from harness.agent.remote import EventMissed
 from harness.lab import Lab, control, outside, refusal
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.lab import NO_MEDIA
 from harness.lab.peer import Peer
+from harness.media.measures import Heard
 from harness.spec.link import Impairment
 from harness.units import Duration, kbit, ms, percent, s
 from topologies.side_by_side import side_by_side
-from topologies.two_homes import two_homes
+from topologies.two_homes import DELAY, two_homes
 
 LIMIT = 10
 """``max_concurrent_calls`` where nobody says otherwise (call-stack.md §2)."""
@@ -442,3 +446,95 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
         lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, before[peer]), 0)
     await net.flush()
     lab.same("signalled", signalled(lab.evidence.decrypted(bob)), list(offers.signalled))
+
+
+# -- not enough room for video -------------------------------------------------------------------------------------------------------------
+
+NARROW = Impairment(delay=DELAY / 2, rate=150 * kbit, queue=50)
+"""Audio takes about 85 kbit/s of it, video would take 430; 50 packets are a small router's queue, up to 3 s of it in video's packets."""
+WIDE = Impairment(delay=DELAY / 2)
+PAUSE = 1 * s
+"""A source that offers nothing for so long was stopped; a frame comes every 33 ms."""
+PROBED = 2 * s
+"""How long a probe lasts: two windows of quality."""
+
+
+async def _adapts(call: Call, what: Callable[[VideoAdapted], bool], since: dict[Peer, int], within: Duration, doing: str) -> None:
+    """Wait until both stacks have told such a decision about their video; a failed verdict for each that has not."""
+    for peer in (call.caller, call.callee):
+        if not call.broken:
+            try:
+                await peer.remote.wait_for(VideoAdapted, where=what, since=since[peer], within=within, doing=f"{doing} at {peer.name}")
+            except EventMissed as missed:
+                call.miss(f"{doing} at {peer.name}", missed)
+
+
+def _pauses(video: Heard) -> list[tuple[int, int]]:
+    """From when to when (ns) the source of ``video`` offered nothing for ``PAUSE``, read from its records; the call's end ends one too."""
+    offered = [*sorted(packet.offered for packet in video.packets), video.closed]
+    return [(before, after) for before, after in pairwise(offered) if after - before >= PAUSE.ns]
+
+
+def _kbps(video: Heard, since: int, until: int) -> int:
+    """What the source of ``video`` offered in that time, kbit/s of RTP."""
+    return sum(packet.size for packet in video.packets if since <= packet.offered < until) * 8_000_000 // max(1, until - since)
+
+
+def _padded(lab: Lab, speaker: Peer, since: int, until: int) -> int:
+    """What ``speaker``'s host sent in that time besides audio and what is as small, kbit/s of UDP payload, read from its capture."""
+    sent = (one for one in lab.evidence.captured(speaker) if one.outgoing and since <= (one.monotonic or 0) < until)
+    return sum(one.size for one in sent if one.size > 250) * 8_000_000 // max(1, until - since)
+
+
+@control("alice", "never-adapts", caught_by="times alice's video stopped", also=("video stops at alice", "alice's video"))
+@control(
+    "bob", "never-yields", caught_by="audio lost while the link is narrow", also=("video", "alice's video", "bob's video", "audio lost")
+)
+async def test_degradation(lab: Lab) -> None:
+    """Alice's access falls to 150 kbit/s: video steps down, then stops, and audio goes on; when there is room again video returns, once.
+
+    Field story: the train leaves town; a neighbour's backup fills the uplink.  A call that clings to its video loses its voice, and one
+    that takes it back too soon flaps.
+    Fault: the rate of Alice's access falls to 150 kbit/s in both directions, behind a queue of 50 packets, and is lifted once both stacks
+    have stopped their video and one probe of each has failed.  Receipts: the impairment that the executor has in force, both times.
+    Bounds: audio's playout loss is at most 2 % (call-stack.md §6) from the fall to the lifting, and from then to the end; before it stops,
+    video was at most 60 % of what it was (it is halved; a key frame more or less); each source pauses exactly once, by its records; before
+    it comes back the host's capture shows padding of at least half of video's bitrate for the probe's 2 s (it swells for one of them); each
+    side signals exactly two media_updates, read from the decrypted capture; the call is never in another state than Connected.
+    Control: a stack that never adapts, whose video does not stop; one that does not yield to delay, whose video queues up before audio.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    for peer in (alice, bob):
+        peer.need("adapt")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=2 * s)
+        since = {peer: peer.remote.mark() for peer in (alice, bob)}
+        async with lab.fault("Alice's access falls to 150 kbit/s") as fall:
+            await net.link("home_a/wan").impair(NARROW)
+        await _adapts(call, lambda told: told.kbps == 0, since, 15 * s, "video stops")
+        await _adapts(call, lambda told: told.kbps == 0 and "probe failed" in told.why, since, 20 * s, "a probe fails")
+        since = {peer: peer.remote.mark() for peer in (alice, bob)}
+        async with lab.fault("there is room again") as lifted:
+            await net.link("home_a/wan").impair(WIDE)
+        await _adapts(call, lambda told: told.kbps > 0, since, 60 * s, "video returns")
+        await call.heard_both_ways(for_=2 * s)
+    for speaker, listener in call.sides:
+        audio, video = listener.heard("audio"), listener.heard("video")
+        lab.at_most("audio lost while the link is narrow", audio.loss(since=fall.began, until=lifted.began), 2 * percent)
+        lab.at_most("audio lost once it is wide again", audio.loss(since=lifted.began), 2 * percent)
+        pauses = _pauses(video)
+        lab.equal(f"times {speaker.name}'s video stopped", len(pauses), 1)
+        stopped, returned = pauses[0] if pauses else (lifted.began, call.closed or 0)
+        usual = _kbps(video, call.opened, fall.began)
+        lab.at_most(f"{speaker.name}'s video before it stopped, kbit/s", _kbps(video, stopped - PROBED.ns, stopped), usual * 6 // 10)
+        lab.at_least(f"{speaker.name}'s video at last, kbit/s", _kbps(video, returned, call.closed or 0), usual * 8 // 10)
+        lab.at_least(f"{speaker.name}'s video probed in vain, kbit/s", _padded(lab, speaker, stopped + PAUSE.ns, lifted.began), 1)
+        lab.at_least(f"{speaker.name}'s video probed, kbit/s", _padded(lab, speaker, returned - PROBED.ns, returned), usual // 2)
+        lab.same(f"states at {speaker.name}", states(speaker, call)[-3:], ["Connected", "Ending", "Idle"])
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+    wire = lab.evidence.decrypted(bob)
+    said = [one for connection in wire.connections for one in wire.signals(connection)]
+    for sender, peer in (("client", alice), ("server", bob)):
+        updates = [one.message["video"] for one in said if one.sender == sender and one.message["type"] == "media_update"]
+        lab.same(f"{peer.name}'s video, as signalled", updates, [False, True])

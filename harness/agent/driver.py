@@ -37,11 +37,25 @@ from harness.agent.stdio import Output
 from harness.agent.studio import SourceRefused, Studio
 from harness.call.capabilities import MediaConstraints
 from harness.call.errors import CallError, InvalidState, TransportError
-from harness.call.events import Address, CallHeld, CallResumed, Event, MediaExpired, MediaReceived, StateChanged, Transmit
+from harness.call.events import Address, CallHeld, CallResumed, Event, MediaExpired, MediaReceived, StateChanged, Transmit, VideoAdapted
 from harness.call.session import Endpoint
 from harness.call.states import State
 
-CAPABILITIES = ("datagram", "stream", "migrate", "audio", "video", "screen", "ipv4", "ipv6", "keepalive", "auto_answer", "hold", "redial")
+CAPABILITIES = (
+    "datagram",
+    "stream",
+    "migrate",
+    "audio",
+    "video",
+    "screen",
+    "ipv4",
+    "ipv6",
+    "keepalive",
+    "auto_answer",
+    "hold",
+    "redial",
+    "adapt",
+)
 LAG = 10_000_000
 YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
 LAST_WORDS = 2  # seconds for the harness to read them
@@ -235,6 +249,8 @@ class Driver:
             self.studio.go_on(event.call, now)
             for transmit in self.endpoint.transmit(now):  # somebody waits for it: not with the next wake-up
                 self.send(transmit)
+        elif isinstance(event, VideoAdapted):
+            self.studio.adapt(event.call, event.kbps, time.monotonic_ns())
         elif isinstance(event, StateChanged):
             self.calls[event.call] = event.new
             if event.old is State.CONNECTED:

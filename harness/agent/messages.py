@@ -86,6 +86,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     urgent_window: int | None = None
     urgent_trickle_ms: Natural | None = None
     queue_bound_ms: Natural | None = None
+    adapt: bool | None = None
+    adapt_windows: int | None = None
+    restore_windows: int | None = None
+    quality_ms: Natural | None = None
     max_udp_payload: int | None = None
     queue_limit: int | None = None
     early_limit: int | None = None
@@ -419,6 +423,32 @@ class CallResumed(CallEvent, frozen=True, kw_only=True, tag="call_resumed"):
 
     by: Literal["here", "peer"]
     flows: bool
+
+
+class QualityChanged(CallEvent, frozen=True, kw_only=True, tag="quality_changed"):
+    """Once a second: how well what this side sends gets through; ``bandwidth_kbps`` is what there is, not what is used."""
+
+    rtt_ms: float
+    packet_loss_percent: float
+    jitter_ms: float
+    bandwidth_kbps: float
+    word: Literal["good", "fair", "adapt"]
+
+
+class VideoAdapted(CallEvent, frozen=True, kw_only=True, tag="video_adapted"):
+    """The stack gives this side's video and screen ``kbps`` of payload in all from now on; 0: they are stopped."""
+
+    kbps: int
+    why: str
+
+
+class MediaUpdated(CallEvent, frozen=True, kw_only=True, tag="media_updated"):
+    """What that side sends from now on."""
+
+    audio: bool
+    video: bool
+    screen_share: bool
+    by: Literal["here", "peer"]
 
 
 class PathChanged(CallEvent, frozen=True, kw_only=True, tag="path"):

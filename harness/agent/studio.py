@@ -33,6 +33,15 @@ class _Running:
     mode: Mode
     source: Source
     paused: bool = False
+    """By a hold of the call."""
+    kbps: int = 0
+    """What was asked for, of a source whose bitrate can be changed."""
+    stopped: bool = False
+    """By the stack: the network has no room for it."""
+
+    @property
+    def silent(self) -> bool:
+        return self.paused or self.stopped
 
 
 class _Waiting(NamedTuple):
@@ -71,6 +80,7 @@ class Studio:
         self._running: dict[tuple[str, str], _Running] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._counts: dict[tuple[str, str], _Count] = {}
+        self._limits: dict[str, int] = {}
         self._started = 0
         self._complained: set[tuple[str, str, str]] = set()
 
@@ -87,10 +97,12 @@ class Studio:
         if (call, flow) in self._running:
             raise SourceRefused(f"{flow} of call {call} is being sent already")
         source = self._make(flow, bitrate_kbps, payload_bytes, now)
-        running = _Running(call, flow, mode, source)
-        for packet in source.take(now):
-            self._send(running, packet)
+        running = _Running(call, flow, mode, source, kbps=source.kbps if isinstance(source, SyntheticVideo) else 0)
+        if self._limits.get(call) != 0 or not running.kbps:
+            for packet in source.take(now):
+                self._send(running, packet)
         self._running[call, flow] = running
+        self._apply_limit(call, now)
 
     def _make(self, flow: str, kbps: int | None, payload_bytes: int | None, now: int) -> Source:
         if payload_bytes is not None and (flow != "audio" or kbps is not None):
@@ -132,7 +144,30 @@ class Studio:
         for running in self._of(call):
             if running.paused:
                 running.paused = False
-                running.source.go_on(now)
+                if not running.stopped:
+                    running.source.go_on(now)
+                    self._hand_over(running, now)
+
+    def adapt(self, call: str, kbps: int, now: int) -> None:
+        """The stack gives the call's video and screen ``kbps`` in all: they share it as they were asked for, and none gets more than that.
+
+        0 stops them, also those that are started later; what was stopped goes on with a key frame.
+        """
+        self._limits[call] = kbps
+        self._apply_limit(call, now)
+
+    def _apply_limit(self, call: str, now: int) -> None:
+        limit = self._limits.get(call)
+        if limit is None:
+            return
+        moving = [(running, running.source) for running in self._of(call) if isinstance(running.source, SyntheticVideo)]
+        asked = sum(running.kbps for running, _ in moving)
+        for running, source in moving:
+            was_stopped, running.stopped = running.stopped, limit == 0
+            if limit:
+                source.kbps = max(1, min(running.kbps, running.kbps * limit // asked))
+            if was_stopped and not running.silent:
+                source.go_on(now)
                 self._hand_over(running, now)
 
     def _of(self, call: str) -> list[_Running]:
@@ -141,6 +176,7 @@ class Studio:
     def call_over(self, call: str, now: int) -> list[Media]:
         """Stop all of ``call`` and forget it; returns its last figures."""
         self.stop_all(call)
+        self._limits.pop(call, None)
         last = [figures for figures in self.figures(now) if figures.call == call]
         for key in [key for key in self._counts if key[0] == call]:
             del self._counts[key]
@@ -154,12 +190,12 @@ class Studio:
     @property
     def due(self) -> int | None:
         """When the next packet of any source is owed, ns."""
-        return min([running.source.due for running in self._running.values() if not running.paused], default=None)
+        return min([running.source.due for running in self._running.values() if not running.silent], default=None)
 
     def offer(self, now: int) -> None:
         """Give the stack all that is owed at ``now``."""
         for running in list(self._running.values()):
-            if not running.paused and running.source.due <= now:
+            if not running.silent and running.source.due <= now:
                 self._hand_over(running, now)
 
     def _hand_over(self, running: _Running, now: int) -> None:

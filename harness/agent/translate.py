@@ -32,6 +32,20 @@ def event(happened: events.Event) -> messages.Event | None:
     match happened:
         case events.StateChanged():
             return messages.StateChanged(call=call, at=at, old=happened.old.value, new=happened.new.value)
+        case events.QualityChanged():
+            return messages.QualityChanged(
+                call=call,
+                at=at,
+                rtt_ms=happened.rtt_ms,
+                packet_loss_percent=happened.packet_loss_percent,
+                jitter_ms=happened.jitter_ms,
+                bandwidth_kbps=happened.bandwidth_kbps,
+                word=happened.word,
+            )
+        case events.VideoAdapted():
+            return messages.VideoAdapted(call=call, at=at, kbps=happened.kbps, why=happened.why)
+        case events.MediaUpdated(audio=audio, video=video, screen_share=screen):
+            return messages.MediaUpdated(call=call, at=at, audio=audio, video=video, screen_share=screen, by=happened.by)
         case events.PathEvent(kind=kind, address=address, detail=detail):
             return messages.PathChanged(call=call, at=at, kind=kind, path=address.path, remote=remote(address), detail=detail)
         case events.CallInitiated(address=address):

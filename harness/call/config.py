@@ -55,6 +55,12 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of audio and RTCP that may be in flight beside the congestion window: twice RFC 9002's minimum; 740 ms of 80-byte audio."""
     urgent_trickle: Duration = 100 * ms
     """When that window is full as well, one such packet may still go this often (10 kbit/s): what finds a path again after an outage."""
+    adapt: bool = True
+    """Halve, stop and restore video by the call's quality; audio is never touched."""
+    adapt_windows: int = 3  # call-stack.md §6, as are the next two
+    restore_windows: int = 5
+    quality: Duration = 1 * s
+    """A window of quality."""
     queue_bound: Duration | None = 30 * ms
     """How long packets may queue on the way before video yields (see ``congestion``): audio has 200 ms in all; None never yields."""
     max_udp_payload: int = MIN_UDP_PAYLOAD
@@ -75,7 +81,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError that names the field, its value and what is allowed."""
         for field in ("dial_timeout", "answer_timeout", "suspected", "disconnected", "failed", "idle_timeout", "end_linger", "ack_delay"):
             _positive(field, getattr(self, field))
-        for field in ("probe_retry", "probe_give_up", "urgent_trickle"):
+        for field in ("probe_retry", "probe_give_up", "urgent_trickle", "quality"):
             _positive(field, getattr(self, field))
         for field in ("keepalive", "rtcp", "queue_bound", "redial_window"):
             if getattr(self, field) is not None:
@@ -86,7 +92,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not MIN_UDP_PAYLOAD <= self.max_udp_payload <= MAX_UDP_PAYLOAD:
             raise ConfigError("", f"max_udp_payload {self.max_udp_payload}: allowed is {MIN_UDP_PAYLOAD} to {MAX_UDP_PAYLOAD} bytes")
-        for field in ("max_concurrent_calls", "queue_limit", "early_limit", "half_open_limit"):
+        for field in ("max_concurrent_calls", "queue_limit", "early_limit", "half_open_limit", "adapt_windows", "restore_windows"):
             if getattr(self, field) < 1:
                 raise ConfigError("", f"{field} {getattr(self, field)}: allowed is 1 or more")
         for field in ("pto_clamp", "retry_above"):

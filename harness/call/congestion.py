@@ -5,7 +5,7 @@ which is all that Reno looks at, comes seconds too late.  So what is not urgent 
 the round trip takes clearly longer than this path explains (``Connection.yields`` looks, before each such packet), once a round trip.  The
 rest waits, and expires, in the call's own queue, where audio overtakes it.
 
-What a path explains: the shortest round trip is that of the last 4 to 8 s, not of all time, since a path may become longer for good without
+What a path explains: the shortest round trip is that of the last 1 to 2 s, not of all time, since a path may become longer for good without
 anybody being told.  And a path that is always unsteady is no queue: by how much round trips usually exceed the shortest is learned over
 some seconds, and allowed for up to a limit, lest a queue that stands for long be taken for the way the path is.
 """
@@ -19,7 +19,7 @@ from aioquic.quic.congestion.reno import RenoCongestionControl
 from aioquic.quic.packet_builder import QuicSentPacket
 
 NAME = "yielding reno"
-HORIZON = 4.0
+HORIZON = 1.0
 LEARN = 1 / 128  # of each sample, of which there are about 50 a second
 UNSTEADY = 0.02
 """Seconds of unsteadiness that are allowed for at most: with the bound itself and one large packet's turn, audio is still in time."""
@@ -53,10 +53,13 @@ class YieldingReno(RenoCongestionControl):
         self._packet = max_datagram_size
         self.round_trip = Shortest(HORIZON)
         self.usual_excess = 0.0
+        self.acknowledged = 0
+        """Bytes, of the whole connection: a control that takes over goes on counting."""
         self._yielded_at = -math.inf
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """As Reno's; but what was sent before the window was narrowed does not widen it again."""
+        self.acknowledged += packet.sent_bytes
         before = self.congestion_window
         super().on_packet_acked(now=now, packet=packet)
         if (packet.sent_time or 0.0) <= self._yielded_at:

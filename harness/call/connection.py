@@ -79,6 +79,8 @@ class Connection:
         self.changes: list[PathChange] = []
         self.lost_media: list[tuple[int, Unsent]] = []
         self.sent: dict[str, int] = {}
+        self.expired = 0
+        """Packets that left the queue unsent because the network took less than was offered."""
         self.on_sent: Callable[[Waiting, int], None] | None = None
         self._core = Core(
             configuration,
@@ -200,6 +202,11 @@ class Connection:
             self.queue.remove(entry)
             self.lost_media.append((entry.token, why))
         self.lost_media += [(token, why) for token in self._frames.cancel_all()]
+
+    def drop_padding(self) -> None:
+        """The padding that waits will not be sent."""
+        for entry in [entry for entry in self.queue if entry.flow == "padding"]:
+            self.queue.remove(entry)
 
     # In
 
@@ -392,7 +399,7 @@ class Connection:
                 self._frames.write(entry)
                 out += self._flush(now)
             else:
-                payload = encode_datagram(FLOW_IDS[entry.flow], entry.packet)
+                payload = encode_datagram(FLOW_IDS["video" if entry.flow == "padding" else entry.flow], entry.packet)
                 urgent = CLASSES[entry.flow] == URGENT
                 built, gone = self._core.flush(seconds(now), datagram=payload, token=entry.token, urgent=urgent)
                 out += [Transmit(*triple) for triple in built]
@@ -435,9 +442,13 @@ class Connection:
 
     def _expire(self, now: int) -> None:
         if self.queue:
-            self.lost_media += [(entry.token, "expired") for entry in self.queue.expire(now) if entry.token]
+            old = self.queue.expire(now)
+            self.expired += len(old)
+            self.lost_media += [(entry.token, "expired") for entry in old if entry.token]
         if self._frames:
-            self.lost_media += [(token, "expired") for token in self._frames.expire(now)]
+            tokens = self._frames.expire(now)
+            self.expired += len(tokens)
+            self.lost_media += [(token, "expired") for token in tokens]
 
     def lost(self, call: str, now: int) -> list[MediaExpired]:
         """``lost_media`` as events of ``call``, and forgotten."""

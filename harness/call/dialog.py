@@ -27,6 +27,7 @@ from harness.call.events import (
     ConnectionFailed,
     Event,
     IncomingCall,
+    MediaUpdated,
     PathEvent,
     PathKind,
     Side,
@@ -43,6 +44,7 @@ from harness.call.signaling import (
     ConnectionConfirm,
     ConnectionReady,
     Hold,
+    MediaUpdate,
     Message,
     Resume,
     encode,
@@ -86,7 +88,7 @@ class Call:
         self.mine = mine
         self.server_name = server_name
         self.redial = self.redial_class(self, config)
-        self.media = CallMedia(name, connection, config, rng=rng, tokens=tokens, sink=sink)
+        self.media = CallMedia(name, connection, config, rng=rng, tokens=tokens, sink=sink, say=self.say)
         self._config = config
         self._wanted = wanted
         self._theirs: MediaCapabilities | None = None
@@ -347,6 +349,9 @@ class Call:
                 self.hold(now, by="peer")
             elif isinstance(message, Resume):
                 self.resume(now, by="peer")
+            elif isinstance(message, MediaUpdate):
+                require(self.name, self.state, State.CONNECTED, operation="media_update")
+                self._sink(MediaUpdated(self.name, now, message.audio, message.video, message.screen_share, "peer"))
             else:
                 raise InvalidState(self.name, "a second capability_exchange")
         except InvalidState as error:
@@ -370,7 +375,7 @@ class Call:
     # Time
 
     def handle_timer(self, now: int) -> None:
-        """Timeouts, path health, RTCP."""
+        """Timeouts, path health, RTCP, quality."""
         if self._deadline is not None and now >= self._deadline:
             self._time_out(now)
         if self.state is State.CONNECTED and self._health is not None:
@@ -382,7 +387,7 @@ class Call:
         if self.state is State.CONNECTED:
             self.redial.handle_timer(now)
         if self.state is State.CONNECTED:
-            self.media.report(now)
+            self.media.handle_timer(now, held=bool(self._held_by))
 
     def heard(self, now: int) -> None:
         """Something came: the path may be healthy again."""
@@ -401,7 +406,7 @@ class Call:
         """When ``handle_timer`` has something to do."""
         due = [self._deadline]
         if self.state is State.CONNECTED:
-            due += (self.media.next_report(), self.redial.timer())
+            due += (self.media.timer(), self.redial.timer())
             if self._health is not None:
                 # What was heard since only puts the next change off: then the timer comes early, and does nothing.
                 due.append(self._health.next_change())

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
+from harness.call.adaptation import Word
 from harness.call.capabilities import MediaCapabilities
 from harness.call.states import State
 
@@ -148,6 +149,35 @@ class CallResumed(Event):
 
     by: Side
     flows: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChanged(Event):
+    """Once a second: the quality of what this side sends (see ``adaptation.CallQualityMetrics``)."""
+
+    rtt_ms: float
+    packet_loss_percent: float
+    jitter_ms: float
+    bandwidth_kbps: float
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class VideoAdapted(Event):
+    """Video and screen of this side may use ``kbps`` of payload in all from now on; 0: they stop."""
+
+    kbps: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaUpdated(Event):
+    """What ``by`` sends from now on."""
+
+    audio: bool
+    video: bool
+    screen_share: bool
+    by: Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import msgspec
 
@@ -18,8 +19,11 @@ from harness.call.connection import Connection
 from harness.call.errors import ConfigError, PacketTooLarge, TransportError
 from harness.call.events import Address, Event, MediaExpired, MediaReceived, Mode
 from harness.call.media_queue import Waiting
+from harness.call.quality import CallQuality
 from harness.call.reports import Reporter
 from harness.call.roq import FLOW_NAMES, MAX_STREAM_PACKET, RoqCode, RoqError, StreamDecoder, decode_datagram_untrusted
+from harness.call.signaling import Message
+from harness.call.timers import earliest
 from harness.rtp.packet import PacketError, parse_rtp_untrusted
 
 
@@ -36,7 +40,12 @@ StreamKey = tuple[Connection, int]
 
 
 class CallMedia:
-    """Media state of one call, on one connection at a time (``carry_on``).  ``tokens`` numbers outgoing packets; ``sink`` takes events."""
+    """Media state of one call on one connection at a time (``carry_on``).
+
+    ``tokens`` numbers outgoing packets; ``sink`` takes events, ``say`` what is to be told to the peer.
+    """
+
+    quality_class: ClassVar[type[CallQuality]] = CallQuality
 
     def __init__(
         self,
@@ -47,6 +56,7 @@ class CallMedia:
         rng: random.Random,
         tokens: Iterator[int],
         sink: Callable[[Event], None],
+        say: Callable[[Message, int], None],
     ) -> None:
         self._call = call
         self._connection = connection
@@ -54,11 +64,13 @@ class CallMedia:
         self._rng = rng
         self._tokens = tokens
         self._sink = sink
+        self._say = say
         self._flows: frozenset[str] | None = None
         self._early: list[tuple[int, bytes, Origin, Mode]] = []
         self._decoders: dict[StreamKey, StreamDecoder] = {}
         self._stopped: set[StreamKey] = set()
         self.reporter: Reporter | None = None
+        self.quality: CallQuality | None = None
         self.received: dict[str, int] = {}
         self.dropped = 0
         self.expired = 0
@@ -68,6 +80,9 @@ class CallMedia:
         offered = {"audio": agreed.audio, "video": agreed.video, "screen": agreed.video, "data": agreed.data_channel, "rtcp": True}
         self._flows = frozenset(flow for flow, offered_by_both in offered.items() if offered_by_both)
         self.reporter = Reporter(self._rng, None if self._config.rtcp is None else self._config.rtcp.ns, now)
+        self.quality = self.quality_class(
+            self._call, self._config, audio=agreed.audio, rng=self._rng, say=self._say, sink=self._sink, began=now
+        )
         self._connection.on_sent = self._count_sent
         early, self._early = self._early, []
         for flow, packet, origin, mode in early:
@@ -97,6 +112,8 @@ class CallMedia:
             rtp = parse_rtp_untrusted(packet)
         except PacketError as error:
             raise TransportError(self._call, f"not an RTP packet: {error}") from None
+        if self.quality is not None:
+            self.quality.offered(flow, len(rtp.payload))
         token = next(self._tokens)
         if self._connection.over is None:
             self._connection.put(Waiting(token, flow, packet, expires, mode, rtp))
@@ -109,12 +126,17 @@ class CallMedia:
         if entry.rtp is not None and self.reporter is not None:
             self.reporter.sent(entry.flow, entry.rtp, now)
 
-    def next_report(self) -> int | None:
-        """When ``report`` has something to do."""
-        return None if self.reporter is None else self.reporter.next_report()
+    def timer(self) -> int | None:
+        """When ``handle_timer`` has something to do."""
+        return None if self.reporter is None or self.quality is None else earliest([self.reporter.next_report(), self.quality.timer()])
 
-    def report(self, now: int) -> None:
-        """Queue RTCP if it is due."""
+    def handle_timer(self, now: int, *, held: bool) -> None:
+        """Queue RTCP, look at the quality, pad, where that is due; ``held``: no media may be sent now."""
+        self._report(now)
+        if self.quality is not None and self.reporter is not None:
+            self.quality.handle_timer(now, self._connection, self.reporter, held)
+
+    def _report(self, now: int) -> None:
         packet = None if self.reporter is None else self.reporter.due(now)
         interval = self._config.rtcp
         if packet is not None and interval is not None and self._connection.over is None and len(packet) <= self._connection.max_rtp_packet:
@@ -185,9 +207,12 @@ class CallMedia:
             if name == "rtcp":
                 self.reporter.heard_rtcp_untrusted(packet, origin.arrived)
                 return
-            self.reporter.heard(name, parse_rtp_untrusted(packet), origin.arrived)
+            rtp = parse_rtp_untrusted(packet)
         except PacketError:
             self.dropped += 1
             return
+        self.reporter.heard(name, rtp, origin.arrived)
+        if rtp.padding and not rtp.payload:
+            return  # it was sent to try the path, and has told by its arrival what it was sent for
         self.received[name] = self.received.get(name, 0) + 1
         self._sink(MediaReceived(self._call, now, name, packet, origin.arrived, origin.address, origin.udp_size, mode))

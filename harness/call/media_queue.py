@@ -14,7 +14,7 @@ import msgspec
 from harness.call.events import Mode
 from harness.rtp.packet import RtpPacket
 
-CLASSES: dict[str, int] = {"audio": 0, "rtcp": 0, "video": 1, "screen": 2, "data": 3}
+CLASSES: dict[str, int] = {"audio": 0, "rtcp": 0, "video": 1, "screen": 2, "data": 3, "padding": 3}
 URGENT = 0
 """The class that does not wait for room in the congestion window (see ``quic``)."""
 
@@ -22,7 +22,7 @@ URGENT = 0
 class Waiting(msgspec.Struct, frozen=True):
     """One RTP or RTCP packet in the queue; ``rtp`` is what ``packet`` says, if it is RTP.
 
-    ``token`` 0 is the stack's own RTCP, which nobody waits for.
+    ``token`` 0 is the stack's own RTCP or padding, which nobody waits for.
     """
 
     token: int

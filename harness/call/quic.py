@@ -207,6 +207,11 @@ class Core(QuicConnection):
         return self._loss.bytes_in_flight
 
     @property
+    def acknowledged(self) -> int:
+        """Bytes sent whose arrival the peer has confirmed, since the connection began."""
+        return self._control.acknowledged
+
+    @property
     def probe_due(self) -> bool:
         """A PTO has fired and its probe has not been built yet."""
         return self._probe_pending
@@ -454,7 +459,9 @@ class Core(QuicConnection):
         for packet in self._spaces[Epoch.ONE_RTT].sent_packets.values():
             packet.in_flight = False
         self._urgent_packets.clear()
+        acknowledged = self.acknowledged
         loss._cc = create_congestion_control(self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size)
+        self._control.acknowledged = acknowledged
         self._pacer = loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
         loss._rtt_initialized = False
         loss._rtt_min = math.inf

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.rtp.packet import AUDIO_CLOCK, VIDEO_CLOCK, RtpPacket
 from harness.rtp.reception import Reception
 from harness.rtp.rtcp import ReceiverReport, Report, ReportBlock, SenderReport, encode_compound, parse_compound_untrusted
 
 SECOND = 1_000_000_000
-CLOCKS: dict[str, int] = {"audio": AUDIO_CLOCK, "video": VIDEO_CLOCK, "screen": VIDEO_CLOCK, "data": 1000}
+CLOCKS: dict[str, int] = {"audio": AUDIO_CLOCK, "video": VIDEO_CLOCK, "screen": VIDEO_CLOCK, "data": 1000, "padding": VIDEO_CLOCK}
 MAX_SOURCES = 31
 """As many remote sources are followed as one report has room for; a peer that invents more is not served."""
 
@@ -25,10 +26,19 @@ class _Sent:
     """What a local source has sent."""
 
     clock_rate: int
+    told: tuple[int, int]
+    """What the peer's latest report that was looked at said: the highest sequence number, and packets lost."""
     packets: int = 0
     octets: int = 0
     timestamp: int = 0
     at: int = 0
+
+
+class Outcome(NamedTuple):
+    """What became of what was sent: the loss of all packets together, the worst jitter of any source."""
+
+    loss_percent: float
+    jitter_ms: float
 
 
 class Reporter:
@@ -45,7 +55,9 @@ class Reporter:
 
     def sent(self, flow: str, packet: RtpPacket, now: int) -> None:
         """Count a packet that was handed to the connection."""
-        source = self._sent.setdefault(packet.ssrc, _Sent(CLOCKS[flow]))
+        source = self._sent.get(packet.ssrc)
+        if source is None:
+            source = self._sent[packet.ssrc] = _Sent(CLOCKS[flow], told=(packet.sequence - 1, 0))
         source.packets += 1
         source.octets += len(packet.payload)
         source.timestamp, source.at = packet.timestamp, now
@@ -67,6 +79,21 @@ class Reporter:
             for block in report.blocks:
                 if block.ssrc in self._sent:
                     self.heard_about[block.ssrc] = block
+
+    def outcome(self) -> Outcome | None:
+        """What the peer has reported since the last call of the sources that were heard meanwhile; None when it has not of any."""
+        expected = lost = 0
+        jitter = 0.0
+        for ssrc, block in self.heard_about.items():
+            source = self._sent[ssrc]
+            highest, lost_before = source.told
+            if block.highest <= highest:
+                continue
+            source.told = block.highest, block.lost
+            expected += block.highest - highest
+            lost += block.lost - lost_before
+            jitter = max(jitter, block.jitter * 1000 / source.clock_rate)
+        return Outcome(100 * max(0, lost) / expected, jitter) if expected else None
 
     def next_report(self) -> int | None:
         """When ``due`` has something."""

@@ -78,7 +78,15 @@ class Resume(_Message, frozen=True, kw_only=True, tag="resume"):
     """The sender lets go of its hold."""
 
 
-Message = CapabilityExchange | ConnectionConfirm | ConnectionReady | Bye | Hold | Resume
+class MediaUpdate(_Message, frozen=True, kw_only=True, tag="media_update"):
+    """What the sender sends from now on, of what was agreed."""
+
+    audio: bool
+    video: bool
+    screen_share: bool
+
+
+Message = CapabilityExchange | ConnectionConfirm | ConnectionReady | Bye | Hold | Resume | MediaUpdate
 _DECODER: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

@@ -19,7 +19,7 @@ import trio
 import trustme
 
 from harness import verdict
-from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, SendError
+from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
 from harness.agent.remote import AgentRefused, RemoteAgent, Said
 from harness.errors import BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
@@ -263,7 +263,7 @@ class Lab:
         if said.to_agent or not isinstance(message, Event):
             self.timeline.note(said.agent, "request" if said.to_agent else "answer", at=said.at, message=message)
             return
-        aloud = isinstance(message, CallEvent | SendError | ClockStep | Log) and not isinstance(message, Media)
+        aloud = isinstance(message, CallEvent | SendError | ClockStep | Log) and not isinstance(message, Media | QualityChanged)
         self.timeline.note(
             said.agent, "event", _told(message) if aloud else "", at=getattr(message, "at", said.at), aloud=aloud, message=message
         )

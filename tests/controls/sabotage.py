@@ -103,6 +103,24 @@ class NoKeepalive(Endpoint):
         super().__init__(msgspec.structs.replace(config, rtcp=None), **rest)
 
 
+class NeverAdapts(Endpoint):
+    """Sends all its video, whatever becomes of it."""
+
+    def __init__(self, config: Any, **rest: Any) -> None:
+        super().__init__(msgspec.structs.replace(config, adapt=False), **rest)
+
+
+class QueueingConnection(Connection):
+    """Sends video for as long as its window has room, however long packets queue on the way."""
+
+    def yields(self, now: int) -> bool:
+        return False
+
+
+class NeverYields(Endpoint):
+    connection_class = QueueingConnection
+
+
 class Redials(Endpoint):
     """Asked to migrate, it hangs up and calls again over the new path: a new connection, a new handshake."""
 
@@ -183,6 +201,8 @@ class LeavesAChild(Driver):
 
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "never-follows": NeverFollows,
+    "never-adapts": NeverAdapts,
+    "never-yields": NeverYields,
     "follows-once": FollowsOnce,
     "burns-ids": BurnsIds,
     "one-move-at-a-time": OneMoveAtATime,

@@ -49,7 +49,9 @@ def sample(kind: Any) -> Any:
         return described["enum"][0]
     if described.get("type") == "array":
         return ()
-    return {"string": "word", "integer": max(1, described.get("minimum", 0)), "boolean": True, "object": {}}[described["type"]]
+    return {"string": "word", "integer": max(1, described.get("minimum", 0)), "number": 1.5, "boolean": True, "object": {}}[
+        described["type"]
+    ]
 
 
 @pytest.mark.parametrize("kind", REQUESTS.values(), ids=REQUESTS)

@@ -27,6 +27,9 @@ SAMPLES = {
     "PathKind": "probing",
     "Side": "peer",
     "bool": True,
+    "float": 1.5,
+    "int": 200,
+    "Word": "good",
 }
 
 

@@ -80,7 +80,7 @@ def test_what_was_sent_before_it_yielded_does_not_widen_it_again() -> None:
 
 @pytest.mark.parametrize("rate", [150, 250])
 def test_audio_is_played_while_video_wants_more_than_the_link_has(identity: Identity, rate: int) -> None:
-    world, alice, bob = two(identity)
+    world, alice, bob = two(identity, adapt=False)
     fall = world.now
     alice.paths["eth"].impair(Impairment(rate=rate * kbit, queue=50), fall)
     world.run(10 * S)
@@ -90,7 +90,7 @@ def test_audio_is_played_while_video_wants_more_than_the_link_has(identity: Iden
 
 
 def test_without_yielding_it_is_lost(identity: Identity) -> None:
-    world, alice, bob = two(identity, queue_bound=None)
+    world, alice, bob = two(identity, queue_bound=None, adapt=False)
     fall = world.now
     alice.paths["eth"].impair(Impairment(rate=150 * kbit, queue=50), fall)
     world.run(10 * S)
@@ -100,7 +100,7 @@ def test_without_yielding_it_is_lost(identity: Identity) -> None:
 
 @pytest.mark.parametrize(("delay", "jitter"), [(20, 10), (30, 20)])
 def test_jitter_without_a_queue_starves_no_video(identity: Identity, delay: int, jitter: int) -> None:
-    world, alice, bob = two(identity)
+    world, alice, bob = two(identity, adapt=False)
     began = world.now
     alice.paths["eth"].impair(Impairment(delay=delay * ms, jitter=jitter * ms), began)
     world.run(15 * S)
@@ -110,9 +110,9 @@ def test_jitter_without_a_queue_starves_no_video(identity: Identity, delay: int,
 
 
 def test_a_path_that_becomes_longer_is_learned(identity: Identity) -> None:
-    world, alice, bob = two(identity)
+    world, alice, bob = two(identity, adapt=False)
     began = world.now
     alice.paths["eth"].impair(Impairment(delay=80 * ms), began)
-    world.run(12 * S)
-    offered, played = fates(world, alice, bob, "video", began + 9 * S)
+    world.run(8 * S)
+    offered, played = fates(world, alice, bob, "video", began + 4 * S)
     assert played >= 0.98 * offered

@@ -20,8 +20,8 @@ def rtp(payload: int, *, timestamp: int = 0, sequence: int = 0, marker: bool = F
     return RtpPacket(payload_type=96, sequence=sequence, timestamp=timestamp, ssrc=1, payload=bytes(payload), marker=marker).encode()
 
 
-def pair(world: World) -> tuple[Host, Host, str]:
-    alice, bob = world.host("alice"), world.host("bob", auto_answer=True)
+def pair(world: World, **settings: object) -> tuple[Host, Host, str]:
+    alice, bob = world.host("alice", **settings), world.host("bob", auto_answer=True, **settings)
     return alice, bob, connect(world, alice, bob)
 
 
@@ -109,7 +109,7 @@ def test_hanging_up_reports_what_was_never_sent(identity: Identity) -> None:
 @pytest.mark.parametrize("flow", ["audio", "video"])
 def test_stream_mode(identity: Identity, flow: str, loss: float) -> None:
     world = World(identity)
-    alice, bob, call = pair(world)
+    alice, bob, call = pair(world, adapt=False)
     alice.paths["eth"].loss = loss
     for host in (alice, bob):
         world.talk(host, call, flow=flow, mode="stream", size=2500 if flow == "video" else 80, every=100 * MS, life=2 * S)

@@ -53,7 +53,7 @@ def test_twelve_seconds_of_outage(identity: Identity, loss: float, seed: int, de
 @pytest.mark.parametrize(("loss", "delay"), [(0.02, 10 * MS), (0.02, 50 * MS), (0.05, 150 * MS)])
 def test_audio_keeps_flowing_under_loss(identity: Identity, loss: float, delay: int) -> None:
     world = World(identity)
-    alice, bob = pair(world, delay)
+    alice, bob = pair(world, delay, adapt=False)
     call = connect(world, alice, bob)
     alice.paths["eth"].loss = loss
     for host in (alice, bob):

@@ -14,6 +14,7 @@ from harness.call.signaling import (
     ConnectionConfirm,
     ConnectionReady,
     Decoder,
+    MediaUpdate,
     SignalError,
     encode,
     parse_untrusted,
@@ -26,6 +27,7 @@ MESSAGES = [
     ConnectionReady("s-1"),
     Bye("s-1", reason="späť"),
     Bye("s-1"),
+    MediaUpdate("s-1", audio=True, video=False, screen_share=False),
 ]
 
 
@@ -46,6 +48,14 @@ def test_the_shape_on_the_wire() -> None:
         "quic_endpoint": "[2001:db8::1]:4433",
     }
     assert int.from_bytes(wire[:2], "big") == 0x4000 | len(wire) - 2
+    update = MediaUpdate("x", audio=True, video=False, screen_share=True)
+    assert json.loads(encode(update)[2:]) == {
+        "type": "media_update",
+        "session_id": "x",
+        "audio": True,
+        "video": False,
+        "screen_share": True,
+    }
     assert json.loads(encode(Bye("x"))[1:]) == {"type": "bye", "session_id": "x", "reason": None}
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from harness.call.capabilities import MediaConstraints
 from harness.call.config import EndpointConfig
 from harness.call.errors import CallNotFound
-from harness.call.events import Address, Event, MediaExpired, MediaReceived, PathEvent, Transmit
+from harness.call.events import Address, Event, MediaExpired, MediaReceived, PathEvent, Transmit, VideoAdapted
 from harness.call.session import Endpoint
 from harness.rtp.packet import RtpPacket
 from harness.spec.link import Impairment
@@ -121,7 +121,18 @@ class World:
                 for token in transmit.media:
                     host.media_sent[token] = self.now
                 self._carry(host, transmit)
-            host.log += host.endpoint.events()
+            happened = host.endpoint.events()
+            host.log += happened
+            for event in happened:
+                if isinstance(event, VideoAdapted):
+                    self._adapt(host, event)
+
+    def _adapt(self, host: Host, decided: VideoAdapted) -> None:
+        for source in self._sources:
+            if source["host"] is host and source["call"] == decided.call and source["flow"] == "video":
+                source["stopped"] = decided.kbps == 0
+                if decided.kbps:
+                    source["every"] = max(source["asked"], source["size"] * 8_000_000 // decided.kbps)
 
     def _carry(self, host: Host, transmit: Transmit) -> None:
         mine = host.paths[transmit.address.path]
@@ -163,6 +174,8 @@ class World:
                 "life": life,
                 "mode": mode,
                 "index": 0,
+                "asked": every,
+                "stopped": False,
             }
         )
 
@@ -171,11 +184,14 @@ class World:
 
     def _offer(self, source: dict[str, Any]) -> None:
         host: Host = source["host"]
+        if source["stopped"]:
+            source["next"] += source["every"]
+            return
         index = source["index"]
         packet = RtpPacket(
             payload_type=96,
             sequence=index & 0xFFFF,
-            timestamp=(index * 960) & 0xFFFFFFFF,
+            timestamp=(self.now * (48_000 if source["flow"] == "audio" else 90_000) // S) & 0xFFFFFFFF,
             ssrc={"audio": 1, "video": 2, "screen": 3, "data": 4}[source["flow"]],
             payload=self.now.to_bytes(8, "big") + bytes(source["size"] - 8),
             marker=source["flow"] != "audio",
