@@ -61,7 +61,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     restore_windows: int = 5
     quality: Duration = 1 * s
     """A window of quality."""
-    queue_bound: Duration | None = 30 * ms
+    queue_bound: Duration | None = 20 * ms
     """How long packets may queue on the way before video yields (see ``congestion``): audio has 200 ms in all; None never yields."""
     max_udp_payload: int = MIN_UDP_PAYLOAD
     probe_retry: Duration = 200 * ms

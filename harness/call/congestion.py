@@ -1,9 +1,9 @@
 """Reno (RFC 9002 §7) that yields to delay: a queue in the network is a congestion event before it overflows.
 
 Video shares a bottleneck's queue with the audio of its own call.  A router's queue holds seconds; audio is worthless after 200 ms; loss,
-which is all that Reno looks at, comes seconds too late.  So what is not urgent halves what it has in flight, down to one packet, as soon as
-the round trip takes clearly longer than this path explains (``Connection.yields`` looks, before each such packet), once a round trip.  The
-rest waits, and expires, in the call's own queue, where audio overtakes it.
+which is all that Reno looks at, comes seconds too late.  So what is not urgent is held back for as long as the round trip takes clearly
+longer than this path explains (``Connection.yields`` looks, before each such packet), and begins again with one packet.  Meanwhile it
+waits, and expires, in the call's own queue, where audio overtakes it.
 
 What a path explains: the shortest round trip is that of the last 1 to 2 s, not of all time, since a path may become longer for good without
 anybody being told.  And a path that is always unsteady is no queue: by how much round trips usually exceed the shortest is learned over
@@ -13,6 +13,7 @@ some seconds, and allowed for up to a limit, lest a queue that stands for long b
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 from aioquic.quic.congestion.base import register_congestion_control
 from aioquic.quic.congestion.reno import RenoCongestionControl
@@ -21,7 +22,7 @@ from aioquic.quic.packet_builder import QuicSentPacket
 NAME = "yielding reno"
 HORIZON = 1.0
 LEARN = 1 / 128  # of each sample, of which there are about 50 a second
-UNSTEADY = 0.02
+UNSTEADY = 0.03
 """Seconds of unsteadiness that are allowed for at most: with the bound itself and one large packet's turn, audio is still in time."""
 
 
@@ -53,16 +54,18 @@ class YieldingReno(RenoCongestionControl):
         self._packet = max_datagram_size
         self.round_trip = Shortest(HORIZON)
         self.usual_excess = 0.0
+        self.urgent: Container[int] = ()
+        """Numbers of the packets that have a window of their own."""
         self.acknowledged = 0
         """Bytes, of the whole connection: a control that takes over goes on counting."""
         self._yielded_at = -math.inf
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
-        """As Reno's; but what was sent before the window was narrowed does not widen it again."""
+        """As Reno's, but two things widen nothing: what was sent before it yielded, and audio, which does not use this window."""
         self.acknowledged += packet.sent_bytes
         before = self.congestion_window
         super().on_packet_acked(now=now, packet=packet)
-        if (packet.sent_time or 0.0) <= self._yielded_at:
+        if packet.packet_number in self.urgent or (packet.sent_time or 0.0) <= self._yielded_at:
             self.congestion_window = before
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
@@ -76,12 +79,10 @@ class YieldingReno(RenoCongestionControl):
         """How long a round trip may take on this path without a queue; inf before the first one."""
         return self.round_trip.value + self.usual_excess
 
-    def yield_to_delay(self, now: float, rtt: float, in_flight: int) -> None:
-        """The queue is too long: leave room for half of what is ``in_flight``, at least one packet; at most once in ``rtt``."""
-        if now < self._yielded_at + rtt:
-            return
+    def yield_to_delay(self, now: float) -> None:
+        """The queue is too long: when it is gone, begin with one packet."""
         self._yielded_at = now
-        self.congestion_window = min(self.congestion_window, max(in_flight // 2, self._packet))
+        self.congestion_window = self._packet
 
 
 register_congestion_control(NAME, YieldingReno)

@@ -393,6 +393,7 @@ class Connection:
         while self.over is None and (entry := self._next_entry()) is not None and self._may_send(entry):
             if CLASSES[entry.flow] != URGENT and self.yields(now):
                 self._core.yield_to_delay(seconds(now))
+                break
             flushed = True  # and completely: aioquic goes on until nothing is left that may go
             if entry.mode == "stream":
                 self.queue.remove(entry)

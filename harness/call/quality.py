@@ -2,7 +2,7 @@
 
 What this side sends is judged by what the peer's RTCP reports say of it (loss in the interval, jitter), by QUIC's round trip, and by the
 bandwidth there is.  Where media expired in the stack's own queue the connection was the limit, and the bandwidth is what was acknowledged;
-otherwise nobody knows how much there is, and the congestion window per round trip says how much may be tried.
+otherwise nobody knows how much there is, and the congestion window (at least a new path's) per round trip says how much may be tried.
 
 A window in which nothing at all was heard of the peer (an outage) or the call is on hold says nothing about its video.
 
@@ -144,7 +144,8 @@ class CallQuality:
         if expired > self._expired:
             bandwidth = (acknowledged - self._acknowledged) * 8_000_000 / length
         else:
-            bandwidth = connection.core.congestion_window * 8 / connection.core.rtt / 1000
+            core = connection.core
+            bandwidth = max(core.congestion_window, core.initial_window) * 8 / core.rtt / 1000
         self._acknowledged, self._expired = acknowledged, expired
         return CallQualityMetrics(
             rtt_ms=round(connection.core.rtt * 1000, 3),

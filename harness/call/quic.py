@@ -32,7 +32,7 @@ import math
 from typing import TextIO
 
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import create_congestion_control
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW, create_congestion_control
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.logger import QuicLogger
@@ -137,6 +137,7 @@ class Core(QuicConnection):
         self._stream_ends: dict[int, list[tuple[int, int]]] = {}
         super().__init__(configuration=configuration, original_destination_connection_id=odcid, retry_source_connection_id=retry_source)
         self._ack_delay = ack_delay
+        self._control.urgent = self._urgent_packets
         self._pacer = self._loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
 
     # What the connection is and where it stands
@@ -200,6 +201,11 @@ class Core(QuicConnection):
     def congestion_window(self) -> int:
         """Bytes that may be in flight."""
         return self._loss.congestion_window
+
+    @property
+    def initial_window(self) -> int:
+        """What may be in flight on a path of which nothing is known (RFC 9002 §7.2)."""
+        return K_INITIAL_WINDOW * self._max_datagram_size
 
     @property
     def bytes_in_flight(self) -> int:
@@ -365,8 +371,8 @@ class Core(QuicConnection):
         return max(0.0, self._pending(now) - self._control.expected_rtt - self._loss.max_ack_delay)
 
     def yield_to_delay(self, now: float) -> None:
-        """Halve what may be in flight of all that is not urgent; at most once a round trip."""
-        self._control.yield_to_delay(now, self.rtt, self.bytes_in_flight - self._urgent_in_flight())
+        """What is not urgent is held back now, and begins again with one packet."""
+        self._control.yield_to_delay(now)
 
     def _pending(self, now: float) -> float:
         """How long ago the first packet was sent after the last one that is acknowledged; 0 when there is none.
@@ -462,6 +468,7 @@ class Core(QuicConnection):
         acknowledged = self.acknowledged
         loss._cc = create_congestion_control(self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size)
         self._control.acknowledged = acknowledged
+        self._control.urgent = self._urgent_packets
         self._pacer = loss._pacer = _Pacer(self, max_datagram_size=self._max_datagram_size)
         loss._rtt_initialized = False
         loss._rtt_min = math.inf

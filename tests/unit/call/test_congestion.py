@@ -53,29 +53,25 @@ def test_the_shortest_of_lately() -> None:
     assert shortest.value == 0.05
 
 
-def test_it_halves_what_is_in_flight_once_a_round_trip_and_leaves_one_packet() -> None:
-    control = create_congestion_control(NAME, max_datagram_size=1200)
-    assert isinstance(control, YieldingReno)
-    control.yield_to_delay(10.0, 0.1, 8000)
-    assert control.congestion_window == 4000
-    control.yield_to_delay(10.05, 0.1, 4000)
-    assert control.congestion_window == 4000
-    control.yield_to_delay(10.1, 0.1, 4000)
-    assert control.congestion_window == 2000
-    control.yield_to_delay(10.2, 0.1, 9000)
-    assert control.congestion_window == 2000, "it never opens the window"
-    control.yield_to_delay(10.3, 0.1, 100)
-    assert control.congestion_window == 1200
-
-
 def test_what_was_sent_before_it_yielded_does_not_widen_it_again() -> None:
     control = create_congestion_control(NAME, max_datagram_size=1200)
     assert isinstance(control, YieldingReno)
-    for sent, window in ((9.9, 1200), (10.1, 2200)):
+    for sent, window in ((9.9, 1200), (10.0, 1200), (10.1, 2200)):
         packet = QuicSentPacket(Epoch.ONE_RTT, True, True, False, 1, QuicPacketType.ONE_RTT, sent_time=sent, sent_bytes=1000)
-        control.yield_to_delay(10.0, 0.1, 0)
+        control.yield_to_delay(10.0)
         control.on_packet_acked(now=10.2, packet=packet)
         assert control.congestion_window == window
+
+
+def test_audio_has_a_window_of_its_own_and_widens_no_other() -> None:
+    control = create_congestion_control(NAME, max_datagram_size=1200)
+    assert isinstance(control, YieldingReno)
+    control.urgent = {1}
+    for number, window in ((1, 12_000), (2, 12_150)):
+        packet = QuicSentPacket(Epoch.ONE_RTT, True, True, False, number, QuicPacketType.ONE_RTT, sent_time=1.0, sent_bytes=150)
+        control.on_packet_acked(now=1.1, packet=packet)
+        assert control.congestion_window == window
+    assert control.acknowledged == 300
 
 
 @pytest.mark.parametrize("rate", [150, 250])
