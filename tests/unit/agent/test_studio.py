@@ -10,7 +10,10 @@ import pytest
 
 from harness.agent.studio import SourceRefused, Studio
 from harness.media.records import RecordWriter
+from harness.media.source import read_payload
 from harness.rtp.packet import parse_rtp_untrusted
+
+S = 1_000_000_000
 
 
 class Taker:
@@ -55,3 +58,61 @@ def test_what_no_source_can_give_is_refused_and_nothing_runs(flow: str, asked: d
     with pytest.raises(SourceRefused, match=says):
         one.start("c", flow, now=0, **asked)
     assert one.sources == ()
+
+
+def payload(packets: list[bytes]) -> int:
+    return sum(len(parse_rtp_untrusted(packet).payload) for packet in packets)
+
+
+def test_the_stack_gives_video_less_then_nothing_then_what_was_asked_for() -> None:
+    taker = Taker()
+    one = studio(taker)
+    one.start("c", "video", bitrate_kbps=400, now=0)
+
+    def second(at: int) -> list[bytes]:
+        taker.packets.clear()
+        for now in range(at * S, (at + 1) * S, 10_000_000):
+            one.offer(now)
+        return list(taker.packets)
+
+    one.adapt("c", 200, 0)
+    assert payload(second(0)) == pytest.approx(25_000, rel=0.15)
+    one.adapt("c", 0, 1 * S)
+    assert second(2) == []
+    assert one.due is None
+    assert one.sources == ("c/video",)
+    one.adapt("c", 999, 4 * S)
+    first = read_payload(parse_rtp_untrusted(taker.packets[0]).payload)
+    assert first is not None
+    assert first.kind == "key"
+    assert payload(second(4)) == pytest.approx(50_000, rel=0.15), "and no more than was asked for"
+
+
+def test_what_the_stack_has_stopped_a_hold_does_not_start_and_the_other_way_round() -> None:
+    taker = Taker()
+    one = studio(taker)
+    one.start("c", "video", now=0)
+    one.adapt("c", 0, 1)
+    one.pause("c")
+    taker.packets.clear()
+    one.go_on("c", 1 * S)
+    one.offer(2 * S)
+    assert taker.packets == []
+    one.pause("c")
+    one.adapt("c", 400, 3 * S)
+    one.offer(4 * S)
+    assert taker.packets == []
+    one.go_on("c", 5 * S)
+    assert taker.packets
+
+
+def test_video_that_is_started_while_there_is_no_room_waits_and_audio_does_not() -> None:
+    taker = Taker()
+    one = studio(taker)
+    one.adapt("c", 0, 0)
+    one.start("c", "video", now=0)
+    assert taker.packets == []
+    one.start("c", "audio", now=0)
+    assert len(taker.packets) == 1
+    one.adapt("c", 400, 1 * S)
+    assert len(taker.packets) > 1
