@@ -37,18 +37,22 @@ PATIENCE = 3  # steps
 
 
 class Padding:
-    """One source of padding; ``due`` gives what a probe that has begun owes at a time, as RTP packets.  Nanoseconds."""
+    """``due`` gives what a probe that has begun owes at a time, as RTP packets.  Nanoseconds.
+
+    Each probe is a source of its own: what the last one gave up would be reported as lost by the next.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self.next: int | None = None
         """When the next packets are owed; None while no probe is under way."""
         self.queueing = 0
         """For how many steps in a row packets have been queueing on the way."""
-        self._ssrc, self._sequence = rng.getrandbits(32), rng.getrandbits(16)
-        self._kbps = self._began = self._offered = 0
+        self._rng = rng
+        self._ssrc = self._sequence = self._kbps = self._began = self._offered = 0
 
     def begin(self, kbps: int, now: int) -> None:
         """From now on swell up to ``kbps``."""
+        self._ssrc, self._sequence = self._rng.getrandbits(32), self._rng.getrandbits(16)
         self._kbps, self._began, self._offered, self.queueing = kbps, now, 0, 0
         self.next = now + STEP
 

@@ -217,15 +217,17 @@ def test_padding_that_was_late_does_not_catch_up_in_a_burst() -> None:
     assert sum(packet.padding for packet in padding.due(2 * S + S // 2)) <= 50_000 * 2 * STEP / S + 255
 
 
-def test_padding_is_one_source_with_no_payload_whose_numbers_go_on() -> None:
+def test_each_probe_is_a_source_of_its_own_without_payload_numbered_without_a_gap() -> None:
     padding = Padding(random.Random(1))
-    padding.begin(400, 0)
-    first = padding.due(S)
-    padding.begin(400, 5 * S)
-    both = first + padding.due(6 * S)
-    assert len({packet.ssrc for packet in both}) == 1
-    assert [(b.sequence - a.sequence) & 0xFFFF for a, b in itertools.pairwise(both)] == [1] * (len(both) - 1)
-    assert all(parse_rtp_untrusted(packet.encode()).payload == b"" for packet in both)
+    sources = []
+    for began in (0, 5 * S):
+        padding.begin(400, began)
+        packets = padding.due(began + S) + padding.due(began + S + STEP)
+        assert [(b.sequence - a.sequence) & 0xFFFF for a, b in itertools.pairwise(packets)] == [1] * (len(packets) - 1)
+        assert all(parse_rtp_untrusted(packet.encode()).payload == b"" for packet in packets)
+        sources.append({packet.ssrc for packet in packets})
+    assert [len(one) for one in sources] == [1, 1]
+    assert sources[0] != sources[1]
 
 
 def block(ssrc: int, highest: int, lost: int, jitter: int = 0) -> ReportBlock:
