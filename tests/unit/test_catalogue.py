@@ -36,6 +36,7 @@ def judge(lab):
 def unrelated(lab):
     lab.at_most("nothing", 0, 0)
 '''
+ROOT = Path(__file__).parents[2]
 DRAWING = {"two_homes": "Two homes.\n\n::\n\n    a ── b\n\n    c\n\nAnd a word more."}
 
 
@@ -91,3 +92,28 @@ def test_an_unknown_paragraph_is_named(folder: Path) -> None:
 def test_a_network_that_nobody_has_drawn_is_named(folder: Path) -> None:
     with pytest.raises(SpecError, match=r"weather\.py, storm: it builds two_homes, which no module of topologies draws"):
         catalogue.page(catalogue.find(folder), {})
+
+
+MISSION = {
+    "loopback": "rtp_data_path multiple_packets bidirectional large_packet concurrent_streams setup",
+    "call_flow": "lifecycle capability_signalling media_streams bidirectional_media cleanup",
+    "multi_peer": "simultaneous_calls call_waiting call_switching peer_leaves peer_crashes concurrent_media isolation",
+    "errors": "dial_timeout midcall_timeout capability_mismatch exhaustion degradation",
+    "operations": "invalid_transitions unknown_call",
+    "migration": "wifi_to_cellular cellular_to_wifi make_before_break break_before_make during_handshake double_handover",
+    "rebinding": "rebind_port rebind_address rebind_during_validation rebind_while_muted rebind_behind_cgnat rebind_every_second",
+    "reconnect": "outage_short outage_long network_change_new_address redial_after_loss callee_moves",
+}
+"""The flows that the project exists for, by the names that people ask for them; more may stand beside them."""
+
+
+def test_every_flow_of_the_mission_is_a_scenario() -> None:
+    found = {(scenario.file.stem, scenario.name) for scenario in catalogue.find(ROOT / "scenarios")}
+    wanted = {(file, name) for file, names in MISSION.items() for name in names.split()}
+    assert not wanted - found
+    assert "lost_path_response" in {name for _, name in found}
+
+
+def test_the_document_is_what_the_scenarios_say() -> None:
+    page = catalogue.page(catalogue.find(ROOT / "scenarios"), catalogue.drawings(ROOT / "topologies"))
+    assert (ROOT / "docs" / "scenarios.md").read_text() == page, "`make docs` writes it anew"
