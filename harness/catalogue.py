@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,10 +73,10 @@ class Scenario:
             raise SpecError(where, f"its docstring has {label!r}; allowed are {', '.join((*LABELS, *OPTIONAL))}")
         return found
 
-    @property
-    def networks(self) -> list[str]:
-        """The topologies that it builds, by function name, in order."""
-        return list(dict.fromkeys(_called_name(call.args[0]) for call in self._calls("build") if call.args))
+    def networks(self, known: Collection[str]) -> list[str]:
+        """Which of the ``known`` topology functions it calls, in order of the source."""
+        calls = (node for function in self._functions() for node in ast.walk(function) if isinstance(node, ast.Call))
+        return [name for name in dict.fromkeys(_called_name(call) for call in calls) if name in known]
 
     @property
     def verdicts(self) -> list[Judged]:
@@ -152,7 +152,7 @@ def drawings(folder: Path) -> dict[str, str]:
 
 
 def page(scenarios: list[Scenario], networks: dict[str, str]) -> str:
-    """docs/scenarios.md.  SpecError for a docstring that lacks a paragraph or a scenario that builds a network nobody has drawn."""
+    """docs/scenarios.md.  SpecError for a docstring that lacks a paragraph, or a scenario without a network that somebody has drawn."""
     lines = [_HEAD]
     file = None
     for scenario in scenarios:
@@ -161,17 +161,16 @@ def page(scenarios: list[Scenario], networks: dict[str, str]) -> str:
             lines.append(f"## {file.stem}\n\n{_flow(ast.get_docstring(scenario.module) or '')}\n")
         lines.append(_entry(scenario, networks))
     lines.append("## The networks\n")
-    used = sorted({name for scenario in scenarios for name in scenario.networks})
+    used = sorted({name for scenario in scenarios for name in scenario.networks(networks)})
     lines += [f"### {name}\n\n{_fenced(networks[name])}\n" for name in used]
     return "\n".join(lines)
 
 
 def _entry(scenario: Scenario, networks: dict[str, str]) -> str:
     told = scenario.paragraphs
-    for name in scenario.networks:
-        if name not in networks:
-            raise SpecError(f"{scenario.file.name}, {scenario.name}", f"it builds {name}, which no module of topologies draws")
-    built = ", ".join(f"[{name}](#{name})" for name in scenario.networks)
+    built = ", ".join(f"[{name}](#{name})" for name in scenario.networks(networks))
+    if not built:
+        raise SpecError(f"{scenario.file.name}, {scenario.name}", "it builds no network that a module of topologies draws")
     parts = [f"### {scenario.name}", told[""], f"**Network.** {built}."]
     if scenario.variants:
         parts.append(f"**Variants.** {', '.join(scenario.variants)}.")
@@ -194,7 +193,9 @@ _USUAL = "what every scenario needs (docs/platforms.md)."
 
 
 def _flow(text: str) -> str:
-    return inspect.cleandoc(text).strip()
+    """A paragraph as it stands by itself: its first letter a capital one."""
+    text = inspect.cleandoc(text).strip()
+    return text[:1].upper() + text[1:]
 
 
 def _fenced(docstring: str) -> str:

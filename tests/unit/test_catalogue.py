@@ -50,8 +50,8 @@ def test_everything_is_read_from_the_source(folder: Path) -> None:
     (storm,) = catalogue.find(folder)
     assert (storm.name, storm.story) == ("storm", "A storm takes the mast.")
     assert storm.nodeid.endswith("weather.py::test_storm")
-    assert storm.paragraphs["Field story"] == "it happens,\nnow and then."
-    assert storm.networks == ["two_homes"]
+    assert storm.paragraphs["Field story"] == "It happens,\nnow and then."
+    assert storm.networks({"two_homes", "office"}) == ["two_homes"]
     assert storm.variants == ["breeze", "gale"]
     assert storm.verdicts == [Judged("silence", "≤", "ROUND_TRIP | MORE"), Judged("handshakes of {wind}", "=", "1")]
     assert storm.controls == [Caught("bob", "deaf", "silence")]
@@ -90,7 +90,7 @@ def test_an_unknown_paragraph_is_named(folder: Path) -> None:
 
 
 def test_a_network_that_nobody_has_drawn_is_named(folder: Path) -> None:
-    with pytest.raises(SpecError, match=r"weather\.py, storm: it builds two_homes, which no module of topologies draws"):
+    with pytest.raises(SpecError, match=r"weather\.py, storm: it builds no network that a module of topologies draws"):
         catalogue.page(catalogue.find(folder), {})
 
 
