@@ -83,9 +83,9 @@ async def _eleventh(lab: Lab) -> None:
 
 
 async def _fifty_at_once(lab: Lab) -> None:
-    await lab.build(two_homes(delay=100 * ms))
-    usual = Options(auto_answer=True)
-    alice, bob = await lab.agents("alice", "bob", options={"alice": Options(max_concurrent_calls=51), "bob": usual})
+    await lab.build(two_homes(delay=150 * ms))
+    options = {"alice": Options(max_concurrent_calls=51), "bob": Options(auto_answer=True, retry_above=4)}
+    alice, bob = await lab.agents("alice", "bob", options=options)
     async with lab.call(alice, bob) as first:
         since = lab.now()
         calls = [await lab.dial(alice, bob) for _ in range(50)]
@@ -187,8 +187,8 @@ async def test_exhaustion(lab: Lab, story: Callable[[Lab], Awaitable[None]]) -> 
 
     Field story: a conference bridge, or an attacker, calls more often than there are lines; a process leaks until it can open nothing more;
     a camera gives more than the line takes.
-    Fault: "eleventh": one call beyond the limit of 10.  "fifty at once": 50 calls beside one in progress, all under way before the first of
-    them can be answered (200 ms round trip); above 16 that wait Bob has them prove their address (a Retry, in his capture).
+    Fault: "eleventh": one call beyond the limit of 10.  "fifty at once": 50 calls beside one in progress, many under way before the
+    first of them can be answered (300 ms round trip); above 4 that wait Bob has them prove their address (a Retry, in his capture).
     "descriptors": first Alice, then Bob can open no file descriptor beyond those held (RLIMIT_NOFILE, set and read from outside).
     "media queue": Alice's line takes 300 kbit/s, her camera gives 1000, and her queue holds 8 packets.
     Bounds: exactly as many calls connect as there are lines, and every other is told ``busy``, as the decrypted capture shows; the call in

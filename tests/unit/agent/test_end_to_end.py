@@ -576,6 +576,8 @@ def test_a_redial_moves_a_call_to_another_connection_and_fail_ends_it(tmp_path: 
                 failed = await agent.wait_for(ConnectionFailed, within=SOON)
                 assert "enough" in str(failed.reason)
             assert await alice.settled(before, within=SOON) == before
+            for agent in (alice, bob):
+                await agent.shutdown()  # which writes the records to their end
 
     within_deadline(main)
     for sender, receiver in (("alice", "bob"), ("bob", "alice")):
