@@ -134,10 +134,11 @@ def find(folder: Path) -> list[Scenario]:
 
 
 def select(name: str, scenarios: list[Scenario]) -> list[str]:
-    """The pytest arguments for ``name``: a file's stem, or one scenario's name; empty when there is no such."""
+    """The pytest arguments for ``name``: a file's stem, a scenario's name, or one ``name[variant]``; empty when there is no such."""
     if name in {scenario.file.stem for scenario in scenarios}:
         return [str(next(scenario.file for scenario in scenarios if scenario.file.stem == name))]
-    return [scenario.nodeid for scenario in scenarios if scenario.name == name]
+    plain, bracket, variant = name.partition("[")
+    return [f"{scenario.nodeid}{bracket}{variant}" for scenario in scenarios if scenario.name == plain]
 
 
 def drawings(folder: Path) -> dict[str, str]:

@@ -118,13 +118,15 @@ def lab(request: pytest.FixtureRequest) -> Lab:
     )
     scenario = request.path.stem
     test = request.node.name.removeprefix("test_")
-    return Lab(scenario, test, orders, _teller(config), _command(config, scenario, request.node.originalname, seed))
+    return Lab(scenario, test, orders, _teller(config), _command(config, request.node, seed))
 
 
-def _command(config: pytest.Config, scenario: str, test: str, seed: int) -> str:
+def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
+    """What repeats this run; a repetition's own number is not part of it."""
+    test = node.name if config.getoption("--repeat") == 1 else node.originalname
     extra = [f"--impair={config.getoption('--impair')}"] if config.getoption("--impair") != "auto" else []
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
-    return " ".join(["harness run", test.removeprefix("test_") if test else scenario, f"--seed={seed}", *extra])
+    return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 
 
 def _teller(config: pytest.Config) -> Callable[[float, str, str], None]:

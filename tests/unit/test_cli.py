@@ -140,9 +140,17 @@ def test_without_any_scenario_it_says_so_and_exits_2(tmp_path: Path, monkeypatch
     assert "there is no scenario 'migration'" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "chosen"), [("first", ["scenarios/first.py"]), ("two", ["scenarios/first.py::test_two"])])
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        ("first", ["scenarios/first.py"]),
+        ("two", ["scenarios/first.py::test_two"]),
+        ("two[on a rope]", ["scenarios/first.py::test_two[on a rope]"]),
+        ("four", []),
+    ],
+)
 @pytest.mark.usefixtures("folder")
-def test_a_name_is_a_file_or_one_scenario_of_it(name: str, chosen: list[str]) -> None:
+def test_a_name_is_a_file_or_one_scenario_of_it_or_a_variant(name: str, chosen: list[str]) -> None:
     assert catalogue.select(name, catalogue.find(cli.SCENARIOS)) == chosen
 
 
