@@ -10,6 +10,7 @@ import inspect
 import os
 import platform
 import shlex
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
 from harness.report import junit, model, text
+from harness.units import Duration
 from harness.verdict import Result, conclude
 
 DEADLINE_S = 180
@@ -59,14 +61,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--controls-to", type=Path, metavar="FILE", help="write the negative controls of what was collected as JSON, run nothing"
     )
+    group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
     group.addoption("--story", action="store_true", help="tell the timeline while it happens, and the verdict table of every run")
 
 
+def _seconds(value: str) -> Duration:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < DEADLINE_S:
+        raise ArgumentTypeError(f"{value!r}: allowed is more than 0 and less than {DEADLINE_S} seconds")
+    return Duration(round(seconds * 1e9))
+
+
 def _at_least_one(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise ValueError(value)
-    return number
+    if not value.isdecimal() or int(value) < 1:
+        raise ArgumentTypeError(f"{value!r}: allowed is a whole number, 1 or more")
+    return int(value)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -115,6 +127,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
         seed=seed,
         impair=config.getoption("--impair"),
         agents=agent_commands(config.getoption("--agent")),
+        patience=config.getoption("--patience"),
     )
     scenario = request.path.stem
     test = request.node.name.removeprefix("test_")

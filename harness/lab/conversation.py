@@ -138,7 +138,7 @@ class Call:
         for peer in (self.caller, self.callee):
             for flow in self.flows:
                 await peer.speak(flow, call=self, mode=mode)
-        await self._listen(0 * ms, 5 * s, "first media")
+        await self._listen(0 * ms, self.lab.orders.patience, "first media")
         self.opened = time.monotonic_ns()
 
     async def hang_up(self, by: Peer | None = None) -> None:
@@ -188,9 +188,9 @@ class Call:
     async def heard_both_ways(self, for_: Duration, *, within: Duration | None = None) -> None:
         """Wait until every running flow has been heard for ``for_`` on the side that it goes to, and is being heard still.
 
-        A flow that is not heard so ``within`` (default: 5 s beyond ``for_``) is a failed verdict, and the call counts as broken.
+        A flow that is not heard so ``within`` (default: ``--patience`` beyond ``for_``) is a failed verdict, and the call counts as broken.
         """
-        await self._listen(for_, within or for_ + 5 * s, f"heard for {for_}")
+        await self._listen(for_, within or for_ + self.lab.orders.patience, f"heard for {for_}")
 
     async def silent_both_ways(self, for_: Duration, *, within: Duration | None = None) -> None:
         """Wait until no running flow has been heard for ``for_``; a failed verdict for one heard still ``within`` (``for_`` and 3 s)."""

@@ -49,6 +49,7 @@ class Evidence:
         self.quality: dict[str, Any] = {}
         self._joined: dict[tuple[str, str, str], records.Joined] = {}
         self._captured: dict[str, list[UdpPacket]] = {}
+        self._decrypted: dict[str, Decrypted] = {}
 
     # -- media -------------------------------------------------------------------------------------------------------------------------
 
@@ -98,8 +99,16 @@ class Evidence:
         return on_hold(self.decrypted(peer), call.id, call.closed, f"{peer.name} → {other.name}")
 
     def decrypted(self, peer: Peer) -> Decrypted:
-        """The 1-RTT packets among them, opened with the run's key log."""
-        return decrypt(self.captured(peer), read_keys(self._lab.folder / "keys.log"))
+        """The 1-RTT packets among them, opened with the run's key log; AgentError when no agent has written one."""
+        if peer.name in self._decrypted:
+            return self._decrypted[peer.name]
+        log = self._lab.folder / "keys.log"
+        if not log.exists():
+            raise AgentError(peer.name, f"there is no {log.name}, which agents write into their folder: its packets cannot be opened")
+        found = decrypt(self.captured(peer), read_keys(log))
+        if self._lab.final:
+            self._decrypted[peer.name] = found
+        return found
 
     def handshakes(self, call: Call) -> int:
         """How many QUIC handshakes the caller of ``call`` began with its callee while the call was there: 1, and one more for each redial.

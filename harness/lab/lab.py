@@ -50,6 +50,8 @@ class Orders:
     artifacts: Path
     seed: int = 1
     impair: str = "auto"
+    patience: Duration = 5 * s
+    """How long a scenario waits for media beyond the time that it wants to hear it."""
     agents: dict[str, str] = field(default_factory=dict)
 
 

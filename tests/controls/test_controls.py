@@ -42,6 +42,8 @@ def read_controls() -> Controls:
 
 
 CONTROLS = read_controls()
+PATIENCE = "--patience=1.5"
+"""Seconds: media that a broken stack has silenced is not waited for longer than shows it."""
 
 
 def _id(control: Control) -> str:
@@ -51,7 +53,7 @@ def _id(control: Control) -> str:
 @pytest.mark.parametrize("control", CONTROLS.controls, ids=_id)
 def test_control_is_red_for_its_reason(control: Control, tmp_path: Path, record_property: pytest.FixtureRequest) -> None:
     command = f"{sys.executable} -m tests.controls.sabotage {control.sabotage}"
-    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", control.scenario, f"--artifacts={tmp_path}"]
+    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", control.scenario, f"--artifacts={tmp_path}", PATIENCE]
     environment = {**os.environ, "HARNESS_SABOTAGE": control.sabotage}
     done = subprocess.run(
         [*argv, f"--agent={control.agent}={command}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
