@@ -8,14 +8,19 @@ their bounds, controls) is taken from the code, so that the two cannot differ.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
+import operator
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from harness import units
 from harness.errors import SpecError
+from harness.report.text import amount
 
 LABELS = ("Field story", "Fault", "Bounds", "Control")
 OPTIONAL = ("Needs",)
@@ -24,11 +29,15 @@ _SIGNS = {"at_most": "≤", "at_least": "≥", "equal": "="}
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict as the source has it: its name, its relation's sign and its bound, f-strings and expressions as they are written."""
+    """A verdict as the source has it: its name, its relation's sign and its bound, f-strings and expressions as they are written.
+
+    ``value``: what the bound comes to, where constants of the file or of a topology alone decide it.
+    """
 
     name: str
     sign: str
     bound: str
+    value: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,7 @@ class Scenario:
     def verdicts(self) -> list[Judged]:
         """Its own verdicts, in order of the source."""
         found = [
-            Judged(_text(call.args[0]), _SIGNS[kind], _text(call.args[2]))
+            Judged(_text(call.args[0]), _SIGNS[kind], _text(call.args[2]), self._value(call.args[2]))
             for kind in _SIGNS
             for call in self._calls(kind)
             if len(call.args) >= 3
@@ -106,6 +115,24 @@ class Scenario:
         words = [word for call in nodes for word in call.keywords]
         ids = [e for word in words if word.arg == "ids" and isinstance(word.value, ast.List) for e in word.value.elts]
         return [_text(one) for one in (*ids, *(word.value for word in words if word.arg == "id"))]
+
+    @cached_property
+    def _constants(self) -> dict[str, Any]:
+        """The units, and the constants of its file and of the topologies from which it takes some."""
+        known: dict[str, Any] = dict(vars(units))
+        for node in self.module.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("topologies."):
+                drawn = self.file.parents[1] / f"{(node.module or '').replace('.', '/')}.py"
+                theirs = _assigned(ast.parse(drawn.read_text()), dict(vars(units))) if drawn.exists() else {}
+                known |= {alias.asname or alias.name: theirs[alias.name] for alias in node.names if alias.name in theirs}
+        return _assigned(self.module, known)
+
+    def _value(self, bound: ast.AST) -> str | None:
+        try:
+            value = _evaluate(bound, self._constants)
+        except LookupError:
+            return None
+        return amount(value) if isinstance(value, units.Quantity) else str(value)
 
     def _calls(self, method: str) -> Iterator[ast.Call]:
         """Calls of ``….method(…)`` in it and in the functions of its module that it calls."""
@@ -176,7 +203,7 @@ def _entry(scenario: Scenario, networks: dict[str, str]) -> str:
     if scenario.variants:
         parts.append(f"**Variants.** {', '.join(scenario.variants)}.")
     parts += [f"**{label}.** {told[label]}" for label in ("Field story", "Fault", "Bounds")]
-    judged = ["| verdict | bound |", "|---|---|", *(f"| {_cell(v.name)} | {v.sign} {_code(v.bound)} |" for v in scenario.verdicts)]
+    judged = ["| verdict | bound |", "|---|---|", *(f"| {_cell(v.name)} | {_bound(v)} |" for v in scenario.verdicts)]
     parts += ["\n".join(judged), f"**Control.** {told['Control']}"]
     caught = [f"| {_cell(c.agent)} runs {_code(c.sabotage)} | {_cell(c.caught_by)} |" for c in scenario.controls]
     parts.append("\n".join(["| sabotage | caught by |", "|---|---|", *dict.fromkeys(caught)]))
@@ -190,7 +217,7 @@ Made from the scenarios' own docstrings and code by `make docs`; a test checks t
 section's name or a scenario's. Names in `{}` are filled in by the run. The lab's own waits, such as "audio heard for 2s at bob", are
 judged in every scenario beside the verdicts listed here.
 """
-_USUAL = "what every scenario needs (docs/platforms.md)."
+_USUAL = "What every scenario needs (docs/platforms.md)."
 
 
 def _flow(text: str) -> str:
@@ -223,6 +250,43 @@ def _text(node: ast.AST) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(p.value if isinstance(p, ast.Constant) else f"{{{ast.unparse(p.value)}}}" for p in node.values)  # type: ignore[attr-defined, misc]
     return ast.unparse(node)
+
+
+def _assigned(module: ast.Module, known: dict[str, Any]) -> dict[str, Any]:
+    """``known`` and the constants that ``module`` makes of it."""
+    for node in module.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with contextlib.suppress(LookupError):
+                known[node.targets[0].id] = _evaluate(node.value, known)
+    return known
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def _evaluate(node: ast.AST, known: dict[str, Any]) -> Any:
+    """What an expression of numbers, units and known constants comes to; LookupError for any other."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return node.value
+    if isinstance(node, ast.Name):
+        return known[node.id]
+    if isinstance(node, ast.BinOp):
+        return _OPERATORS[type(node.op)](_evaluate(node.left, known), _evaluate(node.right, known))
+    raise LookupError(ast.unparse(node))
+
+
+def _bound(judged: Judged) -> str:
+    """The bound as a figure, with the expression where it names what it is made of; as the expression alone where only a run can tell."""
+    if judged.value is None:
+        return f"{judged.sign} {_code(judged.bound)}"
+    made_of = f" ({_code(judged.bound)})" if re.search("[A-Z]", judged.bound) else ""
+    return f"{judged.sign} {judged.value}{made_of}"
 
 
 def _cell(text: str) -> str:

@@ -13,6 +13,9 @@ from harness.errors import SpecError
 SCENARIO = '''
 """A file about storms."""
 
+GUST = 30 * ms
+CALM = GUST + 2 * GUST / 3
+
 @control("bob", "deaf", caught_by="silence", silent=True)
 @pytest.mark.parametrize("wind", [1, 2], ids=["breeze", "gale"])
 async def test_storm(lab, wind):
@@ -31,6 +34,7 @@ async def test_storm(lab, wind):
 
 def judge(lab):
     lab.at_most("silence", heard, ROUND_TRIP | MORE)
+    lab.at_least("calm", heard, CALM)
 
 
 def unrelated(lab):
@@ -53,7 +57,11 @@ def test_everything_is_read_from_the_source(folder: Path) -> None:
     assert storm.paragraphs["Field story"] == "It happens,\nnow and then."
     assert storm.networks({"two_homes", "office"}) == ["two_homes"]
     assert storm.variants == ["breeze", "gale"]
-    assert storm.verdicts == [Judged("silence", "≤", "ROUND_TRIP | MORE"), Judged("handshakes of {wind}", "=", "1")]
+    assert storm.verdicts == [
+        Judged("silence", "≤", "ROUND_TRIP | MORE"),
+        Judged("calm", "≥", "CALM", "50 ms"),
+        Judged("handshakes of {wind}", "=", "1", "1"),
+    ]
     assert storm.controls == [Caught("bob", "deaf", "silence")]
 
 
@@ -70,8 +78,9 @@ def test_the_page_has_all_of_it(folder: Path) -> None:
     assert "## weather\n\nA file about storms.\n" in page
     assert "### storm\n\nA storm takes the mast.\n\n**Network.** [two_homes](#two_homes).\n\n**Variants.** breeze, gale." in page
     assert "| silence | ≤ `ROUND_TRIP \\| MORE` |" in page
+    assert "| calm | ≥ 50 ms (`CALM`) |" in page
     assert "| bob runs `deaf` | silence |" in page
-    assert "**Needs.** what every scenario needs" in page
+    assert "**Needs.** What every scenario needs" in page
     assert "### two_homes\n\nTwo homes.\n\n```\na ── b\n\nc\n```\n\nAnd a word more." in page
 
 
