@@ -452,6 +452,7 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
 
 # -- not enough room for video -------------------------------------------------------------------------------------------------------------
 
+UNDER_WAY = 500 * ms
 NARROW = Impairment(delay=DELAY / 2, rate=150 * kbit, queue=50)
 """Audio takes about 85 kbit/s of it, video would take 430; 50 packets are a small router's queue, up to 3 s of it in video's packets."""
 WIDE = Impairment(delay=DELAY / 2)
@@ -496,7 +497,7 @@ WITHOUT_STEPS = ("video stops at", "a probe fails at", "video returns at", "alic
     "bob",
     "never-yields",
     caught_by="audio lost while the link is narrow",
-    also=(*WITHOUT_STEPS, "times alice's video stopped", "audio lost once", "audio heard", "video heard", "clean hang-up"),
+    also=(*WITHOUT_STEPS, "times alice's video stopped", "audio lost", "audio heard", "video heard", "clean hang-up"),
 )
 async def test_degradation(lab: Lab) -> None:
     """Alice's access falls to 150 kbit/s: video steps down, then stops, and audio goes on; when there is room again video returns, once.
@@ -505,8 +506,10 @@ async def test_degradation(lab: Lab) -> None:
     that takes it back too soon flaps.
     Fault: the rate of Alice's access falls to 150 kbit/s in both directions, behind a queue of 50 packets, and is lifted once both stacks
     have stopped their video and one probe of each has failed.  Receipts: the impairment that the executor has in force, both times.
-    Bounds: audio's playout loss is at most 2 % (call-stack.md §6) from the fall to the lifting, and from then to the end; before it stops,
-    video was at most 60 % of what it was (it is halved; a key frame more or less); each source pauses exactly once, by its records; before
+    Bounds: audio's playout loss is at most 2 % from the fall to the end, and at most 2 % within either part of it: wide again, and narrow
+    (but for the first half second: a key frame of 5 kB that is under way when the link narrows to 150 kbit/s takes 270 ms of it, whatever
+    its sender does then); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each source
+    pauses exactly once, by its records; before
     it comes back the host's capture shows padding of at least half of video's bitrate for the probe's 2 s (it swells for one of them); each
     side signals exactly two media_updates, read from the decrypted capture; the call is never in another state than Connected.
     Control: a stack that never adapts, whose video does not stop; one that does not yield to delay, whose video queues up before audio.
@@ -529,7 +532,8 @@ async def test_degradation(lab: Lab) -> None:
         await call.heard_both_ways(for_=2 * s)
     for speaker, listener in call.sides:
         audio, video = listener.heard("audio"), listener.heard("video")
-        lab.at_most("audio lost while the link is narrow", audio.loss(since=fall.began, until=lifted.began), 2 * percent)
+        lab.at_most("audio lost from the fall on", audio.loss(since=fall.began), 2 * percent)
+        lab.at_most("audio lost while the link is narrow", audio.loss(since=fall.began + UNDER_WAY.ns, until=lifted.began), 2 * percent)
         lab.at_most("audio lost once it is wide again", audio.loss(since=lifted.began), 2 * percent)
         pauses = _pauses(video)
         lab.equal(f"times {speaker.name}'s video stopped", len(pauses), 1)

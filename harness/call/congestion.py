@@ -5,6 +5,9 @@ which is all that Reno looks at, comes seconds too late.  So what is not urgent 
 longer than this path explains (``Connection.yields`` looks, before each such packet), and begins again with one packet.  Meanwhile it
 waits, and expires, in the call's own queue, where audio overtakes it.
 
+That notices a queue when it is there.  A key frame can make one at a blow, so on a path that is known to be too narrow (``careful``, for as
+long as the call's quality says so) no more is in flight than what it has been seen to deliver in time, or one packet.
+
 What a path explains: the shortest round trip is that of the last 1 to 2 s, not of all time, since a path may become longer for good without
 anybody being told.  And a path that is always unsteady is no queue: by how much round trips usually exceed the shortest is learned over
 some seconds, and allowed for up to a limit, lest a queue that stands for long be taken for the way the path is.
@@ -46,6 +49,30 @@ class Shortest:
         return min(self._before, self._now)
 
 
+class Delivered:
+    """Bytes a second that were acknowledged, as of the better of the last two ``span`` (seconds)."""
+
+    def __init__(self, span: float) -> None:
+        self._span = span
+        self._before = self._last = 0.0
+        self._bytes = 0
+        self._began: float | None = None
+
+    def add(self, size: int, at: float) -> None:
+        """Take what was acknowledged at once."""
+        if self._began is None:
+            self._began = at
+        elif at >= self._began + self._span:
+            self._before, self._last = self._last, self._bytes / (at - self._began)
+            self._bytes, self._began = 0, at
+        self._bytes += size
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second; 0 until the first span is over."""
+        return max(self._before, self._last)
+
+
 class YieldingReno(RenoCongestionControl):
     """Reno with ``yield_to_delay``; times in aioquic's seconds."""
 
@@ -59,10 +86,12 @@ class YieldingReno(RenoCongestionControl):
         self.acknowledged = 0
         """Bytes, of the whole connection: a control that takes over goes on counting."""
         self._yielded_at = -math.inf
+        self._delivered = Delivered(HORIZON / 2)
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
         """As Reno's, but two things widen nothing: what was sent before it yielded, and audio, which does not use this window."""
         self.acknowledged += packet.sent_bytes
+        self._delivered.add(packet.sent_bytes, now)
         before = self.congestion_window
         super().on_packet_acked(now=now, packet=packet)
         if packet.packet_number in self.urgent or (packet.sent_time or 0.0) <= self._yielded_at:
@@ -78,6 +107,10 @@ class YieldingReno(RenoCongestionControl):
     def expected_rtt(self) -> float:
         """How long a round trip may take on this path without a queue; inf before the first one."""
         return self.round_trip.value + self.usual_excess
+
+    def room(self, queue: float) -> float:
+        """Bytes that may be in flight so that none of them queues for longer than ``queue`` seconds, as fast as they are delivered now."""
+        return self._delivered.rate * (self.expected_rtt + queue)
 
     def yield_to_delay(self, now: float) -> None:
         """The queue is too long: when it is gone, begin with one packet."""

@@ -93,6 +93,8 @@ class Connection:
             persistent=persistent,
         )
         self._logger = configuration.quic_logger if isinstance(configuration.quic_logger, StreamingLogger) else None
+        self.careful = False
+        """The path is known to be narrow: nothing that is not urgent may fill it (see ``congestion``)."""
         self._probe: _Probe | None = None
         self._frames = FrameStreams(self._core)
         self._finish_by: int | None = None
@@ -391,8 +393,7 @@ class Connection:
         out: list[Transmit] = []
         flushed = False
         while self.over is None and (entry := self._next_entry()) is not None and self._may_send(entry):
-            if CLASSES[entry.flow] != URGENT and self.yields(now):
-                self._core.yield_to_delay(seconds(now))
+            if CLASSES[entry.flow] != URGENT and self.yields(entry, now):
                 break
             flushed = True  # and completely: aioquic goes on until nothing is left that may go
             if entry.mode == "stream":
@@ -420,10 +421,18 @@ class Connection:
             out += self._close_datagrams
         return out
 
-    def yields(self, now: int) -> bool:
-        """Whether packets queue on the way for so long that what is not urgent must make room for audio."""
+    def queues(self, now: int) -> bool:
+        """Whether packets queue on the way for so long that audio will be late."""
         bound = self.settings.queue_bound
         return bound is not None and self._core.queueing(seconds(now)) > bound.s
+
+    def yields(self, entry: Waiting, now: int) -> bool:
+        """Whether ``entry``, which is not urgent, must wait so that audio need not."""
+        bound = self.settings.queue_bound
+        if self.queues(now):
+            self._core.yield_to_delay(seconds(now))
+            return True
+        return self.careful and bound is not None and self._core.overfills(len(entry.packet), bound.s)
 
     def _flush(self, now: int) -> list[Transmit]:
         built, _ = self._core.flush(seconds(now))

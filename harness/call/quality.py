@@ -164,6 +164,7 @@ class CallQuality:
         if adaptation.kbps is None and offered:
             self._moving = set(offered)
         was = adaptation.kbps
+        connection.careful = metrics.word == "adapt"
         decision = adaptation.window(metrics.word, round(sum(offered.values()) * 8 / 1000 / seconds))
         if adaptation.probe_kbps and self._padding.next is None:
             self._padding.begin(adaptation.probe_kbps, now)
@@ -180,7 +181,7 @@ class CallQuality:
         self._sink(MediaUpdated(self._call, now, self._audio, video, screen, "here"))
 
     def _pad(self, now: int, connection: Connection) -> None:
-        self._padding.queueing = self._padding.queueing + 1 if connection.yields(now) else 0
+        self._padding.queueing = self._padding.queueing + 1 if connection.queues(now) else 0
         if self._padding.queueing >= PATIENCE and self._adaptation is not None:
             failed = self._adaptation.probe_failed("packets queue on the way")
             self._sink(VideoAdapted(self._call, now, failed.kbps, failed.why))

@@ -374,6 +374,14 @@ class Core(QuicConnection):
         """What is not urgent is held back now, and begins again with one packet."""
         self._control.yield_to_delay(now)
 
+    def overfills(self, size: int, bound: float) -> bool:
+        """Whether ``size`` bytes more that are not urgent would queue for longer than ``bound``, by what is delivered now.
+
+        One such packet at a time may always be in flight.
+        """
+        others = self.bytes_in_flight - self._urgent_in_flight()
+        return others > 0 and self.bytes_in_flight + size + SHORT_OVERHEAD > self._control.room(bound + self._loss.max_ack_delay)
+
     def _pending(self, now: float) -> float:
         """How long ago the first packet was sent after the last one that is acknowledged; 0 when there is none.
 

@@ -19,6 +19,7 @@ from harness.call.capabilities import MediaConstraints
 from harness.call.connection import Connection
 from harness.call.dialog import Call
 from harness.call.events import Address, ConnectionFailed, Event
+from harness.call.media_queue import Waiting
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
 from tests.controls import broken_calls, broken_limits, broken_media, broken_redial, broken_setup
@@ -113,7 +114,7 @@ class NeverAdapts(Endpoint):
 class QueueingConnection(Connection):
     """Sends video for as long as its window has room, however long packets queue on the way."""
 
-    def yields(self, now: int) -> bool:
+    def yields(self, entry: Waiting, now: int) -> bool:
         return False
 
 

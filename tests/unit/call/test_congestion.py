@@ -8,7 +8,7 @@ from aioquic.quic.packet import QuicPacketType
 from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.tls import Epoch
 
-from harness.call.congestion import NAME, Shortest, YieldingReno
+from harness.call.congestion import NAME, Delivered, Shortest, YieldingReno
 from harness.spec.link import Impairment
 from harness.units import kbit, ms
 
@@ -53,6 +53,18 @@ def test_the_shortest_of_lately() -> None:
     assert shortest.value == 0.05
 
 
+def test_what_is_delivered_is_that_of_the_better_of_two_spans() -> None:
+    delivered = Delivered(0.5)
+    for at in range(20):  # 1000 bytes a second, then 200, then nothing for long
+        delivered.add(100 if at < 10 else 20, 1.0 + at / 10)
+    assert delivered.rate == pytest.approx(1000)
+    delivered.add(20, 3.0)
+    assert delivered.rate == pytest.approx(200)
+    delivered.add(20, 13.0)
+    delivered.add(20, 23.0)
+    assert delivered.rate == pytest.approx(2)
+
+
 def test_what_was_sent_before_it_yielded_does_not_widen_it_again() -> None:
     control = create_congestion_control(NAME, max_datagram_size=1200)
     assert isinstance(control, YieldingReno)
@@ -83,6 +95,21 @@ def test_audio_is_played_while_video_wants_more_than_the_link_has(identity: Iden
     for speaker, listener in ((alice, bob), (bob, alice)):
         offered, played = fates(world, speaker, listener, "audio", fall)
         assert played >= 0.98 * offered
+
+
+@pytest.mark.parametrize("rate", [150, 200])
+def test_a_key_frame_does_not_queue_up_before_audio_once_the_path_is_known_to_be_narrow(identity: Identity, rate: int) -> None:
+    world, alice, bob = two(identity)
+    (call,) = alice.endpoint._calls
+    for host in (alice, bob):
+        for _ in range(4):
+            world.talk(host, call, flow="video", size=1000, every=1 * S, life=150 * MS)
+    fall = world.now
+    alice.paths["eth"].impair(Impairment(rate=rate * kbit, queue=50), fall)
+    world.run(8 * S)
+    for listener in (alice, bob):
+        heard = [e for e in listener.heard(fall + 2 * S) if e.flow == "audio"]
+        assert max(e.arrived - payload_time(e) for e in heard) <= 150 * MS
 
 
 def test_without_yielding_it_is_lost(identity: Identity) -> None:
