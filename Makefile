@@ -54,7 +54,7 @@ conformance: $(STAMP) ## every executor against one contract, short form, one te
 	$(BIN)/pytest tests/conformance -q
 
 stories: $(STAMP) ## every scenario once, two at a time: they measure
-	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 $(ARGS)
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive $(ARGS)
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)

@@ -2,6 +2,9 @@
 
 A scenario is ``async def test_*(lab)``.  Each gets a Lab and a deadline and runs under trio; what it comes to (verdicts, receipts, errors)
 is concluded in one place and written to ``report.json``.  PASS passes; FAIL and INCONCLUSIVE fail the test, the second in its own word.
+
+With ``--conclusive`` a run that came to INCONCLUSIVE through this machine (blame environment) is followed by one over another seed.  All of
+them are kept, counted and shown; a FAIL is never followed by anything.
 """
 
 from __future__ import annotations
@@ -29,11 +32,15 @@ from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
 from harness.report import junit, model, text
+from harness.report.repetition import TOLERATED
 from harness.units import Duration
-from harness.verdict import Result, conclude
+from harness.verdict import Blame, Result, conclude
 
 DEADLINE_S = 180
-_OUTCOME = pytest.StashKey["Told"]()
+FURTHER = 2
+FURTHER_SEEDS = 1000
+"""How far apart the seeds of ``--conclusive`` are: no other run of a repetition has them."""
+_OUTCOME = pytest.StashKey["list[Told]"]()
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--repeat", type=_at_least_one, default=1, metavar="N", help="run each scenario N times, over the seeds from --seed on")
     group.addoption(
         "--controls-to", type=Path, metavar="FILE", help="write the negative controls of what was collected as JSON, run nothing"
+    )
+    group.addoption(
+        "--conclusive",
+        action="store_true",
+        help="follow a run that this machine made inconclusive by another seed's, twice at most; fail if over 5 %% of all runs were so",
     )
     group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
     group.addoption("--story", action="store_true", help="tell the timeline while it happens, and the verdict table of every run")
@@ -120,8 +132,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Lab:
     """A Lab for this test, not yet open."""
-    config = request.config
-    seed = config.getoption("--seed") + getattr(request, "param", 0)
+    return _lab(request.config, request.node, request.config.getoption("--seed") + getattr(request, "param", 0))
+
+
+def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
     orders = Orders(
         artifacts=Path(config.getoption("--artifacts")).resolve(),
         seed=seed,
@@ -129,9 +143,7 @@ def lab(request: pytest.FixtureRequest) -> Lab:
         agents=agent_commands(config.getoption("--agent")),
         patience=config.getoption("--patience"),
     )
-    scenario = request.path.stem
-    test = request.node.name.removeprefix("test_")
-    return Lab(scenario, test, orders, _teller(config), _command(config, request.node, seed))
+    return Lab(node.path.stem, node.name.removeprefix("test_"), orders, _teller(config), _command(config, node, seed))
 
 
 def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
@@ -168,16 +180,25 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames if hasattr(pyfuncitem, "_fixtureinfo") else inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    report = run(run_lab, pyfuncitem.obj, arguments)
-    out = StringIO()
-    text.show(report, out, width=None)
-    pyfuncitem.stash[_OUTCOME] = Told(report.result.value, out.getvalue())
+    told = pyfuncitem.stash[_OUTCOME] = []
+    while True:
+        report = run(run_lab, pyfuncitem.obj, arguments)
+        told.append(Told(report.result.value, _table(report)))
+        if not pyfuncitem.config.getoption("--conclusive") or report.blame is not Blame.ENVIRONMENT or len(told) > FURTHER:
+            break
+        run_lab = arguments["lab"] = _lab(pyfuncitem.config, pyfuncitem, run_lab.orders.seed + FURTHER_SEEDS)
     pyfuncitem.user_properties += junit.properties(report)
     if run_lab.lacking is not None and report.result is Result.INCONCLUSIVE:
         pytest.skip(run_lab.lacking)
     if report.result is not Result.PASS:
         raise NotPassed(f"{report.result} (blame: {report.blame}): {report.reasons[0]}")
     return True
+
+
+def _table(report: model.Report) -> str:
+    out = StringIO()
+    text.show(report, out, width=None)
+    return out.getvalue()
 
 
 def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> model.Report:
@@ -257,11 +278,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Put the run's result and table on pytest's own report, which also travels from a parallel worker."""
     report = yield
     told = item.stash.get(_OUTCOME, None)
-    if told is not None and report.when == "call" and not report.skipped:
-        report.harness_result = told.result
-        report.harness_table = told.table
+    if told and report.when == "call" and not report.skipped:
+        report.harness_result = told[-1].result
+        report.harness_tables = [(one.result, one.table) for one in told]
         if call.excinfo is not None and isinstance(call.excinfo.value, NotPassed):
-            report.longrepr = f"{call.excinfo.value}\n\n{told.table}"
+            report.longrepr = f"{call.excinfo.value}\n\n{told[-1].table}"
     return report
 
 
@@ -274,27 +295,42 @@ def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport, c
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Nothing is printed here: see ``pytest_terminal_summary``; the hook keeps the tables in order of arrival."""
-    table = getattr(report, "harness_table", None)
-    if table is not None:
-        _TABLES.append((report.nodeid, getattr(report, "harness_result", ""), table))
+    tables: list[tuple[str, str]] = getattr(report, "harness_tables", [])
+    for number, (result, table) in enumerate(tables, 1):
+        _RUNS.append(_Run(report.nodeid, result, table, last=number == len(tables)))
 
 
-_TABLES: list[tuple[str, str, str]] = []
+@dataclass(frozen=True)
+class _Run:
+    """One run of this session; ``last``: it decided its test."""
+
+    nodeid: str
+    result: str
+    table: str
+    last: bool
+
+
+_RUNS: list[_Run] = []
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table of every run with ``--story``, else of every run that did not pass."""
-    for nodeid, result, table in _TABLES:
+    """The table of every run with ``--story``, else of every run that was inconclusive (pytest shows what failed)."""
+    for one in _RUNS:
         if config.getoption("--story"):
-            terminalreporter.section(nodeid)
-            terminalreporter.write(table)
-        elif result == Result.INCONCLUSIVE:
-            terminalreporter.section(f"{nodeid}: INCONCLUSIVE")
-            terminalreporter.write(table)
-    _TABLES.clear()
+            terminalreporter.section(one.nodeid)
+            terminalreporter.write(one.table)
+        elif one.result == Result.INCONCLUSIVE:
+            terminalreporter.section(f"{one.nodeid}: INCONCLUSIVE" + ("" if one.last else ", followed by another seed"))
+            terminalreporter.write(one.table)
+    followed = sum(not one.last for one in _RUNS)
+    if followed:
+        terminalreporter.write_line(f"{followed} of {len(_RUNS)} runs were inconclusive and followed by another seed")
+    _RUNS.clear()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """An inconclusive run is no pass: pytest itself counts only what it calls failed."""
-    if exitstatus == pytest.ExitCode.OK and any(result == Result.INCONCLUSIVE for _nodeid, result, _table in _TABLES):
+    """An inconclusive run is no pass (pytest itself counts only what it calls failed), and a machine that makes many so proves nothing."""
+    undecided = any(one.last and one.result == Result.INCONCLUSIVE for one in _RUNS)
+    followed = sum(not one.last for one in _RUNS)
+    if exitstatus == pytest.ExitCode.OK and (undecided or followed > TOLERATED.fraction * len(_RUNS)):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -293,6 +293,43 @@ def test_repeat_is_a_folder_each_over_the_next_seeds(tmp_path: Path) -> None:
     assert ran.out.count("PASS  passes[run") == 3, "a table for each with --story"
 
 
+BUSY = """
+async def test_busy(lab):
+    if lab.orders.seed in {seeds}:
+        raise EnvironmentUnfit("somebody compiles something")
+    lab.equal("ones", {ones}, 1)
+"""
+
+
+def test_conclusive_follows_what_this_machine_has_spoiled_and_shows_it(tmp_path: Path) -> None:
+    ran = run(tmp_path, BUSY.format(seeds="{7}", ones=1), "-q", "--conclusive", "--repeat", "20")
+    assert ran.code == 0, ran.out
+    assert sorted(told["seed"] for told in ran.reports.values()) == [*range(1, 21), 1007]
+    assert "INCONCLUSIVE, followed by another seed" in ran.out
+    assert "1 of 21 runs were inconclusive and followed by another seed" in ran.out
+
+
+def test_conclusive_does_not_trust_a_machine_that_spoils_many(tmp_path: Path) -> None:
+    ran = run(tmp_path, BUSY.format(seeds="{1, 2}", ones=1), "-q", "--conclusive", "--repeat", "20")
+    assert ran.code == 1, ran.out
+    assert "20 passed" in ran.out
+    assert "2 of 22 runs were inconclusive and followed by another seed" in ran.out
+
+
+def test_conclusive_gives_up_after_three(tmp_path: Path) -> None:
+    ran = run(tmp_path, BUSY.format(seeds="range(10**6)", ones=1), "-q", "--conclusive")
+    assert ran.code == 1, ran.out
+    assert "1 inconclusive" in ran.out
+    assert sorted(told["seed"] for told in ran.reports.values()) == [1, 1001, 2001]
+
+
+def test_conclusive_follows_no_failure(tmp_path: Path) -> None:
+    ran = run(tmp_path, BUSY.format(seeds="{1}", ones=2), "-q", "--conclusive")
+    assert ran.code == 1, ran.out
+    assert "1 failed" in ran.out
+    assert sorted(told["seed"] for told in ran.reports.values()) == [1, 1001]
+
+
 def test_ctrl_c_is_ctrl_c(tmp_path: Path) -> None:
     ran = run(tmp_path, "async def test_stop(lab):\n    raise KeyboardInterrupt\n", "-q")
     assert ran.code == 2
