@@ -24,7 +24,8 @@ from harness.report.text import amount
 
 LABELS = ("Field story", "Fault", "Bounds", "Control")
 OPTIONAL = ("Needs",)
-_SIGNS = {"at_most": "≤", "at_least": "≥", "equal": "="}
+_SIGNS = {"at_most": "≤", "at_least": "≥", "equal": "=", "same": "=", "refused": "="}
+"""By what a scenario calls to judge; the third argument is what the second is held against."""
 
 
 @dataclass(frozen=True)

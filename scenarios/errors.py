@@ -509,9 +509,9 @@ async def test_degradation(lab: Lab) -> None:
     Bounds: audio's playout loss is at most 2 % from the fall to the end, and at most 2 % within either part of it: wide again, and narrow
     (but for the first half second: a key frame of 5 kB that is under way when the link narrows to 150 kbit/s takes 270 ms of it, whatever
     its sender does then); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each source
-    pauses exactly once, by its records; before
-    it comes back the host's capture shows padding of at least half of video's bitrate for the probe's 2 s (it swells for one of them); each
-    side signals exactly two media_updates, read from the decrypted capture; the call is never in another state than Connected.
+    pauses exactly once, by its records; before it comes back the host's capture shows padding of at least half of video's bitrate for the
+    probe's 2 s (it swells for one of them); each side signals exactly two media_updates, read from the decrypted capture; the call is
+    never in another state than Connected.
     Control: a stack that never adapts, whose video does not stop; one that does not yield to delay, whose video queues up before audio.
     """
     net = await lab.build(two_homes())
