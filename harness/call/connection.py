@@ -23,7 +23,7 @@ from harness.call.frame_streams import FrameStreams
 from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import Core, nanoseconds, seconds
-from harness.call.roq import FLOW_IDS, RoqCode, encode_datagram
+from harness.call.roq import SENT_AS, RoqCode, encode_datagram
 from harness.call.timers import earliest
 
 SIGNALLING_STREAM = 0
@@ -401,7 +401,7 @@ class Connection:
                 self._frames.write(entry)
                 out += self._flush(now)
             else:
-                payload = encode_datagram(FLOW_IDS["video" if entry.flow == "padding" else entry.flow], entry.packet)
+                payload = encode_datagram(SENT_AS[entry.flow], entry.packet)
                 urgent = CLASSES[entry.flow] == URGENT
                 built, gone = self._core.flush(seconds(now), datagram=payload, token=entry.token, urgent=urgent)
                 out += [Transmit(*triple) for triple in built]

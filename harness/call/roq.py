@@ -14,6 +14,8 @@ from enum import IntEnum
 
 FLOW_IDS: dict[str, int] = {"audio": 0x20, "video": 0x21, "screen": 0x22, "rtcp": 0x23, "data": 0x24}
 FLOW_NAMES: dict[int, str] = {number: name for name, number in FLOW_IDS.items()}
+SENT_AS: dict[str, int] = FLOW_IDS | {"padding": FLOW_IDS["video"]}
+"""The flow id of whatever waits to be sent: a probe's padding goes as video, whose room it measures."""
 MAX_STREAM_PACKET = 65_535
 """RTP itself sets no limit; UDP would not have carried more, so more is an error of the peer."""
 

@@ -43,14 +43,15 @@ class OnHold:
 
 def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHold]:
     """Every time that ``call`` was on hold in the capture of one host, and came off it; HarnessError when the call is not in it."""
-    connection = next((one for one in wire.connections if any(s.message.get("session_id") == call for s in wire.signals(one))), None)
+    said = ((one, wire.signals(one)) for one in wire.connections)
+    connection, signals = next(((one, its) for one, its in said if any(s.message.get("session_id") == call for s in its)), (None, []))
     if connection is None:
         raise HarnessError(f"{direction}: the capture has no connection of call {call}")
     media = [packet.at for packet in wire.packets if packet.connection == connection and packet.udp.outgoing and _has_media(packet)]
     found: list[OnHold] = []
     holders: set[str] = set()
     began = 0
-    for signal in wire.signals(connection):
+    for signal in signals:
         kind, at = signal.message["type"], signal.packet.at
         if kind == "hold":
             began = began if holders else at
