@@ -354,11 +354,12 @@ class Driver:
             raise
 
     @staticmethod
-    def _remote(path: str, ip: str, port: int) -> Address:
+    def _remote(path: str, ip: str, port: int) -> tuple[Family, Address]:
         try:
-            return Address(path, canonical(ip)[1], port)
+            family, ip = canonical(ip)
         except ValueError as error:
             raise BadRequest(str(error)) from None
+        return family, Address(path, ip, port)
 
     def release_sockets(self) -> None:
         """Close all sockets when nothing needs them: no call, no connection that still drains, nobody listens."""
@@ -434,10 +435,10 @@ class Driver:
 
     def dial(self, request: messages.Dial) -> messages.Dialled:
         """Start a call."""
-        to = self._remote(request.path, request.ip, request.port)
+        family, to = self._remote(request.path, request.ip, request.port)
         wanted = MediaConstraints(audio=request.audio, video=request.video, screen_share=request.screen_share)
         optional = translate.constraints(request.optional)
-        with self._socket_for(request.path, "v6" if ":" in to.ip else "v4"):
+        with self._socket_for(request.path, family):
             call = self.endpoint.initiate(to, wanted, now=time.monotonic_ns(), server_name=request.server_name, optional=optional)
         return messages.Dialled(call=call)
 
@@ -480,8 +481,8 @@ class Driver:
 
     def redial(self, request: messages.Redial) -> messages.Done:
         """Open the path's socket, then let the stack dial again."""
-        to = self._remote(request.path, request.ip, request.port)
-        with self._socket_for(request.path, "v6" if ":" in to.ip else "v4"):
+        family, to = self._remote(request.path, request.ip, request.port)
+        with self._socket_for(request.path, family):
             self.endpoint.redial(request.call, to, time.monotonic_ns())
         return messages.Done()
 
