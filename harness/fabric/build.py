@@ -24,7 +24,7 @@ from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack
 from harness.fabric.links import End, LinkExecutor, choose_executor, make_wire
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
-from harness.fabric.nft import Nftables, is_cone, move_mapping, nat_ruleset
+from harness.fabric.nft import Nftables, can_say, is_cone, move_mapping, nat_ruleset
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside
 from harness.spec.link import Impairment
 from harness.spec.nat import Nat
@@ -130,6 +130,9 @@ class Build:
                     remounted = True
 
     def _install_nat(self, name: str, node: Node, nat: Nat) -> None:
+        reason = can_say(nat)
+        if reason is not None:
+            raise SpecError(f"topology {self.topology.name}, router {name}, nat", reason)
         with inside(node.namespace.fd):
             node.nft = Nftables()
             node.conntrack = Conntrack()

@@ -127,6 +127,11 @@ def can_say(impairment: Impairment) -> str | None:
     """Why sch_netem cannot express ``impairment``, or None when it can."""
     if impairment.drop is not None:
         return "sch_netem loses packets by chance only, so which ones to drop cannot be said; use the relay"
+    for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu"):
+        if getattr(impairment, field) is not None:
+            return f"{field} is not built for sch_netem yet; use the relay"
+    if impairment.distribution != "uniform":
+        return f"the distribution {impairment.distribution} is not built for sch_netem yet; use the relay"
     if impairment.reordering and impairment.rate is not None:
         return "sch_netem keeps the order whenever it has a rate, so reordering together with a rate cannot be said; use the relay"
     if impairment.rate is not None and impairment.rate.bits_per_second % 8:

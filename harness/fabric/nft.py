@@ -22,8 +22,17 @@ import ctypes.util
 
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric.plan import NodePlan
-from harness.spec.nat import Nat
+from harness.spec.nat import Behaviour, Nat, Ports
 from harness.spec.topology import Topology
+
+SUPPORTED: frozenset[tuple[Behaviour, Behaviour, Ports]] = frozenset(
+    {
+        ("endpoint-independent", "address-and-port-dependent", "preserve"),  # the common home router
+        ("endpoint-independent", "endpoint-independent", "preserve"),  # full cone
+        ("address-and-port-dependent", "address-and-port-dependent", "random"),  # symmetric
+    }
+)
+"""(mapping, filtering, ports) that nft expresses and the conformance suite has classified from outside."""
 
 TABLE = "inet harness"
 _DEFAULT_CONE_TIMEOUT_S = 120
@@ -70,6 +79,18 @@ def load_library() -> ctypes.CDLL:
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
         getattr(library, name).restype = ctypes.c_char_p
     return library
+
+
+def can_say(nat: Nat) -> str | None:
+    """Why nft cannot express ``nat``, or None when it can."""
+    asked = (nat.mapping, nat.filtering, nat.ports)
+    if asked not in SUPPORTED:
+        allowed = "; ".join(f"{m} / {f} / {p}" for m, f, p in sorted(SUPPORTED))
+        return f"mapping / filtering / ports {' / '.join(asked)} cannot be said in nft; it can say {allowed}"
+    for field, built in (("hairpinning", False), ("pool", 1), ("refresh", "both"), ("ipv6", "translate")):
+        if getattr(nat, field) != built:
+            return f"{field} {getattr(nat, field)!r} cannot be said in nft"
+    return None
 
 
 def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:

@@ -69,8 +69,8 @@ def make_plan(topology: Topology) -> dict[str, NodePlan]:
             addresses: list[Interface] = [address for address in (port.v4, port.v6) if address is not None]
             node = topology.node(port.node)
             if isinstance(node, Router) and node.nat is not None and node.nat.outside == port.name:
-                v4, v6 = topology.spares(node)
-                addresses += [*v4, *v6]
+                for family in (*topology.pool(node), *topology.spares(node)):
+                    addresses += [address for address in family if address not in addresses]
             plans[port.node].ports[port.name] = PortPlan(port, index, _mac(index), addresses)
     for plan in plans.values():
         for mine in plan.ports.values():

@@ -6,10 +6,20 @@ Both executors (kernel netem, userspace relay) run this one spec; what an execut
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from harness.errors import SpecError
 from harness.units import Duration, Quantity, Rate, Ratio, expect
+
+Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
+"""netem's words for how a packet's delay is spread about ``delay``; ``harness.spec.spread`` has the numbers that both executors use."""
+
+LEAST_SPREAD: dict[Distribution, float] = {"uniform": -1.0, "normal": -4.0, "pareto": -0.58, "paretonormal": -1.43}
+"""How far below ``delay`` a packet's delay may fall, in units of ``jitter``: the foot of each distribution as the executors have it."""
+
+LARGEST_MTU = 65_535
 
 
 class Pick(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -35,54 +45,126 @@ class Pick(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
             return False
         return (self.min_bytes is None or datagram >= self.min_bytes) and (self.max_bytes is None or datagram <= self.max_bytes)
 
+    def validate(self, where: str) -> None:
+        """Raise SpecError that names ``where``, the field, the value and what is allowed."""
+        for what, value, lowest in (("nth", self.nth, 1), ("min_bytes", self.min_bytes, 0), ("max_bytes", self.max_bytes, 0)):
+            if value is not None and not is_whole(value, lowest):
+                raise SpecError(f"{where}, {what}", f"{value!r} is not a whole number of {lowest} or more")
+        if self.min_bytes is not None and self.max_bytes is not None and self.min_bytes > self.max_bytes:
+            raise SpecError(where, f"no packet has at least {self.min_bytes} and at most {self.max_bytes} bytes")
+
+
+class GilbertElliott(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Loss in bursts: a two-state Markov chain that takes one step per packet (Gilbert 1960, Elliott 1963; netem's ``loss gemodel``).
+
+    ``p``: from good to bad.  ``r``: from bad to good, so that a bad spell lasts 1/r packets in the mean.  ``bad``: loss in the bad state
+    (netem's 1-h), ``good``: in the good one (netem's 1-k).  It starts in the good state.  The share of packets lost in the long run is
+    ``(r·good + p·bad) / (p + r)``.
+    """
+
+    p: Ratio
+    r: Ratio
+    bad: Ratio = Ratio(10**12)
+    good: Ratio = Ratio(0)
+
+    @property
+    def mean_loss(self) -> float:
+        """The share of packets lost in the long run, 0 to 1."""
+        p, r = self.p.fraction, self.r.fraction
+        return (r * self.good.fraction + p * self.bad.fraction) / (p + r)
+
+    def validate(self, where: str) -> None:
+        """Raise SpecError that names ``where``, the field, the value and what is allowed."""
+        for field in ("p", "r", "bad", "good"):
+            validate_share(getattr(self, field), f"{where}, {field}", "a probability")
+        if self.p.count == 0 and self.r.count == 0:
+            raise SpecError(where, "with p and r both 0% the state never changes; for independent loss use loss")
+
 
 class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One direction of a link, in netem's words.
 
-    ``delay``: fixed one-way delay.  ``jitter``: each packet's delay is uniform in delay ± jitter; packets leave in order of arrival unless
-    ``reordering``.  ``loss``: independent (Bernoulli) loss.  ``drop``: exactly these packets are lost too; () picks none yet, and asks for
-    an executor that can.  ``rate``: bits of IP packet per second, serialised one packet after another.  ``queue``: how many packets may
-    wait in the link, in delay or for the rate (tail drop beyond); None is the executor's default of 10,000.
+    ``delay``: fixed one-way delay.  ``jitter``: each packet's delay is spread about it by ``distribution``: uniform in delay ± jitter, or
+    (normal, pareto, paretonormal) with ``jitter`` as the standard deviation; packets leave in order of arrival unless ``reordering``.
+    Where the spread reaches below 0, ``truncate`` says that such a packet leaves at once.  ``reorder``: this share skips the delay.
+
+    ``loss``: independent (Bernoulli) loss.  ``burst``: loss in bursts, on top.  ``drop``: exactly these packets are lost too; () picks none
+    yet, and asks for an executor that can.  ``duplicate``: this share enters twice, one right behind the other.  ``corrupt``: in this share
+    one random bit is flipped.
+
+    ``rate``: bits of IP packet per second, serialised one packet after another.  ``queue``: how many packets may wait in the link, in delay
+    or for the rate (tail drop beyond); None is the executor's default of 10,000.  ``queue_time``: a packet that would wait for the rate
+    longer than this is dropped instead.  ``mtu``: larger IP packets are dropped, silently (a path MTU black hole), or, with ``too_big``,
+    with the ICMP that a router owes (RFC 792 type 3 code 4, RFC 4443 type 2), in both families.
     """
 
     delay: Duration | None = None
     jitter: Duration | None = None
+    distribution: Distribution = "uniform"
+    truncate: bool = False
     reordering: bool = False
+    reorder: Ratio | None = None
     loss: Ratio | None = None
+    burst: GilbertElliott | None = None
     drop: tuple[Pick, ...] | None = None
+    duplicate: Ratio | None = None
+    corrupt: Ratio | None = None
     rate: Rate | None = None
     queue: int | None = None
+    queue_time: Duration | None = None
+    mtu: int | None = None
+    too_big: bool = False
 
     def validate(self, where: str) -> None:
         """Raise SpecError that names ``where``, the field, the value and what is allowed."""
-        for field, kind in (("delay", Duration), ("jitter", Duration), ("loss", Ratio), ("rate", Rate)):
-            value = getattr(self, field)
-            if value is None:
-                continue
-            try:
-                expect(kind, value, f"{where}, {field}")
-            except TypeError as error:
-                raise SpecError(f"{where}, {field}", str(error).partition(": ")[2]) from None
-            if isinstance(value, Quantity) and value.count < 0:
-                raise SpecError(f"{where}, {field}", f"{value} is negative; allowed is 0 or more")
-        if self.loss is not None and self.loss.fraction > 1:
-            raise SpecError(f"{where}, loss", f"{self.loss} is more than everything; allowed is 0% to 100%")
+        for field, kind in (("delay", Duration), ("jitter", Duration), ("rate", Rate), ("queue_time", Duration)):
+            validate_quantity(kind, getattr(self, field), f"{where}, {field}")
+        for field in ("loss", "duplicate", "corrupt", "reorder"):
+            validate_share(getattr(self, field), f"{where}, {field}")
+        if self.burst is not None:
+            self.burst.validate(f"{where}, burst")
         if self.drop is not None and not (isinstance(self.drop, tuple) and all(isinstance(pick, Pick) for pick in self.drop)):
             raise SpecError(f"{where}, drop", f"{self.drop!r} is not a tuple of Picks, for example (Pick(3),)")
         for pick in self.drop or ():
-            for what, value, lowest in (("nth", pick.nth, 1), ("min_bytes", pick.min_bytes, 0), ("max_bytes", pick.max_bytes, 0)):
-                if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < lowest):
-                    raise SpecError(f"{where}, drop, {what}", f"{value!r} is not a whole number of {lowest} or more")
-            if pick.min_bytes is not None and pick.max_bytes is not None and pick.min_bytes > pick.max_bytes:
-                raise SpecError(f"{where}, drop", f"no packet has at least {pick.min_bytes} and at most {pick.max_bytes} bytes")
-        if self.rate is not None and self.rate.count == 0:
-            raise SpecError(f"{where}, rate", "0bit never sends anything; to cut a link take it down, to lift the limit use None")
-        if self.jitter is not None and (self.delay is None or self.jitter > self.delay):
-            raise SpecError(f"{where}, jitter", f"{self.jitter} is above the delay of {self.delay}; allowed is 0 to the delay")
+            pick.validate(f"{where}, drop")
+        self._validate_delay(where)
+        self._validate_rate(where)
+        if self.mtu is not None and not is_whole(self.mtu, 68, LARGEST_MTU):
+            raise SpecError(f"{where}, mtu", f"{self.mtu!r} is not a number of bytes; allowed is 68 (RFC 791's least) to {LARGEST_MTU}")
+        if self.too_big and self.mtu is None:
+            raise SpecError(f"{where}, too_big", "without an mtu no packet is too big; give an mtu")
+
+    def _validate_delay(self, where: str) -> None:
+        if self.distribution not in LEAST_SPREAD:
+            raise SpecError(f"{where}, distribution", f"{self.distribution!r} is not known; allowed are {', '.join(LEAST_SPREAD)}")
+        if self.distribution != "uniform" and self.jitter is None:
+            raise SpecError(f"{where}, distribution", "without jitter nothing is spread; give a jitter")
+        if self.jitter is not None:
+            if self.delay is None:
+                raise SpecError(f"{where}, jitter", f"{self.jitter} about no delay; give a delay")
+            lowest = self.delay.ns + LEAST_SPREAD[self.distribution] * self.jitter.ns
+            if lowest < 0 and not self.truncate:
+                how = "" if self.distribution == "uniform" else f" as a {self.distribution} distribution has it"
+                most = Duration(int(self.delay.ns / -LEAST_SPREAD[self.distribution]))
+                raise SpecError(
+                    f"{where}, jitter",
+                    f"{self.jitter} is above the delay of {self.delay}{how}; allowed is 0 to {most}, or truncate=True: whoever would"
+                    " leave before it came leaves at once",
+                )
+        if self.truncate and self.jitter is None:
+            raise SpecError(f"{where}, truncate", "without jitter no delay falls below 0; give a jitter")
         if self.reordering and self.jitter is None:
             raise SpecError(f"{where}, reordering", "without jitter nothing can overtake; give a jitter")
-        if self.queue is not None and (isinstance(self.queue, bool) or not isinstance(self.queue, int) or not 1 <= self.queue <= 1_000_000):
+        if self.reorder is not None and (self.delay is None or self.delay.ns == 0):
+            raise SpecError(f"{where}, reorder", "without a delay there is nothing to skip; give a delay")
+
+    def _validate_rate(self, where: str) -> None:
+        if self.rate is not None and self.rate.count == 0:
+            raise SpecError(f"{where}, rate", "0bit never sends anything; to cut a link take it down, to lift the limit use None")
+        if self.queue is not None and not is_whole(self.queue, 1, 1_000_000):
             raise SpecError(f"{where}, queue", f"{self.queue!r} is not a number of packets; allowed is 1 to 1000000")
+        if self.queue_time is not None and self.rate is None:
+            raise SpecError(f"{where}, queue_time", "without a rate nothing waits for it; give a rate")
 
     @property
     def is_clear(self) -> bool:
@@ -92,3 +174,27 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 CLEAR = Impairment()
 """An impairable link that is not impaired (yet)."""
+
+
+def is_whole(value: object, least: int, most: int | None = None) -> bool:
+    """Whether ``value`` is an int (not a bool) from ``least`` to ``most``."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
+
+
+def validate_quantity(kind: type[Quantity], value: object, where: str) -> None:
+    """Raise SpecError unless ``value`` is None or a ``kind`` of 0 or more."""
+    if value is None:
+        return
+    try:
+        quantity = expect(kind, value, where)
+    except TypeError as error:
+        raise SpecError(where, str(error).partition(": ")[2]) from None
+    if quantity.count < 0:
+        raise SpecError(where, f"{value} is negative; allowed is 0 or more")
+
+
+def validate_share(value: object, where: str, what: str = "a share") -> None:
+    """Raise SpecError unless ``value`` is None or a Ratio from 0 to 100 %."""
+    validate_quantity(Ratio, value, where)
+    if isinstance(value, Ratio) and value.fraction > 1:
+        raise SpecError(where, f"{value} is more than everything; allowed is 0% to 100%")

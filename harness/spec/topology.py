@@ -1,7 +1,8 @@
 """A network as frozen data: hosts, routers, and links with a separate impairment for each direction.
 
 Addresses follow from the links.  On a link with subnet ``net4`` the far end ``b`` (by custom the side nearer the core) has the first
-address, the near end ``a`` the second; a NAT router's spare outside addresses come after these.  IPv6 likewise in ``net6``.
+address, the near end ``a`` the second; the further outside addresses of a NAT router, first
+those of its pool and then the spare ones, come after these.  IPv6 likewise in ``net6``.
 
 A *realm* is a set of links between which addresses are routed without translation.  The same private subnet may be used in two homes, since
 a NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.
@@ -141,12 +142,23 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         """The interfaces of ``node`` in the order of the links; the first of a host is its default way out."""
         return list(self._ports.get(node, ()))
 
-    def spares(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
-        """The NAT's further outside addresses, per family, in the order in which rebinds use them."""
+    def pool(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
+        """The NAT's outside addresses on which it makes mappings, per family, the port's own first."""
         if router.nat is None:
             return [], []
-        link = self.port(f"{router.name}/{router.nat.outside}").link
-        rest = range(2, 2 + router.nat.spare)
+        port = self.port(f"{router.name}/{router.nat.outside}")
+        v4, v6 = self._further(port.link, range(2, 1 + router.nat.pool))
+        return [*([port.v4] if port.v4 else ()), *v4], [*([port.v6] if port.v6 else ()), *v6]
+
+    def spares(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
+        """The NAT's outside addresses beyond its pool, per family, to which rebinds move."""
+        if router.nat is None:
+            return [], []
+        first = 1 + router.nat.pool
+        return self._further(self.port(f"{router.name}/{router.nat.outside}").link, range(first, first + router.nat.spare))
+
+    @staticmethod
+    def _further(link: Link, rest: range) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
         v4 = [_address(IPv4Network(link.net4), n) for n in rest] if link.net4 else []
         v6 = [_address(IPv6Network(link.net6), n) for n in rest] if link.net6 else []
         return v4, v6
@@ -317,8 +329,8 @@ def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
             raise SpecError(where, f"{links[outside].name} leads back inside without translation: a loop of addresses")
     link = links[outside]
     for text in filter(None, (link.net4, link.net6)):
-        if ip_network(text).num_addresses < 4 + nat.spare:
-            raise SpecError(f"{where}, spare", f"{text} has no room for {nat.spare} spare outside addresses")
+        if ip_network(text).num_addresses < 3 + nat.pool + nat.spare:
+            raise SpecError(f"{where}, spare", f"{text} has no room for {nat.pool} outside addresses and {nat.spare} spare ones")
     reachable = {end.partition("/")[0] for members in realms if members & inside for n in members for end in (links[n].a, links[n].b)}
     for forward in nat.forwards:
         if forward.host not in reachable - {router.name}:

@@ -29,6 +29,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from harness.errors import SpecError
 from harness.spec.link import Impairment, Pick
 
 QUEUE = 10_000
@@ -204,6 +205,11 @@ class Shaper(Generic[T]):
         self._pick_anew()
 
     def _adopt(self, impairment: Impairment) -> None:
+        for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu"):
+            if getattr(impairment, field) is not None:
+                raise SpecError(field, "the relay has not built it yet")
+        if impairment.distribution != "uniform" or impairment.truncate:
+            raise SpecError("distribution", f"the relay has not built {impairment.distribution} yet")
         self._impairment = impairment
         self._pick_anew()
         self._delay = impairment.delay.ns if impairment.delay else 0

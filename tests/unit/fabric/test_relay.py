@@ -209,7 +209,7 @@ class TestControl:
             wire.control.impair("link0", "up", CLEAR)  # type: ignore[arg-type]
 
     def test_a_bad_impairment_is_refused_and_changes_nothing(self, wire: Wire) -> None:
-        with pytest.raises(SpecError, match=r"link link0, a_to_b, jitter: 5ms is above the delay of None"):
+        with pytest.raises(SpecError, match=r"link link0, a_to_b, jitter: 5ms about no delay"):
             wire.control.impair("link0", "a_to_b", Impairment(jitter=5 * ms))
         with pytest.raises(SpecError, match="'20' is not a duration"):
             wire.control._asker.ask("impair", link="link0", direction="a_to_b", impairment={"delay": "20"})

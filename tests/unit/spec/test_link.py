@@ -8,11 +8,19 @@ import msgspec
 import pytest
 
 from harness.errors import SpecError
-from harness.spec.link import CLEAR, Impairment, Pick
+from harness.spec.link import CLEAR, GilbertElliott, Impairment, Pick
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
 
 WHERE = "link alice/wifi–home/lan, a_to_b"
+
+
+JITTER = "10ms is above the delay of 9ms; allowed is 0 to 9ms, or truncate=True: whoever would leave before it came leaves at once"
+DISTRIBUTION = "'flat' is not known; allowed are uniform, normal, pareto, paretonormal"
+
+
+def burst(**fields: Any) -> GilbertElliott:
+    return GilbertElliott(**{"p": 1 * percent, "r": 25 * percent, **fields})
 
 
 def wrong(impairment: Impairment) -> tuple[str, str]:
@@ -32,8 +40,32 @@ def wrong(impairment: Impairment) -> tuple[str, str]:
         ({"delay": 5 * mbit}, "delay", "Rate(5mbit) has no unit; a duration is meant, for example 20 * ms"),
         ({"delay": 9 * ms, "jitter": 3}, "jitter", "3 has no unit; a duration is meant, for example 20 * ms"),
         ({"delay": 9 * ms, "jitter": -1 * ms}, "jitter", "-1ms is negative; allowed is 0 or more"),
-        ({"delay": 9 * ms, "jitter": 10 * ms}, "jitter", "10ms is above the delay of 9ms; allowed is 0 to the delay"),
-        ({"jitter": 1 * ms}, "jitter", "1ms is above the delay of None; allowed is 0 to the delay"),
+        ({"delay": 9 * ms, "jitter": 10 * ms}, "jitter", JITTER),
+        ({"jitter": 1 * ms}, "jitter", "1ms about no delay; give a delay"),
+        (
+            {"delay": 8 * ms, "jitter": 3 * ms, "distribution": "normal"},
+            "jitter",
+            "3ms is above the delay of 8ms as a normal distribution has it; allowed is 0 to 2ms, or truncate=True: whoever would leave"
+            " before it came leaves at once",
+        ),
+        ({"delay": 9 * ms, "jitter": 1 * ms, "distribution": "flat"}, "distribution", DISTRIBUTION),
+        ({"delay": 9 * ms, "distribution": "normal"}, "distribution", "without jitter nothing is spread; give a jitter"),
+        ({"truncate": True}, "truncate", "without jitter no delay falls below 0; give a jitter"),
+        ({"reorder": 1 * percent}, "reorder", "without a delay there is nothing to skip; give a delay"),
+        ({"delay": 9 * ms, "reorder": 101 * percent}, "reorder", "101% is more than everything; allowed is 0% to 100%"),
+        ({"duplicate": 0.1}, "duplicate", "0.1 has no unit; a ratio is meant, for example 1 * percent"),
+        ({"corrupt": -1 * percent}, "corrupt", "-1% is negative; allowed is 0 or more"),
+        ({"burst": burst(p=101 * percent)}, "burst, p", "101% is more than everything; allowed is 0% to 100%"),
+        ({"burst": burst(p=0.3)}, "burst, p", "0.3 has no unit; a ratio is meant, for example 1 * percent"),
+        ({"burst": burst(bad=101 * percent)}, "burst, bad", "101% is more than everything; allowed is 0% to 100%"),
+        (
+            {"burst": burst(p=0 * percent, r=0 * percent)},
+            "burst",
+            "with p and r both 0% the state never changes; for independent loss use loss",
+        ),
+        ({"queue_time": 100 * ms}, "queue_time", "without a rate nothing waits for it; give a rate"),
+        ({"mtu": 67}, "mtu", "67 is not a number of bytes; allowed is 68 (RFC 791's least) to 65535"),
+        ({"too_big": True}, "too_big", "without an mtu no packet is too big; give an mtu"),
         ({"delay": 9 * ms, "reordering": True}, "reordering", "without jitter nothing can overtake; give a jitter"),
         ({"loss": 0.01}, "loss", "0.01 has no unit; a ratio is meant, for example 1 * percent"),
         ({"loss": -1 * percent}, "loss", "-1% is negative; allowed is 0 or more"),
@@ -68,6 +100,9 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], field: str, what: str) -
         Impairment(delay=0 * ms, jitter=0 * ms, loss=0 * percent),
         Impairment(delay=20 * ms, jitter=20 * ms, reordering=True, loss=100 * percent, rate=1 * kbit, queue=1),
         Impairment(queue=1_000_000),
+        Impairment(delay=9 * ms, jitter=10 * ms, truncate=True, reorder=100 * percent),
+        Impairment(delay=8 * ms, jitter=2 * ms, distribution="normal", duplicate=1 * percent, corrupt=0 * percent),
+        Impairment(burst=burst(p=100 * percent, good=1 * percent), rate=1 * mbit, queue_time=0 * ms, mtu=68, too_big=True),
         Impairment(drop=()),
         Impairment(drop=(Pick(1), Pick(1_000_000, 0), Pick(2, max_bytes=0), Pick(3, 1200, 1200))),
     ],
