@@ -22,7 +22,8 @@ from harness.fabric import rtnl as nl
 from harness.fabric.base import Direction, Mapping
 from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack
-from harness.fabric.links import End, LinkExecutor, choose_executor, make_wire
+from harness.fabric.link_ends import End, make_wire
+from harness.fabric.links import Carriers, choose
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
 from harness.fabric.nft import Nftables, can_say, is_cone, move_mapping, nat_ruleset
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside
@@ -56,7 +57,7 @@ class Build:
         self._dead: set[tuple[str, int, int]] = set()
         self._preferred: dict[str, PortPlan] = {}
         self._taken: dict[tuple[str, str, int], socket.socket] = {}
-        self._executor: LinkExecutor = choose_executor(impair, self.topology, seed)
+        self._carriers = Carriers(choose(impair, self.topology), seed)
         self._make_links()
         for node in self.nodes.values():
             self._configure(node)
@@ -64,7 +65,7 @@ class Build:
         for name, node in self.nodes.items():
             if isinstance(node.plan.node, Router) and node.plan.node.nat is not None:
                 self._install_nat(name, node, node.plan.node.nat)
-        self._executor.start()
+        self._carriers.start()
         for node in self.nodes.values():  # the answer to a query is a barrier: before it first packets were seen to stall 1 s
             node.namespace.rtnl.batch([nl.await_link(port.index) for port in node.plan.ports.values()])
         self.built_ns = time.monotonic_ns() - started
@@ -77,8 +78,8 @@ class Build:
     def _make_links(self) -> None:
         for link in self.topology.links:
             ends = [self._end(end) for end in (link.a, link.b)]
-            if link.impairable:
-                self._executor.make(link, *ends)
+            if self._carriers.carries(link):
+                self._carriers.make(link, *ends)
             else:
                 make_wire(link, *ends)
 
@@ -142,8 +143,9 @@ class Build:
         """What was built: namespace inodes per node, the executor, the time it took."""
         return {
             "namespaces": {name: node.namespace.inode for name, node in self.nodes.items()},
-            "executor": self._executor.name,
-            "why": self._executor.why,
+            "executor": self._carriers.name,
+            "why": self._carriers.why,
+            "links": {name: msgspec.to_builtins(choice) for name, choice in self._carriers.chosen.items()},
             "built_ns": self.built_ns,
         }
 
@@ -163,7 +165,7 @@ class Build:
             if node.conntrack is not None:
                 for mapping in node.conntrack.udp():
                     node.conntrack.forget(mapping)
-        self._executor.reset()
+        self._carriers.reset()
         return result
 
     def op_capture(self) -> dict[str, Any]:
@@ -183,7 +185,7 @@ class Build:
     def op_finish(self) -> dict[str, Any]:
         """Close the captures and give the last counters; the keeper's end follows."""
         captures = self._captures.finish() if self._captures is not None else {}
-        return {"captures": captures, "links": self._executor.counters()["links"], "stalls": self._executor.stalls()}
+        return {"captures": captures, "links": self._carriers.counters()["links"], "stalls": self._carriers.stalls()}
 
     # -- ports of hosts ----------------------------------------------------------------------------------------------------------------
 
@@ -243,15 +245,13 @@ class Build:
     def op_impair(self, end: str, direction: Direction, impairment: dict[str, Any]) -> dict[str, Any]:
         """Change one direction of a running link; answers the executor's counters at the change."""
         link = self.topology.link(end)
-        if not link.impairable:
-            raise SpecError(f"link {link.name}", "it was built as a plain wire; give it an impairment in the topology (CLEAR will do)")
         wanted = msgspec.convert(impairment, Impairment, dec_hook=from_text)
         wanted.validate(f"link {link.name}, {direction}")
-        return {**self._executor.change(link, direction, wanted), "at": time.monotonic_ns()}
+        return {**self._carriers.change(link, direction, wanted), "at": time.monotonic_ns()}
 
     def op_counters(self) -> dict[str, Any]:
         """The executor's counters of every impairable link and direction."""
-        return self._executor.counters()
+        return self._carriers.counters()
 
     # -- routes ------------------------------------------------------------------------------------------------------------------------
 

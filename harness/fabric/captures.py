@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from harness.fabric import capture, capture_process, child, seqpacket
-from harness.fabric.links import End
+from harness.fabric.link_ends import End
 from harness.fabric.netns import inside
 
 

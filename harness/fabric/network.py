@@ -62,8 +62,13 @@ class Network:
 
     @property
     def executor(self) -> str:
-        """``netem`` or ``relay``."""
+        """``netem``, ``relay``, ``netem and relay`` or, when no link can be impaired, ``plain wires``."""
         return str(self.report["executor"])
+
+    def carrier(self, end: str) -> str:
+        """``netem``, ``relay`` or ``wire``: what carries the link that has the interface ``node/interface``."""
+        chosen = self.report["links"].get(self.topology.link(end).name)
+        return "wire" if chosen is None else str(chosen["executor"])
 
     def link(self, end: str) -> LinkHandle:
         """The link that has the interface ``node/interface``."""
@@ -183,7 +188,7 @@ class LinkHandle:
             answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
             taken = msgspec.convert(answer["now"], Impairment, dec_hook=from_text) == impairment
             name, at = f"{self.end} {direction} {describe(impairment)}", int(answer["at"])
-            self.network._observe(Observation(name, "impair", at, answer, taken, self.network.executor))
+            self.network._observe(Observation(name, "impair", at, answer, taken, self.network.carrier(self.end)))
         return at
 
     async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
@@ -201,7 +206,7 @@ class LinkHandle:
         at = found[-1].at if found else time.monotonic_ns()
         name = f"{self.end} {direction} drops {', '.join(str(one.pick) for one in found) or 'nothing'}"
         taken = bool(found) and not seen["awaited"]
-        self.network._observe(Observation(name, "drop", at, seen, taken, self.network.executor))
+        self.network._observe(Observation(name, "drop", at, seen, taken, self.network.carrier(self.end)))
         return found
 
     async def drops(self) -> int:
@@ -215,7 +220,7 @@ class LinkHandle:
         now = await self.drops()
         seen = {"dropped before": since, "dropped now": now}
         name = f"{self.end} dropped {now - since} packets"
-        self.network._observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.executor))
+        self.network._observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.carrier(self.end)))
         return now - since
 
     async def dark(self) -> None:

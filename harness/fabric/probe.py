@@ -19,7 +19,7 @@ import trio
 
 from harness.errors import SpecError
 from harness.fabric.base import DIRECTIONS, Direction
-from harness.fabric.links import impairment_of
+from harness.fabric.link_ends import impairment_of
 from harness.fabric.natclass import classify
 from harness.fabric.plan import reach
 from harness.fabric.vantage import receive, udp
