@@ -27,7 +27,7 @@ import pytest
 import trio
 
 from harness.errors import CapabilityLacking, HarnessError, SpecError
-from harness.fabric.base import IMPAIR_CHOICES
+from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
@@ -61,6 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=1, help="seed of every random choice (default 1)")
     group.addoption("--artifacts", type=Path, default=Path("artifacts"), help="where runs are kept (default ./artifacts)")
     group.addoption("--impair", choices=IMPAIR_CHOICES, default="auto", help="who impairs links: auto, netem or relay (default auto)")
+    group.addoption(
+        "--translate", choices=TRANSLATE_CHOICES, default="auto", help="who translates at NATs: auto, nft or userspace (default auto)"
+    )
     group.addoption(
         "--agent", action="append", default=[], metavar="NAME=COMMAND", help="the command of agent NAME (default: the reference agent)"
     )
@@ -140,6 +143,7 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         artifacts=Path(config.getoption("--artifacts")).resolve(),
         seed=seed,
         impair=config.getoption("--impair"),
+        translate=config.getoption("--translate"),
         agents=agent_commands(config.getoption("--agent")),
         patience=config.getoption("--patience"),
     )
@@ -149,7 +153,8 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
 def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
     """What repeats this run; a repetition's own number is not part of it."""
     test = node.name if config.getoption("--repeat") == 1 else node.originalname
-    extra = [f"--impair={config.getoption('--impair')}"] if config.getoption("--impair") != "auto" else []
+    executors = [(option, config.getoption(option)) for option in ("--impair", "--translate")]
+    extra = [f"{option}={chosen}" for option, chosen in executors if chosen != "auto"]
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 

@@ -14,12 +14,14 @@ from harness.spec.link import Pick
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 IMPAIR_CHOICES = ("auto", "netem", "relay")
+TRANSLATE_CHOICES = ("auto", "nft", "userspace")
 
 
 class Mapping(msgspec.Struct, frozen=True):
     """One UDP flow through a NAT: ``inside`` sends to ``remote``, where it is seen to come from ``outside``.  Each is (address, port).
 
-    ``reached`` is who really answers: ``remote`` itself, or the host behind a port forward on it.
+    ``reached`` is who really answers: ``remote`` itself, or the host behind a port forward on it.  ``used``: when a packet last refreshed
+    it, ns of CLOCK_MONOTONIC; None from conntrack, which does not tell.
     """
 
     version: int
@@ -27,6 +29,7 @@ class Mapping(msgspec.Struct, frozen=True):
     outside: tuple[str, int]
     remote: tuple[str, int]
     reached: tuple[str, int]
+    used: int | None = None
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):

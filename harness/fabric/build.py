@@ -19,42 +19,36 @@ import msgspec
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import offloads, probe
 from harness.fabric import rtnl as nl
-from harness.fabric.base import Direction, Mapping
+from harness.fabric.base import Direction
 from harness.fabric.captures import CaptureSet
-from harness.fabric.conntrack import Conntrack
 from harness.fabric.link_ends import End, make_wire
 from harness.fabric.links import Carriers, choose
+from harness.fabric.nats import Nats, choose_translators
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
-from harness.fabric.nft import Nftables, can_say, is_cone, move_mapping, nat_ruleset
-from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan, nodes_inside
+from harness.fabric.nft_nat import NftNat
+from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
 from harness.spec.link import Impairment
-from harness.spec.nat import Nat
-from harness.spec.topology import Link, Router, Topology, from_text
-
-_LOWEST_MOVED_PORT = 20_000
-_HIGHEST_MOVED_PORT = 60_000
+from harness.spec.topology import Link, Topology, from_text
 
 
 @dataclass(slots=True)
 class Node:
-    """A built node: its namespace, its plan, and for a NAT router its rules and connection tracking."""
+    """A built node: its namespace and its plan."""
 
     namespace: Namespace
     plan: NodePlan
-    nft: Nftables | None = None
-    conntrack: Conntrack | None = None
 
 
 class Build:
     """A built network.  The constructor builds it whole or raises; the keeper's death unbuilds it."""
 
-    def __init__(self, topology: str, impair: str, seed: int, captures: str | None) -> None:
+    def __init__(self, topology: str, impair: str, seed: int, captures: str | None, translate: str = "auto") -> None:
         started = time.monotonic_ns()
         self.topology = Topology.from_json(topology)
-        self._ports = Random(f"{seed}/rebind ports")
         self.nodes = {name: Node(new_namespace(name), plan) for name, plan in make_plan(self.topology).items()}
-        self._moved: set[tuple[str, int, str, int]] = set()
-        self._dead: set[tuple[str, int, int]] = set()
+        self._nats = Nats(
+            self.topology, {name: node.plan for name, node in self.nodes.items()}, choose_translators(translate, self.topology)
+        )
         self._preferred: dict[str, PortPlan] = {}
         self._taken: dict[tuple[str, str, int], socket.socket] = {}
         self._carriers = Carriers(choose(impair, self.topology), seed)
@@ -62,9 +56,7 @@ class Build:
         for node in self.nodes.values():
             self._configure(node)
         self._forward_ipv6()
-        for name, node in self.nodes.items():
-            if isinstance(node.plan.node, Router) and node.plan.node.nat is not None:
-                self._install_nat(name, node, node.plan.node.nat)
+        self._install_nats(seed)
         self._carriers.start()
         for node in self.nodes.values():  # the answer to a query is a barrier: before it first packets were seen to stall 1 s
             node.namespace.rtnl.batch([nl.await_link(port.index) for port in node.plan.ports.values()])
@@ -130,22 +122,21 @@ class Build:
                         ) from None
                     remounted = True
 
-    def _install_nat(self, name: str, node: Node, nat: Nat) -> None:
-        reason = can_say(nat)
-        if reason is not None:
-            raise SpecError(f"topology {self.topology.name}, router {name}, nat", reason)
-        with inside(node.namespace.fd):
-            node.nft = Nftables()
-            node.conntrack = Conntrack()
-        node.nft.run(nat_ruleset(self.topology, node.plan, nat))
+    def _install_nats(self, seed: int) -> None:
+        for router in self.topology.routers:
+            if router.nat is not None:
+                node = self.nodes[router.name]
+                ports = Random(f"{seed}/rebind ports/{router.name}")
+                self._nats.install(router.name, NftNat(self.topology, node.plan, router.nat, node.namespace, ports))
 
     def report(self) -> dict[str, Any]:
-        """What was built: namespace inodes per node, the executor, the time it took."""
+        """What was built: namespace inodes per node, the executor, who translates at each NAT, the time it took."""
         return {
             "namespaces": {name: node.namespace.inode for name, node in self.nodes.items()},
             "executor": self._carriers.name,
             "why": self._carriers.why,
             "links": {name: msgspec.to_builtins(choice) for name, choice in self._carriers.chosen.items()},
+            "nats": self._nats.report(),
             "built_ns": self.built_ns,
         }
 
@@ -161,10 +152,7 @@ class Build:
     def op_probe(self) -> dict[str, Any]:
         """Measure the built network against its spec, then put every seeded generator and counter back to its start."""
         result = probe.measure(self)
-        for node in self.nodes.values():
-            if node.conntrack is not None:
-                for mapping in node.conntrack.udp():
-                    node.conntrack.forget(mapping)
+        self._nats.forget()
         self._carriers.reset()
         return result
 
@@ -294,91 +282,21 @@ class Build:
 
     # -- NAT ---------------------------------------------------------------------------------------------------------------------------
 
-    def _nat(self, router: str) -> tuple[Node, Nat]:
-        node = self.nodes.get(router)
-        if node is None or not isinstance(node.plan.node, Router) or node.plan.node.nat is None:
-            nats = ", ".join(r.name for r in self.topology.routers if r.nat is not None)
-            raise SpecError(f"NAT {router}", f"there is no router of that name with a NAT; there are {nats or 'none'}")
-        return node, node.plan.node.nat
-
     def op_mappings(self, router: str) -> dict[str, Any]:
-        """The NAT's UDP flows, from conntrack."""
-        node, _nat = self._nat(router)
-        assert node.conntrack is not None
-        return {"mappings": [msgspec.to_builtins(mapping) for mapping in node.conntrack.udp()]}
+        """The UDP flows that a NAT maps."""
+        return self._nats.mappings(router)
 
     def op_mapping(self, router: str, version: int, inside: list[Any], remote: list[Any]) -> dict[str, Any]:
         """One UDP flow, or None."""
-        node, _nat = self._nat(router)
-        assert node.conntrack is not None
-        found = node.conntrack.lookup(version, (inside[0], inside[1]), (remote[0], remote[1]))
-        return {"mapping": None if found is None else msgspec.to_builtins(found)}
+        return self._nats.mapping(router, version, inside, remote)
 
-    def op_rebind(self, router: str, host: str, address: bool) -> dict[str, Any]:
-        """Move every UDP flow of ``host`` through this NAT to a new outside port (and, when ``address``, a spare outside address).
+    def op_rebind(self, router: str, host: str, address: bool, linger_ns: int = 0, icmp: bool = False) -> dict[str, Any]:
+        """Move every UDP flow of ``host`` through this NAT to a new outside port (and address)."""
+        return self._nats.rebind(router, host, address, linger_ns, icmp)
 
-        The new mapping is in force before the old entry is deleted, so no packet finds neither.  Answers the flows as they were, where each
-        must now appear, and that the old entries are gone.  SpecError when the host has no flow here, or no spare address is left.
-        """
-        node, nat = self._nat(router)
-        assert node.conntrack is not None
-        assert node.nft is not None
-        inside_addresses = {str(a.ip) for a in self._inside_addresses(router, host)}
-        flows = node.conntrack.udp()
-        before = [mapping for mapping in flows if mapping.inside[0] in inside_addresses]
-        if not before:
-            raise SpecError(f"NAT {router}", f"{host} has no UDP flow through it, so there is nothing to rebind")
-        used = {mapping.outside for mapping in flows}
-        targets: dict[tuple[str, int], tuple[str, int]] = {}
-        for mapping in before:
-            if mapping.inside not in targets:
-                targets[mapping.inside] = self._new_outside(router, nat, mapping, used, address)
-            outside = targets[mapping.inside]
-            replaces = (router, mapping.version, *mapping.inside) in self._moved
-            dead = mapping.outside[1] if is_cone(nat) else None
-            node.nft.run(move_mapping(mapping.version, mapping.inside, outside, replaces=replaces, dead=dead))
-            self._dead.add((router, mapping.version, mapping.outside[1]))
-            self._moved.add((router, mapping.version, *mapping.inside))
-        at = time.monotonic_ns()
-        for mapping in before:
-            try:
-                node.conntrack.forget(mapping)
-            except nl.NetlinkRefused:
-                continue  # it timed out by itself in between
-        left = [node.conntrack.lookup(mapping.version, mapping.inside, mapping.remote) for mapping in before]
-        return {
-            "router": router,
-            "host": host,
-            "before": [msgspec.to_builtins(mapping) for mapping in before],
-            "expected": [msgspec.to_builtins(msgspec.structs.replace(m, outside=targets[m.inside])) for m in before],
-            "old_gone": all(now is None or now.outside != old.outside for now, old in zip(left, before, strict=True)),
-            "at": at,
-            "took_ns": time.monotonic_ns() - at,
-        }
-
-    def _inside_addresses(self, router: str, host: str) -> list[Any]:
-        """The addresses by which this NAT knows ``host``: the host's own, or, with another NAT between, that NAT's outside ones."""
-        self.topology.node(host)
-        addresses = [a for port in self.nodes[host].plan.ports.values() for a in port.addresses]
-        mine = nodes_inside(self.topology, self._nat(router)[0].plan.node)
-        for between in self.topology.routers:
-            if between.nat is not None and between.name in mine and host in nodes_inside(self.topology, between):
-                addresses += self.nodes[between.name].plan.ports[between.nat.outside].addresses
-        return addresses
-
-    def _new_outside(self, router: str, nat: Nat, mapping: Mapping, used: set[tuple[str, int]], address: bool) -> tuple[str, int]:
-        here = mapping.outside[0]
-        if address:
-            all_ = [str(a.ip) for a in self.nodes[router].plan.ports[nat.outside].addresses if a.version == mapping.version]
-            others = [candidate for candidate in all_ if candidate != here]
-            if not others:
-                raise SpecError(f"NAT {router}", "it has no spare outside address; give it spare=1 or more")
-            here = others[self._ports.randrange(len(others))]
-        while True:
-            port = self._ports.randint(_LOWEST_MOVED_PORT, _HIGHEST_MOVED_PORT)
-            if (here, port) not in used and port != mapping.outside[1] and (router, mapping.version, port) not in self._dead:
-                used.add((here, port))
-                return here, port
+    def op_reboot(self, router: str) -> dict[str, Any]:
+        """Lose all mappings of a NAT at once."""
+        return self._nats.reboot(router)
 
 
 def write_ipv6_forwarding() -> None:

@@ -263,10 +263,7 @@ class NatHandle:
     async def mappings(self) -> list[Mapping]:
         """The UDP flows that it maps now."""
         answer = await self.network.ask("mappings", router=self.router)
-        return [
-            Mapping(m["version"], tuple(m["inside"]), tuple(m["outside"]), tuple(m["remote"]), tuple(m["reached"]))
-            for m in answer["mappings"]
-        ]
+        return msgspec.convert(answer["mappings"], list[Mapping])
 
     async def carries(self, host: str, *, within: Duration = 5 * s) -> None:
         """Wait until it maps a UDP flow of ``host``; HarnessError when there is none ``within`` the time."""
@@ -279,7 +276,7 @@ class NatHandle:
         raise HarnessError(f"NAT {self.router}: no UDP flow of {host} within {within}")
 
     async def rebind(self, host: str, *, address: bool = False, dark: Duration | None = None, within: Duration = 5 * s) -> Observation:
-        """Give every UDP flow of ``host`` a new outside port (and address); returns once conntrack shows a new mapping carrying the flow.
+        """Give every UDP flow of ``host`` a new outside port (and address); returns once a new mapping is seen to carry the flow.
 
         ``dark``: for how long nothing passes the router's outside link meanwhile, as when it restarts.  Without it a client that sends
         nothing but acknowledgements is healed by the one that is under way (seen), and with it it is not.
@@ -321,7 +318,7 @@ class NatHandle:
             answer["at"],
             seen_there,
             (different if seen else not seen_there["flows now"]) and answer["old_gone"],
-            "conntrack",
+            answer["source"],
         )
         self.network._observe(observation)
         return observation
@@ -469,10 +466,18 @@ def _start_keeper(log: Path) -> Keeper:
 
 @contextlib.asynccontextmanager
 async def open_network(
-    topology: Topology, *, impair: str, seed: int, captures: Path | None, log: Path, observe: Callable[[Observation], None]
+    topology: Topology,
+    *,
+    impair: str,
+    seed: int,
+    captures: Path | None,
+    log: Path,
+    observe: Callable[[Observation], None],
+    translate: str = "auto",
 ) -> AsyncIterator[Network]:
     """Build ``topology``; on leaving the block all of it is gone, agents included.
 
+    ``impair``, ``translate``: who impairs links and who translates at NATs (``base.IMPAIR_CHOICES``, ``base.TRANSLATE_CHOICES``).
     ``captures``: the folder for one pcapng per interface, or None for none.  ``log``: the file for the keeper's own stderr.
     """
     keeper = _start_keeper(log)
@@ -482,7 +487,12 @@ async def open_network(
             try:
                 await keeper.ready()
                 report, _fds = await keeper.ask(
-                    "build", topology=topology.to_json(), impair=impair, seed=seed, captures=str(captures) if captures else None
+                    "build",
+                    topology=topology.to_json(),
+                    impair=impair,
+                    seed=seed,
+                    captures=str(captures) if captures else None,
+                    translate=translate,
                 )
                 yield Network(topology, keeper, report, observe)
             finally:

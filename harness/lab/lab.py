@@ -50,6 +50,7 @@ class Orders:
     artifacts: Path
     seed: int = 1
     impair: str = "auto"
+    translate: str = "auto"
     patience: Duration = 5 * s
     """How long a scenario waits for media beyond the time that it wants to hear it."""
     agents: dict[str, str] = field(default_factory=dict)
@@ -181,6 +182,7 @@ class Lab:
             open_network(
                 topology,
                 impair=self.orders.impair,
+                translate=self.orders.translate,
                 seed=self.orders.seed,
                 captures=self.folder / "capture",
                 log=self.folder / "agents" / "keeper.log",

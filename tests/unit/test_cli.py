@@ -62,6 +62,7 @@ REFUSED = {
     "an agent with nothing": (["--agent", "alice= "], "--agent: 'alice= ' is not NAME=COMMAND"),
     "a seed that is no number": (["--seed", "lucky"], "argument --seed: invalid int value: 'lucky'"),
     "no executor": (["--impair", "tc"], "argument --impair: invalid choice: 'tc'"),
+    "no translator": (["--translate", "iptables"], "argument --translate: invalid choice: 'iptables'"),
     "no repeats": (["--repeat", "0"], "argument --repeat: '0': allowed is a whole number, 1 or more"),
     "no patience": (["--patience", "0"], "argument --patience: '0': allowed is more than 0 and less than 180 seconds"),
     "an unknown option": (["--impiar", "netem"], "unrecognized arguments: --impiar"),
