@@ -19,7 +19,7 @@ import trio
 
 from benchmarks.calls import open_lab
 from benchmarks.row import Row, spread
-from harness.fabric.network import Process
+from harness.fabric.keeper_client import Process
 from harness.spec.topology import Host, Link, Topology
 from harness.units import s
 

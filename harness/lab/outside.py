@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from harness.fabric.network import Process
+from harness.fabric.keeper_client import Process
 from harness.fabric.receipts import Observation
 from harness.units import Duration, s
 

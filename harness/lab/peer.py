@@ -15,7 +15,8 @@ import trio
 from harness.agent.messages import CallHeld, CallResumed, Holdings, Lag, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, CapabilityLacking, SpecError
-from harness.fabric.network import Network, Process
+from harness.fabric.keeper_client import Process
+from harness.fabric.network import Network
 from harness.media.measures import Heard
 from harness.units import Duration, s
 from harness.verdict import Stall

@@ -13,7 +13,8 @@ from typing import Any
 
 import trio
 
-from harness.fabric.network import Network, Process, open_network
+from harness.fabric.keeper_client import Process
+from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.spec.topology import Topology
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness.fabric.network import Process
+from harness.fabric.keeper_client import Process
 from harness.lab import outside
 
 

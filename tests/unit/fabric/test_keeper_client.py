@@ -13,7 +13,7 @@ import trio
 
 from harness.errors import HarnessError, SpecError
 from harness.fabric import wires
-from harness.fabric.network import Keeper
+from harness.fabric.keeper_client import Keeper
 
 
 def with_keeper(test: Any) -> None:

@@ -1,0 +1,172 @@
+"""The lab's end of the conversation with the keeper: its process, requests and answers by number, and the processes that it starts.
+
+Everything here runs in the lab's own process, under trio, and enters no namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from harness.errors import HarnessError
+from harness.fabric import wires
+from harness.units import s
+
+_ANSWER_WITHIN = 60 * s  # under software emulation an interpreter needs half of that to import the keeper
+_END_WITHIN = 5 * s
+
+
+@dataclass(slots=True)
+class Process:
+    """A command in a namespace.  ``pid`` is its number in this process's PID namespace, read from the pidfd."""
+
+    name: str
+    pid: int
+    pidfd: int
+    ended: trio.Event = field(default_factory=trio.Event)
+    code: int | None = None
+
+    def signal(self, number: int) -> None:
+        """Send a signal by descriptor: never to another process that has since got the number."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+
+_Waiting = tuple[trio.Event, list[Any]]
+"""Set when the answer is there, or will never be; the answer and its descriptors, or nothing."""
+
+
+class Keeper:
+    """The keeper process and the conversation with it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: trio.socket.SocketType) -> None:
+        self._process = process
+        self._control = control
+        self._last_id = 0
+        self._hello: _Waiting = (trio.Event(), [])
+        self._waiting: dict[int, _Waiting] = {0: self._hello}
+        self._started: dict[int, Process] = {}
+        self._ended_early: dict[int, int] = {}  # told before ``spawn`` had got to read its answer
+        self._gone = False
+
+    async def listen(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Read answers and events until the keeper ends."""
+        task_status.started()
+        while True:
+            try:
+                message, fds = await self._receive()
+            except OSError:
+                message, fds = None, []
+            if message is None:
+                break
+            if "event" in message:
+                process = self._started.get(message["pid"])
+                if process is not None:
+                    process.code = message["code"]
+                    process.ended.set()
+                else:
+                    self._ended_early[message["pid"]] = message["code"]
+                continue
+            waiting = self._waiting.pop(message["id"], None)
+            if waiting is None:
+                for fd in fds:
+                    os.close(fd)
+                continue
+            waiting[1].extend([message, fds])
+            waiting[0].set()
+        self._gone = True
+        for event, _box in self._waiting.values():
+            event.set()
+        for process in self._started.values():
+            process.ended.set()
+
+    async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
+        data, ancillary, _flags, _address = await self._control.recvmsg(wires.LIMIT, socket.CMSG_LEN(64), socket.MSG_CMSG_CLOEXEC)
+        return wires.decode(data, ancillary)
+
+    async def ready(self) -> None:
+        """Wait for the keeper's first word."""
+        await self._answer(self._hello, "start")
+
+    async def ask(self, op: str, **fields: Any) -> tuple[dict[str, Any], list[int]]:
+        """One request; raises what the keeper raised, HarnessError when it is dead or silent."""
+        return await self._ask(op, fields, [])
+
+    async def _ask(self, op: str, fields: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+        if self._gone:
+            raise HarnessError(f"the keeper is gone; it cannot be asked {op!r}: see keeper.log")
+        self._last_id += 1
+        identity = self._last_id
+        waiting = self._waiting[identity] = (trio.Event(), [])
+        data = wires.encode({"id": identity, "op": op, **fields})
+        await self._control.sendmsg([data], wires.ancillary(fds))
+        return await self._answer(waiting, op)
+
+    async def _answer(self, waiting: _Waiting, op: str) -> tuple[dict[str, Any], list[int]]:
+        event, box = waiting
+        with trio.move_on_after(_ANSWER_WITHIN.s) as scope:
+            await event.wait()
+        if scope.cancelled_caught:
+            raise HarnessError(f"the keeper did not answer {op!r} within {_ANSWER_WITHIN}")
+        if not box:
+            raise HarnessError(f"the keeper died before it answered {op!r}: see keeper.log")
+        message, fds = box
+        if "error" in message:
+            raise wires.rebuild(message["error"])
+        return message["ok"], fds
+
+    async def spawn(self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path) -> Process:
+        """Start a process and check, from outside, that its network namespace is the node's."""
+        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd)}, fds)
+        pidfd = received[0]
+        process = Process(node, _pid_of(pidfd), pidfd)
+        self._started[answer["pid"]] = process
+        if answer["pid"] in self._ended_early:
+            process.code = self._ended_early.pop(answer["pid"])
+            process.ended.set()
+        with contextlib.suppress(FileNotFoundError):  # it may have ended at once; then its exit is what is to be told
+            inode = os.stat(f"/proc/{process.pid}/ns/net").st_ino
+            if inode != answer["inode"]:
+                raise HarnessError(f"{node}: the process is in network namespace {inode}, not in the node's {answer['inode']}")
+        return process
+
+    async def end(self) -> None:
+        """Close the conversation, which ends the keeper, and with it everything in its PID namespace; then reap it."""
+        self._control.close()
+        pidfd = os.pidfd_open(self._process.pid)
+        with trio.CancelScope(shield=True), trio.move_on_after(_END_WITHIN.s):
+            await trio.lowlevel.wait_readable(pidfd)
+        os.close(pidfd)
+        self._process.kill()  # a no-op for a process that has ended
+        self._process.wait()
+        for process in self._started.values():
+            os.close(process.pidfd)
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise HarnessError("a pidfd tells no PID: this kernel is older than 5.5")
+
+
+def start_keeper(log: Path) -> Keeper:
+    """Start the keeper process, its standard error into ``log``."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wires.prepare(ours)
+    root = str(Path(__file__).resolve().parents[2])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+    argv = [sys.executable, "-m", "harness.fabric.keeper", str(theirs.fileno())]
+    with theirs, log.open("ab") as out:
+        process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+    return Keeper(process, trio.socket.from_stdlib_socket(ours))

@@ -1,0 +1,120 @@
+"""The lab's handle on one link: takes it up and down, impairs it, and tells what it dropped, each with what was seen of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from harness.errors import SpecError
+from harness.fabric.base import DIRECTIONS, Direction, Dropped
+from harness.fabric.receipts import Observation
+from harness.spec.link import CLEAR, Impairment
+from harness.spec.topology import from_text, to_plain
+from harness.units import Duration, percent, s
+
+if TYPE_CHECKING:
+    from harness.fabric.network import Network
+
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHandle:
+    """Faults of one link."""
+
+    network: Network
+    end: str
+
+    async def down(self) -> None:
+        """Take both ends down, as when the radio is switched off; addresses stay, routes go."""
+        await self._set(False)
+
+    async def up(self) -> None:
+        """Take both ends up again, with all addresses and routes."""
+        await self._set(True)
+
+    async def _set(self, up: bool) -> None:
+        answer = await self.network.ask("link", end=self.end, up=up)
+        taken = all(state["up"] == up for state in answer["after"].values())
+        name = f"{self.end} {'up' if up else 'down'}"
+        seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
+        self.network.observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen)))
+
+    async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> int:
+        """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing.
+
+        Returns when the last of it was done, ns.
+        """
+        at = 0
+        wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
+        if not any(wanted.values()):
+            raise SpecError(f"link {self.end}", "impair() was given no impairment; to set back to nothing give CLEAR")
+        for direction in DIRECTIONS:
+            impairment = wanted[direction]
+            if impairment is None:
+                continue
+            answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
+            taken = msgspec.convert(answer["now"], Impairment, dec_hook=from_text) == impairment
+            name, at = f"{self.end} {direction} {describe(impairment)}", int(answer["at"])
+            self.network.observe(Observation(name, "impair", at, answer, taken, self.network.carrier(self.end)))
+        return at
+
+    async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
+        """Wait until the packets that the impairment of ``direction`` picks (its ``drop``) have come and been dropped: they, in order.
+
+        The observation is taken when all of them came ``within`` the time.
+        """
+        counted: dict[str, Any] = {}
+        with trio.move_on_after(within.s):
+            while not counted or counted.get("awaited"):
+                counted = (await self.counters())[direction]
+                await trio.sleep(_POLL_S)
+        seen = {"dropped": counted.get("picked_packets", []), "awaited": counted.get("awaited", 0)}  # netem has neither
+        found = msgspec.convert(seen["dropped"], list[Dropped])
+        at = found[-1].at if found else time.monotonic_ns()
+        name = f"{self.end} {direction} drops {', '.join(str(one.pick) for one in found) or 'nothing'}"
+        taken = bool(found) and not seen["awaited"]
+        self.network.observe(Observation(name, "drop", at, seen, taken, self.network.carrier(self.end)))
+        return found
+
+    async def drops(self) -> int:
+        """How many packets the link has dropped so far, both directions, for whatever reason."""
+        counters = await self.counters()  # the relay tells one kind of drop from another, netem does not
+        kinds = ("lost", "picked", "queue_dropped", "cut_dropped", "refused", "dropped")
+        return sum(int(counters[direction].get(kind, 0)) for direction in DIRECTIONS for kind in kinds)
+
+    async def show_drops(self, since: int) -> int:
+        """How many packets the link has dropped beyond ``since`` (an earlier ``drops()``), as an observation: taken when it is any."""
+        now = await self.drops()
+        seen = {"dropped before": since, "dropped now": now}
+        name = f"{self.end} dropped {now - since} packets"
+        self.network.observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.carrier(self.end)))
+        return now - since
+
+    async def dark(self) -> None:
+        """Let nothing through in either direction, while both ends stay up: neither host nor router can tell."""
+        await self.impair(Impairment(loss=100 * percent))
+
+    async def light(self) -> int:
+        """Put both directions back to what the topology has them; returns when that was done, ns."""
+        link = self.network.topology.link(self.end)
+        return await self.impair(a_to_b=link.a_to_b or CLEAR, b_to_a=link.b_to_a or CLEAR)
+
+    async def counters(self) -> dict[str, Any]:
+        """The executor's counters of this link."""
+        answer = await self.network.ask("counters")
+        return dict(answer["links"][self.network.topology.link(self.end).name])
+
+
+def _state(interface: dict[str, Any]) -> str:
+    return f"{'up' if interface['up'] else 'down'} after {interface['tx_packets']} sent, {interface['rx_packets']} received"
+
+
+def describe(impairment: Impairment) -> str:
+    """The impairment in tc's words: ``delay 20ms loss 1% drop #3 ≥ 1000 B``, or ``clear``."""
+    words = {**to_plain(impairment), **({"drop": ", ".join(map(str, impairment.drop))} if impairment.drop else {})}
+    return " ".join(f"{key} {value}" for key, value in words.items()) or "clear"
