@@ -16,8 +16,8 @@ from harness.units import Duration, Quantity, Rate, Ratio, expect
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 """netem's words for how a packet's delay is spread about ``delay``; ``harness.spec.spread`` has the numbers that both executors use."""
 
-LEAST_SPREAD: dict[Distribution, float] = {"uniform": -1.0, "normal": -4.0, "pareto": -0.58, "paretonormal": -1.43}
-"""How far below ``delay`` a packet's delay may fall, in units of ``jitter``: the foot of each distribution as the executors have it."""
+LEAST_SPREAD: dict[Distribution, float] = {"uniform": -1.0, "normal": -3.67, "pareto": -0.821, "paretonormal": -1.797}
+"""How far below ``delay`` a packet's delay may fall, in units of ``jitter``: the foot of each distribution in the tables, rounded down."""
 
 LARGEST_MTU = 65_535
 

@@ -45,8 +45,8 @@ def wrong(impairment: Impairment) -> tuple[str, str]:
         (
             {"delay": 8 * ms, "jitter": 3 * ms, "distribution": "normal"},
             "jitter",
-            "3ms is above the delay of 8ms as a normal distribution has it; allowed is 0 to 2ms, or truncate=True: whoever would leave"
-            " before it came leaves at once",
+            "3ms is above the delay of 8ms as a normal distribution has it; allowed is 0 to 2.179836ms, or truncate=True: whoever would"
+            " leave before it came leaves at once",
         ),
         ({"delay": 9 * ms, "jitter": 1 * ms, "distribution": "flat"}, "distribution", DISTRIBUTION),
         ({"delay": 9 * ms, "distribution": "normal"}, "distribution", "without jitter nothing is spread; give a jitter"),
