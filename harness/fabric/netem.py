@@ -127,7 +127,7 @@ def can_say(impairment: Impairment) -> str | None:
     """Why sch_netem cannot express ``impairment``, or None when it can."""
     if impairment.drop is not None:
         return "sch_netem loses packets by chance only, so which ones to drop cannot be said; use the relay"
-    for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu"):
+    for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu", "rate_trace", "schedule"):
         if getattr(impairment, field) is not None:
             return f"{field} is not built for sch_netem yet; use the relay"
     if impairment.distribution != "uniform":

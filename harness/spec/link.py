@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from harness.errors import SpecError
+from harness.spec.rate_trace import RateTrace
 from harness.units import Duration, Quantity, Rate, Ratio, expect
 
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
@@ -20,6 +21,8 @@ LEAST_SPREAD: dict[Distribution, float] = {"uniform": -1.0, "normal": -3.67, "pa
 """How far below ``delay`` a packet's delay may fall, in units of ``jitter``: the foot of each distribution in the tables, rounded down."""
 
 LARGEST_MTU = 65_535
+MOST_STEPS = 100_000
+LONGEST_SCHEDULE = Duration(24 * 3_600 * 10**9)
 
 
 class Pick(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -96,6 +99,11 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     or for the rate (tail drop beyond); None is the executor's default of 10,000.  ``queue_time``: a packet that would wait for the rate
     longer than this is dropped instead.  ``mtu``: larger IP packets are dropped, silently (a path MTU black hole), or, with ``too_big``,
     with the ICMP that a router owes (RFC 792 type 3 code 4, RFC 4443 type 2), in both families.
+
+    ``rate_trace``: a recorded rate, in the place of ``rate``; it goes on through the steps of a schedule, and through a change to an
+    impairment with the same trace.  ``schedule``: the impairment over time; this one's own fields rule from 0, when it comes into force.
+    What the topology asks for comes into force when the run goes live, after the probe: until then the own fields rule, and a
+    ``rate_trace`` lets everything pass.
     """
 
     delay: Duration | None = None
@@ -114,6 +122,8 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     queue_time: Duration | None = None
     mtu: int | None = None
     too_big: bool = False
+    rate_trace: RateTrace | None = None
+    schedule: Schedule | None = None
 
     def validate(self, where: str) -> None:
         """Raise SpecError that names ``where``, the field, the value and what is allowed."""
@@ -133,6 +143,10 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise SpecError(f"{where}, mtu", f"{self.mtu!r} is not a number of bytes; allowed is 68 (RFC 791's least) to {LARGEST_MTU}")
         if self.too_big and self.mtu is None:
             raise SpecError(f"{where}, too_big", "without an mtu no packet is too big; give an mtu")
+        if self.schedule is not None:
+            if not isinstance(self.schedule, Schedule):
+                raise SpecError(f"{where}, schedule", f"{self.schedule!r:.60} is not a Schedule, for example {_EXAMPLE}")
+            self.schedule.validate(f"{where}, schedule", self)
 
     def _validate_delay(self, where: str) -> None:
         if self.distribution not in LEAST_SPREAD:
@@ -163,7 +177,13 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise SpecError(f"{where}, rate", "0bit never sends anything; to cut a link take it down, to lift the limit use None")
         if self.queue is not None and not is_whole(self.queue, 1, 1_000_000):
             raise SpecError(f"{where}, queue", f"{self.queue!r} is not a number of packets; allowed is 1 to 1000000")
-        if self.queue_time is not None and self.rate is None:
+        if self.rate_trace is not None:
+            if not isinstance(self.rate_trace, RateTrace):
+                raise SpecError(f"{where}, rate_trace", f"{self.rate_trace!r:.60} is not a RateTrace; read one with mahimahi(…)")
+            if self.rate is not None:
+                raise SpecError(f"{where}, rate_trace", f"it is a rate already, and rate is {self.rate}; give one of the two")
+            self.rate_trace.validate(f"{where}, rate_trace")
+        if self.queue_time is not None and self.rate is None and self.rate_trace is None:
             raise SpecError(f"{where}, queue_time", "without a rate nothing waits for it; give a rate")
 
     @property
@@ -171,6 +191,78 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """True when nothing at all is asked of the executor."""
         return self == Impairment()
 
+    @property
+    def at_start(self) -> Impairment:
+        """What rules from 0 on: this impairment without its schedule."""
+        return self if self.schedule is None else msgspec.structs.replace(self, schedule=None)
+
+    def at_step(self, number: int) -> Impairment:
+        """What rules from step ``number`` of the schedule on (1 is the first, 0 the start), the ``rate_trace`` with it."""
+        if number == 0 or self.schedule is None:
+            return self.at_start
+        impairment = self.schedule.steps[number - 1].impairment
+        return impairment if self.rate_trace is None else msgspec.structs.replace(impairment, rate_trace=self.rate_trace)
+
+
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From ``at`` on (since its schedule came into force) ``impairment`` rules, all of it: what it does not name is not impaired."""
+
+    at: Duration
+    impairment: Impairment
+
+    def validate(self, where: str, whole: Impairment) -> None:
+        """Raise SpecError that names ``where``, the field, the value and what is allowed; ``whole`` is whose schedule it is in."""
+        if not isinstance(self.impairment, Impairment):
+            raise SpecError(f"{where}, impairment", f"{self.impairment!r:.60} is not an Impairment")
+        for field in ("schedule", "rate_trace"):
+            if getattr(self.impairment, field) is not None:
+                raise SpecError(f"{where}, {field}", f"a step has no {field} of its own; give it to the impairment whose schedule it is")
+        if whole.rate_trace is not None and self.impairment.rate is not None:
+            raise SpecError(f"{where}, rate", f"the rate_trace goes on through the steps, and rate is {self.impairment.rate}; leave it out")
+        inherits = msgspec.structs.replace(self.impairment, rate_trace=whole.rate_trace)
+        inherits.validate(where)
+
+
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Steps in the order of their times.  ``every``: after so long it begins again, with what rules from 0.
+
+    Packets in the link are spared by a step.  A step has no schedule and no ``rate_trace`` of its own; its ``drop`` counts from the step.
+    """
+
+    steps: tuple[Step, ...]
+    every: Duration | None = None
+
+    def __str__(self) -> str:
+        steps = f"{len(self.steps)} step{'s' * (len(self.steps) != 1)}, the last at {self.steps[-1].at}" if self.steps else "no steps"
+        return steps + (f", every {self.every}" if self.every is not None else "")
+
+    def validate(self, where: str, whole: Impairment) -> None:
+        """Raise SpecError that names ``where``, the step, the field, the value and what is allowed; ``whole`` is whose schedule it is."""
+        if not isinstance(self.steps, tuple) or not all(isinstance(step, Step) for step in self.steps):
+            raise SpecError(f"{where}, steps", f"{self.steps!r:.60} is not a tuple of Steps, for example {_EXAMPLE}")
+        if not self.steps:
+            raise SpecError(f"{where}, steps", "it is empty; for an impairment that stays as it is give no schedule")
+        if len(self.steps) > MOST_STEPS:
+            raise SpecError(f"{where}, steps", f"there are {len(self.steps)}; allowed is up to {MOST_STEPS}")
+        before: Duration | None = None
+        for number, step in enumerate(self.steps, 1):
+            validate_quantity(Duration, step.at, f"{where}, step {number}, at", optional=False)
+            place = f"{where}, step {number} (at {step.at})"
+            if step.at.ns == 0:
+                raise SpecError(f"{place}, at", "what rules from 0 are the impairment's own fields; allowed is above 0")
+            if before is not None and step.at <= before:
+                raise SpecError(f"{place}, at", f"it is not after the step before, at {before}; times ascend")
+            before = step.at
+            step.validate(place, whole)
+        assert before is not None
+        if before > LONGEST_SCHEDULE:
+            raise SpecError(f"{where}, step {len(self.steps)} (at {before}), at", f"allowed is up to {LONGEST_SCHEDULE} (24 hours)")
+        validate_quantity(Duration, self.every, f"{where}, every")
+        if self.every is not None and self.every <= before:
+            raise SpecError(f"{where}, every", f"{self.every} is not beyond the last step, at {before}, which would never come")
+
+
+_EXAMPLE = "Schedule((Step(15 * s, Impairment(delay=60 * ms)),))"
 
 CLEAR = Impairment()
 """An impairable link that is not impaired (yet)."""
@@ -181,9 +273,9 @@ def is_whole(value: object, least: int, most: int | None = None) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value and (most is None or value <= most)
 
 
-def validate_quantity(kind: type[Quantity], value: object, where: str) -> None:
-    """Raise SpecError unless ``value`` is None or a ``kind`` of 0 or more."""
-    if value is None:
+def validate_quantity(kind: type[Quantity], value: object, where: str, *, optional: bool = True) -> None:
+    """Raise SpecError unless ``value`` is a ``kind`` of 0 or more, or, where it is ``optional``, None."""
+    if value is None and optional:
         return
     try:
         quantity = expect(kind, value, where)

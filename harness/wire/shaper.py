@@ -205,7 +205,7 @@ class Shaper(Generic[T]):
         self._pick_anew()
 
     def _adopt(self, impairment: Impairment) -> None:
-        for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu"):
+        for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu", "rate_trace", "schedule"):
             if getattr(impairment, field) is not None:
                 raise SpecError(field, "the relay has not built it yet")
         if impairment.distribution != "uniform" or impairment.truncate:
