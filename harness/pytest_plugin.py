@@ -60,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness", "QUIC call scenarios")
     group.addoption("--seed", type=int, default=1, help="seed of every random choice (default 1)")
     group.addoption("--artifacts", type=Path, default=Path("artifacts"), help="where runs are kept (default ./artifacts)")
-    group.addoption("--impair", choices=IMPAIR_CHOICES, default="auto", help="who impairs links: auto, netem or relay (default auto)")
+    group.addoption("--impair", choices=IMPAIR_CHOICES, default="auto", help="who impairs links (default auto)")
     group.addoption(
         "--translate", choices=TRANSLATE_CHOICES, default="auto", help="who translates at NATs: auto, nft or userspace (default auto)"
     )
@@ -235,6 +235,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             receipts=lab_.receipts,
             stalls=lab_.stalls,
             errors=[*errors, *lab_.evidence.errors],
+            unfit=lab_.unfit,
             scenario=lab_.test,
         )
     except SpecError as error:

@@ -234,12 +234,16 @@ def conclude(
     receipts: Sequence[Receipt] = (),
     stalls: Sequence[Stall] = (),
     errors: Sequence[BaseException] = (),
+    unfit: Sequence[str] = (),
     scenario: str = "the scenario",
 ) -> Outcome:
     """The run's outcome.  ``faults``: names of the faults that were begun, each of which wants a receipt that says it took.
 
     An error counts by its ``blame`` (product: FAIL, else INCONCLUSIVE), also inside an exception group; a failed bare ``assert`` is a FAIL
-    of the product; any other exception is the harness's.  SpecError "asserts nothing" when there is neither a verdict nor an error.
+    of the product; any other exception is the harness's.  ``unfit``: what the network did that nobody had asked of it (a relay that this
+    machine is too slow for): whatever came of it proves nothing, be it green or red.
+
+    SpecError "asserts nothing" when there is neither a verdict nor an error.
     """
     if not verdicts and not errors:
         raise SpecError(scenario, "a scenario that asserts nothing proves nothing; give it at least one verdict")
@@ -254,6 +258,7 @@ def conclude(
         if verdict.result is Result.INCONCLUSIVE:
             against.append((Result.INCONCLUSIVE, verdict.blame or Blame.HARNESS, _sentence(verdict)))
     against.sort(key=lambda item: item[0] is not Result.FAIL)  # stable: the order above within each
+    against[:0] = [(Result.INCONCLUSIVE, Blame.ENVIRONMENT, text) for text in unfit]
     if not against:
         return Outcome(result=Result.PASS, blame=None, reasons=(), verdicts=final)
     return Outcome(result=against[0][0], blame=against[0][1], reasons=tuple(reason for _, _, reason in against), verdicts=final)

@@ -13,7 +13,7 @@ from harness.spec.link import Pick
 
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
-IMPAIR_CHOICES = ("auto", "netem", "relay")
+IMPAIR_CHOICES = ("auto", "netem", "relay", "relay-packet")
 TRANSLATE_CHOICES = ("auto", "nft", "userspace")
 
 

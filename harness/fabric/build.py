@@ -27,6 +27,7 @@ from harness.fabric.nats import Nats, choose_translators
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
 from harness.fabric.nft_nat import NftNat
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
+from harness.fabric.relay_ends import choose_ends
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Topology, from_text
 
@@ -51,7 +52,7 @@ class Build:
         )
         self._preferred: dict[str, PortPlan] = {}
         self._taken: dict[tuple[str, str, int], socket.socket] = {}
-        self._carriers = Carriers(choose(impair, self.topology), seed)
+        self._carriers = Carriers(choose(impair, self.topology), seed, choose_ends(packet=impair == "relay-packet"))
         self._make_links()
         for node in self.nodes.values():
             self._configure(node)
@@ -173,7 +174,12 @@ class Build:
     def op_finish(self) -> dict[str, Any]:
         """Close the captures and give the last counters; the keeper's end follows."""
         captures = self._captures.finish() if self._captures is not None else {}
-        return {"captures": captures, "links": self._carriers.counters()["links"], "stalls": self._carriers.stalls()}
+        return {
+            "captures": captures,
+            "links": self._carriers.counters()["links"],
+            "stalls": self._carriers.stalls(),
+            "shortfalls": self._carriers.shortfalls(),
+        }
 
     # -- ports of hosts ----------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from harness.errors import BlamedError
-from harness.fabric import capture, netem, nft, relay
+from harness.fabric import capture, netem, nft, relay_ends
 from harness.fabric.build import write_ipv6_forwarding
 from harness.fabric.netns import enter_run_namespaces, inside, mount_fresh_proc, new_namespace
 
@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
         finding("namespaces", True, "a network of its own for every run", "run as root, in Docker --privileged, or allow user namespaces"),
         finding("nftables", True, "NAT and rebinding", "apt-get install nftables"),
         in_kernel,
-        finding("tap", not in_kernel.ok, "the userspace relay, which impairs links", "in Docker --device /dev/net/tun; else modprobe tun"),
+        finding("tap", False, "the userspace relay; without it over packet sockets", "in Docker --device /dev/net/tun; else modprobe tun"),
         finding("ipv6 forwarding", False, "topologies with IPv6", "allow mounts, or a writable /proc/sys"),
         finding("captures", True, "receipts from outside the agents", "allow CAP_NET_RAW"),
         Finding("tshark", tshark is not None, False, tshark or "no", "reading captures by hand", "apt-get install tshark"),
@@ -89,7 +89,7 @@ def main() -> int:
 
     attempt("nftables", _list_rules)
     attempt("netem", netem.lacking)
-    attempt("tap", lambda: os.close(relay.open_tap("doctor0")))
+    attempt("tap", lambda: os.close(relay_ends.open_tap("doctor0")))
     attempt("captures", lambda: capture.open_capture("lo").close())
     attempt("ipv6 forwarding", _forward_ipv6)
     return _tell(result)

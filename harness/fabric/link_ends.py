@@ -43,6 +43,9 @@ class LinkExecutor(Protocol):
     def reset(self) -> None:
         """Every seeded generator and counter back to its start, as after ``start``."""
 
+    def shortfalls(self) -> list[str]:
+        """What it could not do of what its links were asked for since ``reset``, each in words: such a run proves nothing."""
+
     def stalls(self) -> list[tuple[int, int]]:
         """(start, end) ns of CLOCK_MONOTONIC in which the executor itself ran late."""
 

@@ -15,6 +15,7 @@ from harness.fabric import netem
 from harness.fabric.base import DIRECTIONS, IMPAIR_CHOICES, Direction
 from harness.fabric.link_ends import End, LinkExecutor, impairment_of
 from harness.fabric.netem_links import NetemExecutor
+from harness.fabric.relay_ends import RelayEnds
 from harness.fabric.relay_links import RelayExecutor
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Topology
@@ -29,7 +30,7 @@ class Choice:
 
 
 def choose(impair: str, topology: Topology, only_relay: Mapping[str, str] | None = None) -> dict[str, Choice]:
-    """Per impairable link the executor that ``impair`` (auto, netem, relay) asks for; the kernel is asked what it has.
+    """Per impairable link the executor that ``impair`` asks for (auto, netem, relay, relay-packet); the kernel is asked what it has.
 
     ``only_relay``: by name the links that nothing but the relay can carry, and why; they need not be impairable.  Raises EnvironmentUnfit
     or SpecError when a link cannot be carried as asked.
@@ -38,7 +39,7 @@ def choose(impair: str, topology: Topology, only_relay: Mapping[str, str] | None
         raise SpecError("--impair", f"{impair!r} is not known; allowed are {', '.join(IMPAIR_CHOICES)}")
     bound = only_relay or {}
     links = [link for link in topology.links if link.impairable or link.name in bound]
-    if impair == "relay":
+    if impair in ("relay", "relay-packet"):
         return {link.name: Choice("relay", "asked for") for link in links}
     lacking = netem.lacking()
     if impair == "netem" and lacking is not None:
@@ -66,9 +67,10 @@ def _unsaid(link: Link) -> str | None:
 class Carriers:
     """The executors of a run's links, each link with its own."""
 
-    def __init__(self, chosen: dict[str, Choice], seed: int) -> None:
+    def __init__(self, chosen: dict[str, Choice], seed: int, ends: RelayEnds) -> None:
         self.chosen = chosen
-        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(), "relay": RelayExecutor(seed)}
+        self._ends = ends
+        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(), "relay": RelayExecutor(seed, self._ends)}
         self._executors = {name: executor for name, executor in named.items() if any(one.executor == name for one in chosen.values())}
 
     @property
@@ -78,13 +80,16 @@ class Carriers:
 
     @property
     def why(self) -> str:
-        """The reasons, once each; where there are several, with the first link that each holds for."""
+        """The reasons, once each; where there are several, with the first link that each holds for.  And what the relay stands on."""
         reasons: dict[str, str] = {}
         for name, choice in self.chosen.items():
             reasons.setdefault(choice.why, name)
-        if len(reasons) < 2:
-            return next(iter(reasons), "no link can be impaired")
-        return "; ".join(why if link in why else f"{link}: {why}" for why, link in reasons.items())
+        if not reasons:
+            return "no link can be impaired"
+        told = [why if link in why or len(reasons) == 1 else f"{link}: {why}" for why, link in reasons.items()]
+        if "relay" in self._executors and self._ends.name == "packet":
+            told.append("over packet sockets")
+        return "; ".join(told)
 
     def carries(self, link: Link) -> bool:
         """Whether an executor stands in ``link``; else it is a plain wire."""
@@ -118,6 +123,10 @@ class Carriers:
         """Every seeded generator and counter back to its start, as after ``start``."""
         for executor in self._executors.values():
             executor.reset()
+
+    def shortfalls(self) -> list[str]:
+        """What the executors could not do of what was asked of them since ``reset``, in words."""
+        return [text for executor in self._executors.values() for text in executor.shortfalls()]
 
     def stalls(self) -> list[tuple[int, int]]:
         """(start, end) ns of CLOCK_MONOTONIC in which an executor itself ran late."""

@@ -58,6 +58,10 @@ class NetemExecutor:
         """Count from here.  netem's generators have no seed, so there is nothing else to put back."""
         self._zero = {key: netem.counters(end.namespace.rtnl, end.plan.index) for key, (end, _impairment) in self._ends.items()}
 
+    def shortfalls(self) -> list[str]:
+        """None: the kernel does not tell."""
+        return []
+
     def stalls(self) -> list[tuple[int, int]]:
         """None: the kernel does not tell."""
         return []

@@ -1,10 +1,10 @@
-"""The userspace link: TAPs for its two ends, and the handle on the process that shapes what passes between them.
+"""The userspace link: the handle on the process that shapes what passes between the link's two ends (``relay_ends``).
 
-One relay process serves all the impaired links of a run (``relay_process``: its loop).  Who starts it (the keeper):
+One relay process serves all such links of a run (``relay_process``: its loop).  Who starts it (the keeper):
 
-1. opens ``open_tap(name)`` inside each node's namespace, gives the TAP its MAC, MTU and ``TX_QUEUE`` by netlink, and takes it up;
-2. makes ``seqpacket.pair()`` and lets ``child.start`` run the loop with that descriptor and all the TAPs' kept (a program without a keeper
-   starts ``argv(theirs.fileno())`` with them inherited);
+1. opens the ends (a TAP, or a packet socket on a veth's far half) inside each node's namespace, and takes the interfaces up;
+2. makes ``seqpacket.pair()`` and lets ``child.start`` run the loop with that descriptor and all the ends' kept (a program without a
+   keeper starts ``argv(theirs.fileno())`` with them inherited);
 3. asks ``RelayControl(ours).start(links)``; from its answer on packets pass.
 
 What the relay answers is counted outside the agents, so an answer with its counters is a receipt.
@@ -12,62 +12,21 @@ What the relay answers is counted outside the agents, so an answer with its coun
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
-from harness.errors import EnvironmentUnfit, SpecError
+from harness.errors import SpecError
 from harness.fabric.base import Direction, Dropped
 from harness.fabric.seqpacket import Asker
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, s
 
-TX_QUEUE = 10_000
-"""The transmit queue length that a TAP needs (IFLA_TXQLEN).  Of 100,000 packets/s the kernel's default of 1,000 lost 1.1 %, this 0.03 %."""
-
 T = TypeVar("T")
-
-_TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
-_IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
-
-
-def open_tap(name: str) -> int:
-    """A new TAP ``name`` in the CURRENT network namespace, down, offloads off; its descriptor, non-blocking and close-on-exec.
-
-    The interface lives as long as the descriptor does, unless ``outlive_descriptor``.  Raises EnvironmentUnfit that names what is missing.
-    """
-    try:
-        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise EnvironmentUnfit(f"/dev/net/tun cannot be opened ({error.strerror}): {_remedy(error.errno)}") from None
-    try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH14x", name.encode(), _IFF_TAP | _IFF_NO_PI))
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
-    except OSError as error:
-        os.close(fd)
-        raise EnvironmentUnfit(f"no TAP interface {name!r} could be made ({error.strerror}): {_remedy(error.errno)}") from None
-    return fd
-
-
-def outlive_descriptor(tap: int) -> None:
-    """Let the TAP go with its namespace, not with its descriptor: to remove one then took 18 ms (measured), one after another."""
-    fcntl.ioctl(tap, _TUNSETPERSIST, 1)
-
-
-def _remedy(code: int | None) -> str:
-    if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return "the userspace link needs it; in Docker run with --device /dev/net/tun, on the host `modprobe tun`"
-    if code in (errno.EPERM, errno.EACCES):
-        return "this needs CAP_NET_ADMIN in the namespace and access to the device; in Docker --cap-add NET_ADMIN --device /dev/net/tun"
-    return "an interface of that name exists already" if code == errno.EBUSY else "unexpected; see `dmesg`"
 
 
 def argv(control_fd: int) -> list[str]:
@@ -76,7 +35,7 @@ def argv(control_fd: int) -> list[str]:
 
 
 class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One link for the relay: its ends' inherited TAP descriptors, and per direction the first impairment and the seed of its fates."""
+    """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates."""
 
     name: str
     fd_a: int
@@ -93,7 +52,8 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
 
     ``received == delivered + lost + picked + queue_dropped + cut_dropped + refused + in_flight``; ``refused`` are those that the far
     interface did not take, by errno name in ``refusals`` (EIO: it is down).  ``picked_packets`` describes those that were dropped for their
-    number by the impairment in force, ``awaited`` says how many of its picks are still to come.
+    number by the impairment in force, ``awaited`` says how many of its picks are still to come.  ``late``: those written more than 1 ms
+    after their time.
     """
 
     received: int
@@ -104,6 +64,7 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     cut_dropped: int
     refused: int
     in_flight: int
+    late: int = 0
     refusals: dict[str, int] = {}
     picked_packets: list[Dropped] = []
     awaited: int = 0

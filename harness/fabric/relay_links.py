@@ -1,4 +1,4 @@
-"""The links that the userspace relay carries: TAP to TAP, through one relay process for a run."""
+"""The links that the userspace relay carries, through one relay process for a run, and what that process could not do."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric import child, relay, relay_process, seqpacket
-from harness.fabric import rtnl as nl
 from harness.fabric.base import DIRECTIONS, Direction
 from harness.fabric.link_ends import End, impairment_of, plain
-from harness.fabric.netns import inside
+from harness.fabric.relay_ends import RelayEnds
 from harness.spec.link import Impairment
 from harness.spec.topology import Link
+
+TOO_LATE = 0.1
+"""The share of a link's packets that may leave more than 1 ms late.  A stall makes single ones late; this says that it is the rule."""
 
 
 class RelayExecutor:
@@ -20,14 +22,18 @@ class RelayExecutor:
 
     name = "relay"
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, ends: RelayEnds) -> None:
         self._seed = seed
+        self._ends = ends
+        self._sources: dict[str, dict[Direction, End]] = {}
+        self._unread: dict[tuple[str, Direction], int] = {}
         self._links: list[relay.RelayLink] = []
         self._control: relay.RelayControl | None = None
 
     def make(self, link: Link, a: End, b: End) -> None:
-        """Two TAPs; their descriptors wait for ``start``."""
-        fds = [self._tap(link, end) for end in (a, b)]
+        """Both ends; their descriptors wait for ``start``."""
+        fds = [self._ends.open(end, link.mtu) for end in (a, b)]
+        self._sources[link.name] = {"a_to_b": a, "b_to_a": b}
         seeds = [Random(f"{self._seed}/{link.name}/{direction}").getrandbits(63) for direction in DIRECTIONS]
         self._links.append(
             relay.RelayLink(
@@ -42,17 +48,8 @@ class RelayExecutor:
             )
         )
 
-    @staticmethod
-    def _tap(link: Link, end: End) -> int:
-        with inside(end.namespace.fd):
-            fd = relay.open_tap(end.plan.port.name)
-        relay.outlive_descriptor(fd)
-        end.plan.index = end.namespace.rtnl.request(nl.get_link_named(end.plan.port.name))[0]["index"]
-        end.namespace.rtnl.batch([nl.set_link(end.plan.index, mac=end.plan.mac, mtu=link.mtu, queue=relay.TX_QUEUE)])
-        return fd
-
     def start(self) -> None:
-        """Start the relay process with all the TAPs."""
+        """Start the relay process with all the ends."""
         if not self._links:
             return
         ours, theirs = seqpacket.pair()
@@ -76,9 +73,33 @@ class RelayExecutor:
         return plain(self._control.counters()) if self._control is not None else {"links": {}}
 
     def reset(self) -> None:
-        """Begin the shapers anew."""
+        """Begin the shapers anew, and the account of what the relay could not do."""
         if self._control is not None:
             self._control.restart()
+        self._unread = self._counted_unread()
+
+    def _counted_unread(self) -> dict[tuple[str, Direction], int]:
+        return {(name, way): self._ends.unread(end) for name, ends in self._sources.items() for way, end in ends.items()}
+
+    def shortfalls(self) -> list[str]:
+        """Since ``reset``: links that lost packets before the relay could take them, or whose packets were late as a rule."""
+        if self._control is None:
+            return []
+        counted, found = self._control.counters().links, []
+        for (name, way), unread in self._counted_unread().items():
+            lost = unread - self._unread.get((name, way), 0)
+            counters = counted[name].a_to_b if way == "a_to_b" else counted[name].b_to_a
+            if lost:
+                found.append(
+                    f"link {name}, {way}: {lost} packets beside the {counters.received} that the relay took came faster than it can take"
+                    " them; nobody asked for this loss"
+                )
+            if counters.late > TOO_LATE * counters.delivered:
+                found.append(
+                    f"link {name}, {way}: {counters.late} of {counters.delivered} packets left more than 1 ms after their time;"
+                    f" a relay that can hold the delay is late for {TOO_LATE:.0%} at most"
+                )
+        return found
 
     def stalls(self) -> list[tuple[int, int]]:
         """As the relay recorded them."""

@@ -88,6 +88,7 @@ class Way:
         self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed), datagram_size)
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
+        self.late = 0
 
     def write(self, frames: list[bytes]) -> None:
         """Give ``frames`` to the far interface, counting by errno those that it does not take."""
@@ -103,6 +104,7 @@ class Way:
         """Counters and fates from the beginning."""
         self.shaper.restart(Random(self._seed))
         self.refusals = {}
+        self.late = 0
 
     @property
     def counters(self) -> DirectionCounters:
@@ -118,6 +120,7 @@ class Way:
             cut_dropped=counted.cut_dropped,
             refused=refused,
             in_flight=counted.in_flight,
+            late=self.late,
             refusals=dict(self.refusals),
             picked_packets=[described(picked) for picked in self.shaper.picked],
             awaited=self.shaper.awaited,
@@ -241,10 +244,11 @@ class Relay:
         except BlockingIOError:
             pass
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno in _GONE:
+                self._poll.unregister(fd)
+                del self._by_fd[fd]
+            elif error.errno != errno.ENETDOWN:  # which a packet socket tells once when its interface has gone down
                 raise
-            self._poll.unregister(fd)
-            del self._by_fd[fd]
         if taken:
             self._frames += taken
             self._last_frame = now
@@ -263,9 +267,11 @@ class Relay:
                 continue
             while now < due:
                 now = monotonic_ns()
+            frames = way.shaper.release(now)
             if now - due > LATE:
                 self._lateness.note(due, now, now - due)
-            way.write(way.shaper.release(now))
+                way.late += len(frames)
+            way.write(frames)
             self._vouch(way)
             now = monotonic_ns()
 

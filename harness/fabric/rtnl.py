@@ -192,12 +192,13 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_AF_S
 _IFLA_EXT_MASK, _SKIP_STATS = 29, 8  # without statistics the answers are small, and a batch of them fits the receive buffer
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _IPV4_DEVCONF_FORWARDING = 1, 1
+_IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _FRA_SRC, _FRA_PRIORITY, _FRA_TABLE = 2, 6, 15
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-_IFF_UP = 1
+_IFF_UP, _IFF_NOARP = 0x1, 0x80
 _IFA_F_NODAD, _IFA_F_PERMANENT = 0x02, 0x80
 _NUD_PERMANENT = 0x80
 _RTN_UNREACHABLE, _LAST_METRIC = 7, 1 << 30
@@ -236,16 +237,27 @@ def new_veth(name: str, index: int, mac: str, peer_name: str, peer_index: int, p
     )
 
 
-def set_link(index: int, *, up: bool | None = None, mac: str | None = None, mtu: int | None = None, queue: int | None = None) -> Request:
-    """Change a link: state, MAC address, MTU, transmit queue length in packets."""
-    body = _LINK.pack(0, 0, index, _IFF_UP if up else 0, 0 if up is None else _IFF_UP)
+def set_link(
+    index: int,
+    *,
+    up: bool | None = None,
+    arp: bool | None = None,
+    mac: str | None = None,
+    mtu: int | None = None,
+    queue: int | None = None,
+) -> Request:
+    """Change a link: state, whether it asks for and answers with hardware addresses, MAC address, MTU, transmit queue length in packets."""
+    flags = (_IFF_UP if up else 0) | (_IFF_NOARP if arp is False else 0)
+    body = _LINK.pack(0, 0, index, flags, (0 if up is None else _IFF_UP) | (0 if arp is None else _IFF_NOARP))
     if mac is not None:
         body += _hardware(_IFLA_ADDRESS, mac)
     if mtu is not None:
         body += _number(_IFLA_MTU, mtu)
     if queue is not None:
         body += _number(_IFLA_TXQLEN, queue)
-    wanted = [f"{name} {value}" for name, value in (("up", up), ("MAC", mac), ("MTU", mtu), ("queue", queue)) if value is not None]
+    wanted = [
+        f"{name} {value}" for name, value in (("up", up), ("ARP", arp), ("MAC", mac), ("MTU", mtu), ("queue", queue)) if value is not None
+    ]
     return Request(RTM_NEWLINK, 0, body, f"{', '.join(wanted)} for interface {index}")
 
 
@@ -254,6 +266,13 @@ def set_ipv4_forwarding(index: int) -> Request:
     conf = _attribute(_IFLA_INET_CONF | _NLA_F_NESTED, _number(_IPV4_DEVCONF_FORWARDING, 1))
     spec = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET | _NLA_F_NESTED, conf))
     return Request(RTM_SETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + spec, f"IPv4 forwarding on interface {index}")
+
+
+def no_ipv6_addresses(index: int) -> Request:
+    """Let the kernel give this interface no IPv6 address of its own, so that it says nothing by itself (IFLA_INET6_ADDR_GEN_MODE)."""
+    mode = _attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_MODE_NONE]))
+    spec = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET6 | _NLA_F_NESTED, mode))
+    return Request(RTM_SETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + spec, f"no IPv6 addresses on interface {index}")
 
 
 def get_link(index: int) -> Request:

@@ -95,6 +95,7 @@ class Lab:
         self.faults: list[FaultMark] = []
         self.receipts: list[Receipt] = []
         self.stalls: list[Stall] = []
+        self.unfit: list[str] = []
         self.moves: list[Move] = []
         self.switching: list[Observation] = []
         """Links that went up or down, with the time that it took."""
@@ -154,6 +155,7 @@ class Lab:
         if self.network is not None:
             self.final = await self.network.finish()
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
+            self.unfit += self.final["shortfalls"]
 
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""

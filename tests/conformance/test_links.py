@@ -130,7 +130,7 @@ class Bench:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="module", params=["relay", "netem"])
+@pytest.fixture(scope="module", params=["relay", "relay-packet", "netem"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made = Bench(request.param)
     if made.unfit is not None:

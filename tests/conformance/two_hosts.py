@@ -1,8 +1,9 @@
 """Two hosts in namespaces of their own, joined by one link under test: the bench on which every executor is measured.
 
-``python -m tests.conformance.two_hosts relay|netem`` is a process of its own, since it enters namespaces; it answers JSON lines on stdin
-with JSON lines on stdout.  Single-threaded: it sends and receives in one loop, and arrival times are the kernel's, so that its own
-slowness in reading falsifies nothing.  Slowness in sending would: a packet whose ``send`` took more than ``SLOW_SEND`` is reported as such.
+``python -m tests.conformance.two_hosts relay|relay-packet|netem`` is a process of its own, since it enters namespaces; it answers JSON
+lines on stdin with JSON lines on stdout. Single-threaded: it sends and receives in one loop, and arrival times are the kernel's, so that
+its own slowness in reading falsifies nothing. Slowness in sending would: a packet whose ``send`` took more than ``SLOW_SEND`` is reported
+as such.
 
 For netem, which keeps no record of its own, it is the witness of what the machine withheld.  The kernel runs netem's timers on the core
 that sent, so the bench stays on one core and never sleeps while it measures, and keeps a kernel timer running: whenever it did nothing for
@@ -22,16 +23,19 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from harness.errors import BlamedError
-from harness.fabric import netem, netns, relay, rtnl, seqpacket
+from harness.fabric import netem, netns, relay, relay_ends, rtnl, seqpacket
 from harness.fabric.capture_process import clock_offset
+from harness.fabric.link_ends import End
+from harness.fabric.plan import make_plan
 from harness.fabric.relay_process import LATE, Lateness
 from harness.spec.link import CLEAR, Impairment
-from harness.spec.topology import from_text, to_plain
+from harness.spec.topology import Host, Link, Topology, from_text, to_plain
 from harness.timer import Timer
 from harness.units import s
 
@@ -43,20 +47,21 @@ SETTLED = 30_000_000  # ns without an arrival, with nothing left in the link, af
 A, B = ipaddress.ip_interface("10.9.0.1/24"), ipaddress.ip_interface("10.9.0.2/24")
 MAC_A, MAC_B = "02:00:00:00:09:01", "02:00:00:00:09:02"
 PORT = 9000
+TOPOLOGY = Topology("t", (Host("a"), Host("b")), (Link("a/wire", "b/wire", "10.9.0.0/24"),))
 
 
 class RelayWire:
     """The link under test is the userspace relay."""
 
-    def __init__(self, a: netns.Namespace, b: netns.Namespace) -> None:
-        fds = []
-        self.indexes = []
-        for namespace in (a, b):
-            with netns.inside(namespace.fd):
-                fds.append(relay.open_tap("wire"))
-                self.indexes.append(socket.if_nametoindex("wire"))
-        for namespace, index, mac in ((a, self.indexes[0], MAC_A), (b, self.indexes[1], MAC_B)):
-            namespace.rtnl.batch([rtnl.set_link(index, mac=mac, mtu=1500, queue=relay.TX_QUEUE)])
+    def __init__(self, a: netns.Namespace, b: netns.Namespace, packet: bool = False) -> None:
+        ends, plan = relay_ends.choose_ends(packet), make_plan(TOPOLOGY)
+        assert ends.name == ("packet" if packet else "tap"), "no /dev/net/tun"
+        made = [End(a, plan["a"].ports["wire"]), End(b, plan["b"].ports["wire"])]
+        for end, mac in zip(made, (MAC_A, MAC_B), strict=True):
+            end.plan.mac = mac
+        fds = [ends.open(end, 1500) for end in made]
+        self.indexes = [end.plan.index for end in made]
+        self.ends = ends  # which holds what a descriptor belongs to
         ours, theirs = seqpacket.pair()
         self.process = subprocess.Popen(relay.argv(theirs.fileno()), pass_fds=[theirs.fileno(), *fds])
         theirs.close()
@@ -108,7 +113,7 @@ class Bench:
 
     def __init__(self, executor: str) -> None:
         self.a, self.b = netns.new_namespace("a"), netns.new_namespace("b")
-        self.wire: Any = {"relay": RelayWire, "netem": NetemWire}[executor](self.a, self.b)
+        self.wire: Any = {"relay": RelayWire, "relay-packet": partial(RelayWire, packet=True), "netem": NetemWire}[executor](self.a, self.b)
         for namespace, index, mine, other, mac in (
             (self.a, self.wire.indexes[0], A, B, MAC_B),
             (self.b, self.wire.indexes[1], B, A, MAC_A),

@@ -265,3 +265,10 @@ def test_relations_have_signs() -> None:
     assert [relation.sign for relation in Relation] == ["≤", "≥", "="]
     assert at_most("share", Ratio(1), 1 * percent).result is Result.PASS
     assert at_most("time", 1 * s, 1000 * ms).result is Result.PASS
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_network_that_did_what_nobody_asked_proves_nothing(good: bool) -> None:
+    verdict = at_most("audio lost", 0 if good else 9, 1 * packets)
+    outcome = conclude([verdict], unfit=["link x lost 7 packets"])
+    assert (outcome.result, outcome.blame, outcome.reasons[0]) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT, "link x lost 7 packets")

@@ -7,6 +7,7 @@ import pytest
 from harness.errors import EnvironmentUnfit, SpecError
 from harness.fabric import netem
 from harness.fabric.links import Carriers, Choice, choose
+from harness.fabric.relay_ends import PacketSockets, Taps
 from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.topology import Host, Link, Topology
 from harness.units import ms
@@ -58,7 +59,7 @@ def test_each_link_gets_its_own_executor_and_the_run_says_why() -> None:
             Link("a/up", "c/up", "10.0.2.0/24"),
         ),
     )
-    carriers = Carriers(choose("auto", topology), seed=1)
+    carriers = Carriers(choose("auto", topology), seed=1, ends=Taps())
     assert [carriers.carries(link) for link in topology.links] == [True, True, False]
     assert [carriers.of(link).name for link in topology.links[:2]] == ["relay", "netem"]
     assert (carriers.name, carriers.why) == ("netem and relay", f"{UNSAID}; b/up–c/eth: the kernel has sch_netem")
@@ -76,7 +77,7 @@ def test_a_link_that_only_the_relay_can_carry_is_the_relays_even_unimpaired() ->
 
 @pytest.mark.usefixtures("with_netem")
 def test_where_nothing_can_be_impaired_there_are_plain_wires() -> None:
-    carriers = Carriers(choose("auto", joined(None)), seed=1)
+    carriers = Carriers(choose("auto", joined(None)), seed=1, ends=Taps())
     assert (carriers.name, carriers.why, carriers.counters(), carriers.stalls()) == (
         "plain wires",
         "no link can be impaired",
@@ -93,9 +94,12 @@ def test_without_netem_there_is_the_relay() -> None:
 
 
 def test_the_relay_can_be_asked_for() -> None:
-    assert choose("relay", joined(CLEAR)) == {NAME: Choice("relay", "asked for")}
+    for word in ("relay", "relay-packet"):
+        assert choose(word, joined(CLEAR)) == {NAME: Choice("relay", "asked for")}
+    assert Carriers(choose("relay", joined(CLEAR)), 1, Taps()).why == "asked for"
+    assert Carriers(choose("relay", joined(CLEAR)), 1, PacketSockets()).why == "asked for; over packet sockets"
 
 
 def test_an_unknown_word_is_told_with_those_there_are() -> None:
-    with pytest.raises(SpecError, match="--impair: 'tc' is not known; allowed are auto, netem, relay"):
+    with pytest.raises(SpecError, match="--impair: 'tc' is not known; allowed are auto, netem, relay, relay-packet"):
         choose("tc", joined(CLEAR))

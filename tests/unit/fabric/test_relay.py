@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
-from harness.fabric import relay, seqpacket
+from harness.fabric import relay, relay_ends, seqpacket
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness, is_chatter
 from harness.spec.link import CLEAR, Impairment, Pick
@@ -306,7 +306,7 @@ def test_open_tap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "open", missing)
     with pytest.raises(EnvironmentUnfit, match=r"/dev/net/tun cannot be opened .* --device /dev/net/tun"):
-        relay.open_tap("eth0")
+        relay_ends.open_tap("eth0")
 
 
 def test_the_command_is_this_interpreter() -> None:
