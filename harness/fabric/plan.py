@@ -1,6 +1,7 @@
 """From a topology to what each namespace must hold: indexes, MAC addresses, neighbours, routes, policy rules.  Pure: nothing is built here.
 
-Routes are shortest paths over links.  A NAT hides what is inside it from outside; from inside, everything outside is visible.  A host has a
+Routes are shortest paths over links.  A NAT hides what is inside it from outside; only in IPv6 a firewall routes the inside as it is, and
+NPTv6 its ``prefix6``.  From inside, everything outside is visible.  A host has a
 default route by each of its interfaces, the first one preferred, and one routing table per interface which packets from that interface's
 address use: a socket's bound address picks its way out, as on a phone.  That table ends in "unreachable": when the interface is down its
 packets go nowhere, where Linux would else send them out by another interface with the wrong source, and a dead path would seem to live.
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
 
 from harness.errors import SpecError
+from harness.spec import nptv6
 from harness.spec.topology import Host, Link, Port, Router, Topology
 
 Address = IPv4Address | IPv6Address
@@ -83,22 +85,48 @@ def make_plan(topology: Topology) -> dict[str, NodePlan]:
 def reach(topology: Topology, caller: str, callee: str, port: int, version: int) -> tuple[str, int]:
     """The address and port at which ``caller`` reaches ``callee``'s UDP ``port``: its own, or that of a port forward (or forwards) to it.
 
-    Raises SpecError when there is no way in: ICE and hole punching are out.
+    For IPv6 a forward of a firewall is a pinhole to the host's own address, and of NPTv6 to its address of the outside prefix, each at
+    ``to_port``.  Raises SpecError when there is no way in: ICE and hole punching are out.
     """
+    ways = {way.link.name: way for way in _explore(topology, caller, version)}
     for mine in topology.ports(callee):
         address = mine.v4 if version == 4 else mine.v6
-        if address is not None and mine.link.name in visible_links(topology, caller):
+        way = ways.get(mine.link.name)
+        if address is not None and way is not None and all(_pinhole(topology, name, callee, port) for name in way.firewalls):
             return str(address.ip), port
     for router in topology.routers:
-        for forward in router.nat.forwards if router.nat else ():
-            if (forward.host, forward.to_port) == (callee, port) and router.name != callee:
+        nat = router.nat
+        for forward in nat.forwards if nat is not None and router.name != callee else ():
+            if nat is None or (forward.host, forward.to_port) != (callee, port):
+                continue
+            if version == 4 or nat.ipv6 == "translate":
                 return reach(topology, caller, router.name, forward.port, version)
+            outside = ways.get(topology.link(f"{router.name}/{nat.outside}").name)
+            seen = _seen_by_prefix(topology, router, callee)
+            if seen is not None and outside is not None and all(_pinhole(topology, name, callee, port) for name in outside.firewalls):
+                return seen, port
     raise SpecError(f"topology {topology.name}", f"{caller} cannot reach {callee} UDP {port} over IPv{version}: give a NAT a port forward")
 
 
-def visible_links(topology: Topology, node: str) -> list[str]:
-    """The names of the links whose addresses ``node`` can send to, nearest first."""
-    return [link.name for link, _via in _explore(topology, node)]
+def _pinhole(topology: Topology, firewall: str, host: str, port: int) -> bool:
+    router = topology.node(firewall)
+    nat = router.nat if isinstance(router, Router) else None
+    return nat is not None and any((forward.host, forward.to_port) == (host, port) for forward in nat.forwards)
+
+
+def _seen_by_prefix(topology: Topology, router: Router, host: str) -> str | None:
+    """The address by which NPTv6 at ``router`` shows a host that is inside; None when it shows it by none."""
+    for here, there in topology.prefixes(router):
+        for port in topology.ports(host):
+            if port.v6 is not None and port.v6.ip in here:
+                seen = nptv6.translate(port.v6.ip, here, there)
+                return None if seen is None else str(seen)
+    return None
+
+
+def visible_links(topology: Topology, node: str, version: int = 4) -> list[str]:
+    """The names of the links whose addresses of this IP version ``node`` can send to (a firewall may still refuse), nearest first."""
+    return [way.link.name for way in _explore(topology, node, version)]
 
 
 def nodes_inside(topology: Topology, router: Host | Router) -> set[str]:
@@ -117,29 +145,43 @@ def nodes_inside(topology: Topology, router: Host | Router) -> set[str]:
     return found
 
 
-def _explore(topology: Topology, start: str) -> list[tuple[Link, Port]]:
-    """Every link that ``start`` can reach beside the port of ``start`` that leads there, breadth first."""
-    found: dict[str, tuple[Link, Port]] = {}
-    queue: deque[tuple[Port, Port]] = deque((port, port) for port in topology.ports(start))
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A link that can be reached: from the port ``first`` of where we start, inwards through these ``firewalls`` (routers' names)."""
+
+    link: Link
+    first: Port
+    firewalls: tuple[str, ...] = ()
+
+
+def _explore(topology: Topology, start: str, version: int = 4) -> list[_Way]:
+    """Every link that ``start`` can reach, breadth first."""
+    found: dict[str, _Way] = {}
+    queue: deque[tuple[Port, Port, tuple[str, ...]]] = deque((port, port, ()) for port in topology.ports(start))
     while queue:
-        port, first = queue.popleft()  # ``port``: an end from whose node we look out over its link
+        port, first, firewalls = queue.popleft()  # ``port``: an end from whose node we look out over its link
         if port.link.name in found:
             continue
-        found[port.link.name] = (port.link, first)
+        found[port.link.name] = _Way(port.link, first, firewalls)
         entered = topology.port(port.peer)
         node = topology.node(entered.node)
-        if isinstance(node, Host) or (node.nat is not None and node.nat.outside == entered.name):
+        if isinstance(node, Host):
             continue
-        queue.extend((other, first) for other in topology.ports(node.name) if other.name != entered.name)
+        if node.nat is not None and node.nat.outside == entered.name:
+            if version == 4 or node.nat.ipv6 != "firewall":
+                continue
+            firewalls = (*firewalls, node.name)
+        queue.extend((other, first, firewalls) for other in topology.ports(node.name) if other.name != entered.name)
     return list(found.values())
 
 
 def _route_router(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
     own = [address.network for port in plan.ports.values() for address in port.addresses]
     connected = {str(network) for network in own}  # asked first: comparing each link with each of a star's hub's is slow
-    for link, first in _explore(topology, plan.node.name):
-        mine = plan.ports[first.name]
-        for text in (link.net4, link.net6):
+    for version, way in _ways(topology, plan.node.name):
+        mine = plan.ports[way.first.name]
+        net = way.link.net4 if version == 4 else way.link.net6
+        for text in (net, *_prefixes_behind(topology, plan.node.name, way.link, version)):
             if text is None or text in connected:
                 continue
             network = ip_network(text)
@@ -148,6 +190,27 @@ def _route_router(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan
             gateway = _gateway(_peer(plans, mine), network.version)
             if gateway is not None:
                 mine.routes.append(Route(network, gateway))
+
+
+def _ways(topology: Topology, start: str) -> list[tuple[int, _Way]]:
+    """What ``start`` can reach and over which IP version; looked for once where no firewall makes a difference."""
+    ways = _explore(topology, start)
+    if any(router.nat is not None and router.nat.ipv6 == "firewall" for router in topology.routers):
+        return [*((4, way) for way in ways), *((6, way) for way in _explore(topology, start, 6))]
+    return [(version, way) for way in ways for version in (4, 6)]
+
+
+def _prefixes_behind(topology: Topology, start: str, link: Link, version: int) -> list[str]:
+    """The prefixes by which NPTv6 routers, whose outside is on ``link``, show what is inside them."""
+    if version == 4:
+        return []
+    found = []
+    for end in (link.a, link.b):
+        name, _, interface = end.partition("/")
+        node = topology.node(name)
+        if name != start and isinstance(node, Router) and node.nat is not None and node.nat.prefix6 and node.nat.outside == interface:
+            found.append(node.nat.prefix6)
+    return found
 
 
 def _route_host(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:

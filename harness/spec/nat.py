@@ -44,7 +44,8 @@ class Nat(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     ``ipv6``: the same translation as for IPv4 (NAPT66: what happens, though no RFC wants it); ``prefix``: NPTv6 (RFC 6296) between the
     inside links' prefixes and ``prefix6``, a /48 … /64 that the outside routes to this router; ``firewall``: no translation, the inside
-    addresses are seen outside, and ``filtering`` alone is done (RFC 6092).
+    addresses are seen outside, and ``filtering`` alone is done (RFC 6092).  With either of these two a forward is a pinhole to the
+    host's ``to_port``, and ``filtering`` rules what else gets in.
 
     New traffic from outside that no mapping or forward admits is dropped without ICMP.
     """

@@ -5,7 +5,8 @@ address, the near end ``a`` the second; the further outside addresses of a NAT r
 those of its pool and then the spare ones, come after these.  IPv6 likewise in ``net6``.
 
 A *realm* is a set of links between which addresses are routed without translation.  The same private subnet may be used in two homes, since
-a NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.
+a NAT stands between; within one realm every address is unique, and a NAT that leads back into its own realm is refused.  In IPv6 a NAT that
+is only a firewall joins its inside and its outside.
 """
 
 from __future__ import annotations
@@ -143,11 +144,14 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return list(self._ports.get(node, ()))
 
     def pool(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
-        """The NAT's outside addresses on which it makes mappings, per family, the port's own first."""
+        """The NAT's outside addresses on which it makes mappings, per family, the port's own first.
+
+        Beside that one there are none of IPv6 where it makes no IPv6 mappings.
+        """
         if router.nat is None:
             return [], []
         port = self.port(f"{router.name}/{router.nat.outside}")
-        v4, v6 = self._further(port.link, range(2, 1 + router.nat.pool))
+        v4, v6 = self._further(port.link, range(2, 1 + router.nat.pool), router.nat)
         return [*([port.v4] if port.v4 else ()), *v4], [*([port.v6] if port.v6 else ()), *v6]
 
     def spares(self, router: Router) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
@@ -155,13 +159,22 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         if router.nat is None:
             return [], []
         first = 1 + router.nat.pool
-        return self._further(self.port(f"{router.name}/{router.nat.outside}").link, range(first, first + router.nat.spare))
+        return self._further(self.port(f"{router.name}/{router.nat.outside}").link, range(first, first + router.nat.spare), router.nat)
 
     @staticmethod
-    def _further(link: Link, rest: range) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
+    def _further(link: Link, rest: range, nat: Nat) -> tuple[list[IPv4Interface], list[IPv6Interface]]:
         v4 = [_address(IPv4Network(link.net4), n) for n in rest] if link.net4 else []
-        v6 = [_address(IPv6Network(link.net6), n) for n in rest] if link.net6 else []
+        v6 = [_address(IPv6Network(link.net6), n) for n in rest] if link.net6 and nat.ipv6 == "translate" else []
         return v4, v6
+
+    def prefixes(self, router: Router) -> list[tuple[IPv6Network, IPv6Network]]:
+        """What NPTv6 at ``router`` makes of what: each inside link's /64, in the order of the links, beside its /64 of ``prefix6``."""
+        if router.nat is None or router.nat.prefix6 is None:
+            return []
+        mine = {self.links.index(port.link) for port in self.ports(router.name) if port.name != router.nat.outside}
+        inside = {n for members in self.realms(6) if members & mine for n in members}
+        nets = [IPv6Network(net6) for n in sorted(inside) if (net6 := self.links[n].net6)]
+        return list(zip(nets, IPv6Network(router.nat.prefix6).subnets(new_prefix=64), strict=False))
 
     @property
     def hosts(self) -> list[Host]:
@@ -173,12 +186,15 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         """Routers only, in order."""
         return [node for node in self.nodes if isinstance(node, Router)]
 
-    def realms(self) -> list[set[int]]:
-        """Sets of indexes into ``links`` that share one address space; a host joins nothing, a NAT joins its inside links only."""
+    def realms(self, version: int = 4) -> list[set[int]]:
+        """Sets of indexes into ``links`` that share one address space of this IP version.
+
+        A host joins nothing, a NAT joins its inside links only, and a firewall, which is what a NAT may be for IPv6, all its links.
+        """
         realm = {n: {n} for n in range(len(self.links))}
         for router in self.routers:
             mine = [n for n, link in enumerate(self.links) for end in (link.a, link.b) if end.partition("/")[0] == router.name]
-            if router.nat is not None:
+            if router.nat is not None and not (version == 6 and router.nat.ipv6 == "firewall"):
                 outside = self.links.index(self.link(f"{router.name}/{router.nat.outside}"))
                 mine = [n for n in mine if n != outside]
             for n in mine[1:]:
@@ -253,6 +269,9 @@ def _validate(topology: Topology) -> None:
         if router.nat is not None:
             _validate_nat(topology, router, router.nat)
     _validate_addresses(topology)
+    for router in topology.routers:
+        if router.nat is not None and router.nat.prefix6 is not None:
+            _validate_prefix(topology, router, router.nat, router.nat.prefix6)
 
 
 def _validate_nodes(topology: Topology) -> None:
@@ -339,12 +358,39 @@ def _validate_nat(topology: Topology, router: Router, nat: Nat) -> None:
             )
 
 
+def _validate_prefix(topology: Topology, router: Router, nat: Nat, prefix6: str) -> None:
+    """NPTv6: an outside with IPv6, a /64 on each inside link (RFC 6296: pairs of one length), no more of them than ``prefix6`` has."""
+    where = f"topology {topology.name}, router {router.name}, nat, prefix6"
+    outside = topology.link(f"{router.name}/{nat.outside}")
+    if outside.net6 is None:
+        raise SpecError(where, f"the outside link {outside.name} has no net6 to route it over")
+    mine = {topology.links.index(port.link) for port in topology.ports(router.name)} - {topology.links.index(outside)}
+    inside = [topology.links[n] for members in topology.realms(6) if members & mine for n in sorted(members) if topology.links[n].net6]
+    for link in inside:
+        if IPv6Network(link.net6).prefixlen != 64:
+            raise SpecError(where, f"the inside link {link.name} has net6 {link.net6}; NPTv6 needs a /64 on each")
+    room = 2 ** (64 - IPv6Network(prefix6).prefixlen)
+    if len(inside) > room:
+        raise SpecError(where, f"{prefix6} has room for {room} of the inside links' {len(inside)} /64s")
+    here, there = topology.links.index(outside), IPv6Network(prefix6)
+    beside = {n for members in topology.realms(6) if here in members for n in members}
+    taken = [(f"link {topology.links[n].name}", text) for n in sorted(beside) if (text := topology.links[n].net6)]
+    for other in topology.routers:
+        if other is router or other.nat is None or other.nat.prefix6 is None:
+            continue
+        if topology.links.index(topology.link(f"{other.name}/{other.nat.outside}")) in beside:
+            taken.append((f"router {other.name}", other.nat.prefix6))
+    for whose, text in taken:
+        if there.overlaps(IPv6Network(text)):
+            raise SpecError(where, f"{prefix6} overlaps {text} of {whose} in the same realm")
+
+
 def _validate_addresses(topology: Topology) -> None:
     """Refuse a subnet that overlaps another of the same realm, or of the same node."""
     place = {end: n for n, link in enumerate(topology.links) for end in (link.a, link.b)}
-    groups = [("realm", realm) for realm in topology.realms()]
-    groups += [("node", {place[port.path] for port in topology.ports(node.name)}) for node in topology.nodes]
-    for field in ("net4", "net6"):
+    nodes = [("node", {place[port.path] for port in topology.ports(node.name)}) for node in topology.nodes]
+    for field, version in (("net4", 4), ("net6", 6)):
+        groups = [*(("realm", realm) for realm in topology.realms(version)), *nodes]
         spans = {n: _span(text) for n, link in enumerate(topology.links) if (text := getattr(link, field))}
         for what, members in groups:
             before = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SpecError
 from harness.fabric.plan import Address, NodePlan, PortPlan, make_plan, nodes_inside, reach, visible_links
+from harness.spec import nptv6
 from harness.spec.nat import Nat, PortForward
 from harness.spec.topology import Host, Link, Router, Topology
 from tests.unit.spec.nets import ACCESS, FAR, LAN, net
@@ -225,10 +226,48 @@ def test_reach_through_two_forwards() -> None:
     assert reach(behind_two_forwards(), "alice", "bob", 4433, 4) == ("203.0.113.2", 6000)
 
 
+# -- what a NAT may be for IPv6 ------------------------------------------------------------------------------------------------------------
+
+PINHOLE = (PortForward(port=5000, host="alice", to_port=4433),)
+FIREWALL = Nat(outside="wan", ipv6="firewall", forwards=PINHOLE)
+PREFIX = Nat(outside="wan", ipv6="prefix", prefix6="2001:db8:aa::/48", forwards=PINHOLE)
+
+
+def test_a_firewall_is_seen_through_in_ipv6_alone() -> None:
+    topology = net(nat=FIREWALL)
+    lan, access, far = (link.name for link in topology.links)
+    assert visible_links(topology, "bob") == [far, access]
+    assert visible_links(topology, "bob", 6) == [far, access, lan]
+    assert walk(make_plan(topology), "bob", ip_address("fd00:1::2")) == ["bob", "internet", "home", "alice"]
+    with pytest.raises(AssertionError, match="internet has no route to 192\\.168\\.1\\.2"):
+        walk(make_plan(topology), "bob", ip_address("192.168.1.2"))
+
+
+def test_the_outside_routes_a_prefix_to_who_translates_it() -> None:
+    plans = make_plan(net(nat=PREFIX))
+    (route,) = [route for route in plans["internet"].ports["a"].routes if str(route.network) == "2001:db8:aa::/48"]
+    assert str(route.gateway) == "2001:db8::2"
+    assert not any(str(route.network) == "2001:db8:aa::/48" for port in plans["home"].ports.values() for route in port.routes)
+
+
+def test_a_forward_is_a_pinhole_in_ipv6() -> None:
+    assert reach(net(nat=FIREWALL), "bob", "alice", 4433, 4) == ("203.0.113.2", 5000)
+    assert reach(net(nat=FIREWALL), "bob", "alice", 4433, 6) == ("fd00:1::2", 4433)
+    with pytest.raises(SpecError, match="bob cannot reach alice UDP 4434 over IPv6"):
+        reach(net(nat=FIREWALL), "bob", "alice", 4434, 6)
+    seen = nptv6.translate(IPv6Address("fd00:1::2"), IPv6Network("fd00:1::/64"), IPv6Network("2001:db8:aa::/64"))
+    assert reach(net(nat=PREFIX), "bob", "alice", 4433, 6) == (str(seen), 4433)
+    with pytest.raises(SpecError, match="bob cannot reach alice UDP 4434 over IPv6"):
+        reach(net(nat=PREFIX), "bob", "alice", 4434, 6)
+
+
 # -- walked --------------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("topology", [two_homes(), phone_two_radios(), carrier_grade(), net(), net(nat=None), behind_two_forwards()])
+@pytest.mark.parametrize(
+    "topology",
+    [two_homes(), phone_two_radios(), carrier_grade(), net(), net(nat=None), behind_two_forwards(), net(nat=FIREWALL), net(nat=PREFIX)],
+)
 def test_every_packet_finds_its_way(topology: Topology) -> None:
     check_walks(topology)
 

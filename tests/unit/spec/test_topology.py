@@ -423,3 +423,57 @@ def test_any_topology_reads_back_to_itself(topology: Topology) -> None:
     again = Topology.from_json(text)
     assert again == topology
     assert again.to_json() == text
+
+
+# -- what a NAT may be for IPv6 ------------------------------------------------------------------------------------------------------------
+
+PREFIX = Nat(outside="wan", ipv6="prefix", prefix6="2001:db8:aa::/63")
+SECOND = Link("carol/eth", "home/lab", "192.168.2.0/24", "fd00:2::/64")
+TWO_LANS = (Host("alice"), Host("bob"), Host("carol"), Router("home", PREFIX), Router("internet"))
+
+
+def test_a_firewall_joins_inside_and_outside_for_ipv6_alone() -> None:
+    topology = net(nat=Nat(outside="wan", ipv6="firewall"))
+    assert sorted(map(sorted, topology.realms())) == [[0], [1, 2]]
+    assert sorted(map(sorted, topology.realms(6))) == [[0, 1, 2]]
+    (home,) = [router for router in topology.routers if router.nat]
+    assert [list(map(str, family)) for family in topology.pool(home)] == [["203.0.113.2/28"], ["2001:db8::2/64"]]
+    assert [list(map(str, family)) for family in topology.spares(home)] == [["203.0.113.3/28"], []]
+
+
+def test_the_same_private_ipv6_subnet_twice_is_refused_where_only_a_firewall_stands_between() -> None:
+    with pytest.raises(SpecError, match="net6: fd00:1::/64 overlaps fd00:1::/64 of link alice/eth–home/lan in the same realm"):
+        net(nat=Nat(outside="wan", ipv6="firewall"), links=(LAN, ACCESS, msgspec.structs.replace(FAR, net6="fd00:1::/64")))
+
+
+def test_each_inside_link_has_its_part_of_the_prefix() -> None:
+    topology = net(nodes=TWO_LANS, links=(LAN, SECOND, ACCESS, FAR))
+    (home,) = [router for router in topology.routers if router.nat]
+    assert [tuple(map(str, pair)) for pair in topology.prefixes(home)] == [
+        ("fd00:1::/64", "2001:db8:aa::/64"),
+        ("fd00:2::/64", "2001:db8:aa:1::/64"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prefix6", "links", "what"),
+    [
+        ("2001:db8:aa::/64", (LAN, SECOND, ACCESS, FAR), "2001:db8:aa::/64 has room for 1 of the inside links' 2 /64s"),
+        ("2001:db8::/63", (LAN, SECOND, ACCESS, FAR), "2001:db8::/63 overlaps 2001:db8::/64 of link home/wan–internet/a in the same realm"),
+        (
+            "2001:db8:aa::/48",
+            (LAN, msgspec.structs.replace(SECOND, net6="fd00:2::/60"), ACCESS, FAR),
+            "the inside link carol/eth–home/lab has net6 fd00:2::/60; NPTv6 needs a /64 on each",
+        ),
+        (
+            "2001:db8:aa::/48",
+            (LAN, SECOND, msgspec.structs.replace(ACCESS, net6=None), FAR),
+            "the outside link home/wan–internet/a has no net6 to route it over",
+        ),
+    ],
+)
+def test_a_prefix_that_does_not_fit_is_refused(prefix6: str, links: tuple[Link, ...], what: str) -> None:
+    nodes = (*TWO_LANS[:3], Router("home", Nat(outside="wan", ipv6="prefix", prefix6=prefix6)), Router("internet"))
+    with pytest.raises(SpecError) as caught:
+        net(nodes=nodes, links=links)
+    assert (caught.value.where, caught.value.what) == ("topology small, router home, nat, prefix6", what)
