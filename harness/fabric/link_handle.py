@@ -84,7 +84,7 @@ class LinkHandle:
     async def drops(self) -> int:
         """How many packets the link has dropped so far, both directions, for whatever reason."""
         counters = await self.counters()  # the relay tells one kind of drop from another, netem does not
-        kinds = ("lost", "picked", "queue_dropped", "cut_dropped", "refused", "dropped")
+        kinds = ("lost", "picked", "too_big", "queue_dropped", "cut_dropped", "refused", "dropped")
         return sum(int(counters[direction].get(kind, 0)) for direction in DIRECTIONS for kind in kinds)
 
     async def show_drops(self, since: int) -> int:

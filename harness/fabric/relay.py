@@ -50,20 +50,25 @@ class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
 class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Packets of one direction so far, as the relay saw them.
 
-    ``received == delivered + lost + picked + queue_dropped + cut_dropped + refused + in_flight``; ``refused`` are those that the far
-    interface did not take, by errno name in ``refusals`` (EIO: it is down).  ``picked_packets`` describes those that were dropped for their
-    number by the impairment in force, ``awaited`` says how many of its picks are still to come.  ``late``: those written more than 1 ms
-    after their time.
+    ``received + duplicated == delivered + lost + picked + too_big + queue_dropped + cut_dropped + refused + in_flight``; ``duplicated`` are
+    copies that entered, ``refused`` those that the far interface did not take, by errno name in ``refusals`` (EIO: it is down).
+    ``corrupted`` and ``reordered`` (let ahead) are among those that found room in the link.  ``picked_packets`` describes those that were
+    dropped for their number by the impairment in force, ``awaited`` says how many of its picks are still to come.  ``late``: those written
+    more than 1 ms after their time.
     """
 
     received: int
+    duplicated: int = 0
     delivered: int
     lost: int
     picked: int
+    too_big: int = 0
     queue_dropped: int
     cut_dropped: int
     refused: int
     in_flight: int
+    corrupted: int = 0
+    reordered: int = 0
     late: int = 0
     refusals: dict[str, int] = {}
     picked_packets: list[Dropped] = []

@@ -24,6 +24,7 @@ from typing import Any
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric.base import Direction, Dropped
+from harness.fabric.ethernet import HEADER, datagram_size, harmed, is_chatter
 from harness.fabric.relay import (
     Changed,
     Counted,
@@ -52,7 +53,6 @@ STALLS_KEPT = 20_000
 STALLS_ANSWERED = 1_000
 NEVER = 1 << 63
 DESCRIBED = 32  # bytes of a dropped packet: a QUIC packet's header and 8 bytes and more of what its own nonce has encrypted
-_ETHERNET = 14
 _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
 
 
@@ -85,7 +85,7 @@ class Way:
         self.write_fd = write_fd
         self.frame_size = frame_size
         self._seed = seed
-        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed), datagram_size)
+        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed), datagram_size, harmed)
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
         self.late = 0
@@ -113,13 +113,17 @@ class Way:
         refused = sum(self.refusals.values())
         return DirectionCounters(
             received=counted.received,
+            duplicated=counted.duplicated,
             delivered=counted.delivered - refused,
             lost=counted.lost,
             picked=counted.picked,
+            too_big=counted.too_big,
             queue_dropped=counted.queue_dropped,
             cut_dropped=counted.cut_dropped,
             refused=refused,
             in_flight=counted.in_flight,
+            corrupted=counted.corrupted,
+            reordered=counted.reordered,
             late=self.late,
             refusals=dict(self.refusals),
             picked_packets=[described(picked) for picked in self.shaper.picked],
@@ -132,7 +136,7 @@ class Line:
 
     def __init__(self, link: RelayLink, number: int) -> None:
         self.name = link.name
-        size = link.mtu + _ETHERNET + 4  # a VLAN tag may ride on top
+        size = link.mtu + HEADER + 4  # a VLAN tag may ride on top
         self.ways: dict[Direction, Way] = {
             "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b),
             "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a),
@@ -144,26 +148,10 @@ class Line:
         return LinkCounters(self.ways["a_to_b"].counters, self.ways["b_to_a"].counters, self.ways["a_to_b"].shaper.is_cut)
 
 
-def is_chatter(frame: bytes) -> bool:
-    """Whether ``frame`` is the link's own housekeeping: not IP, to a group (ARP, MLD, router solicitation), or neighbour discovery."""
-    if frame[0] & 1:
-        return True
-    kind = frame[12:14]
-    if kind == b"\x86\xdd":
-        return len(frame) > 54 and frame[20] == 58 and 133 <= frame[54] <= 137  # RFC 4861's ICMPv6 types
-    return kind != b"\x08\x00"
-
-
-def datagram_size(frame: bytes) -> int | None:
-    """The bytes of UDP payload in an Ethernet frame; None when it is no UDP."""
-    found = datagram_untrusted(frame)
-    return None if found is None else found[0]
-
-
 def described(picked: Picked[bytes]) -> Dropped:
     """A packet that was dropped for its number, as the counters tell it."""
     found = datagram_untrusted(picked.packet)
-    size, data = found if found is not None else (len(picked.packet) - _ETHERNET, picked.packet[_ETHERNET:])
+    size, data = found if found is not None else (len(picked.packet) - HEADER, picked.packet[HEADER:])
     return Dropped(pick=picked.pick, number=picked.number, at=picked.at, udp=found is not None, size=size, begins=data[:DESCRIBED].hex())
 
 
@@ -232,15 +220,12 @@ class Relay:
     def _take(self, way: Way, most: int, now: int) -> None:
         """Let in what waits at the near end, up to ``most`` frames, as of ``now``."""
         fd, size, push, read = way.read_fd, way.frame_size, way.shaper.push, os.read
-        earliest = way.vouched
         taken = 0
         try:
             while taken < most:
                 frame = read(fd, size)
                 taken += 1
-                fate = push(frame, len(frame) - _ETHERNET, now, is_chatter(frame))
-                if fate.__class__ is int and fate < earliest:
-                    earliest = fate
+                push(frame, len(frame) - HEADER, now, is_chatter(frame))
         except BlockingIOError:
             pass
         except OSError as error:
@@ -252,9 +237,10 @@ class Relay:
         if taken:
             self._frames += taken
             self._last_frame = now
-            if earliest < way.vouched:
-                way.vouched = earliest
-                heappush(self._agenda, (earliest, way.number))
+            following = way.shaper.next_departure
+            if following is not None and following < way.vouched:
+                way.vouched = following
+                heappush(self._agenda, (following, way.number))
 
     def _serve(self, ahead: int = 0) -> None:
         """Write out everything that is due, and what will be within ``ahead`` ns when it is."""

@@ -13,8 +13,9 @@ import pytest
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import relay, relay_ends, seqpacket
+from harness.fabric.ethernet import is_chatter
 from harness.fabric.relay import RelayControl, RelayLink
-from harness.fabric.relay_process import Lateness, is_chatter
+from harness.fabric.relay_process import Lateness
 from harness.spec.link import CLEAR, Impairment, Pick
 from harness.units import ms, percent, s
 

@@ -4,11 +4,9 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from harness.spec.link import CLEAR, Impairment, Pick
-from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
+from harness.units import Ratio, kbit, mbit, ms, percent
 from harness.wire.shaper import QUEUE, Drop, Shaper
 
 MS = 1_000_000
@@ -302,122 +300,3 @@ class TestCut:
         link.change(Impairment(delay=5 * ms), 1)
         link.uncut()
         assert link.push(0, 200, 2) == 5 * MS + 2
-
-
-def impairments() -> st.SearchStrategy[Impairment]:
-    def build(
-        delay: int | None,
-        jitter: float | None,
-        loss: int | None,
-        rate: int | None,
-        queue: int | None,
-        reordering: bool,
-        drop: tuple[Pick, ...] | None,
-    ) -> Impairment:
-        jittered = Duration(int(delay * jitter)) if delay is not None and jitter is not None else None
-        return Impairment(
-            delay=None if delay is None else Duration(delay),
-            jitter=jittered,
-            reordering=reordering and jittered is not None,
-            loss=None if loss is None else Ratio(loss),
-            rate=None if rate is None else Rate(rate),
-            queue=queue,
-            drop=drop,
-        )
-
-    def maybe(values: st.SearchStrategy[int]) -> st.SearchStrategy[int | None]:
-        return st.none() | values
-
-    return st.builds(
-        build,
-        maybe(st.integers(0, 10**9)),
-        st.none() | st.floats(0, 1),
-        maybe(st.integers(0, 10**12)),
-        maybe(st.integers(1, 10**9)),
-        maybe(st.integers(1, 20)),
-        st.booleans(),
-        st.none() | st.lists(st.builds(Pick, st.integers(1, 20), maybe(st.integers(0, 1000)), st.none()), max_size=4).map(tuple),
-    )
-
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("push"), st.integers(20, 9000), st.booleans()),
-        st.tuples(st.just("push"), st.integers(20, 9000), st.booleans()),
-        st.tuples(st.just("wait"), st.integers(0, 10**8)),
-        st.tuples(st.just("release")),
-        st.tuples(st.just("change"), impairments()),
-        st.tuples(st.just("cut")),
-        st.tuples(st.just("uncut")),
-    ),
-    max_size=150,
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(first=impairments(), story=steps, seed=st.integers(0, 2**32))
-def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment, story: list[tuple], seed: int) -> None:  # type: ignore[type-arg]
-    link: Shaper[int] = Shaper(first, Random(seed), lambda packet: packet % 7 * 200 or None)
-    now, pushed = 0, 0
-    promised: dict[int, int] = {}
-    dropped: dict[Drop, int] = dict.fromkeys(Drop, 0)
-    out: list[tuple[int, int]] = []
-    in_order = not first.reordering
-    boundary = 0
-    class_of: list[int] = []  # packets of one class may overtake each other; a class never overtakes the one before
-    for step in story:
-        match step:
-            case ("push", size, chatter):
-                class_of.append(pushed if in_order else boundary)
-                fate = link.push(pushed, size, now, chatter)
-                if isinstance(fate, Drop):
-                    dropped[fate] += 1
-                else:
-                    assert fate >= now
-                    promised[pushed] = fate
-                pushed += 1
-            case ("wait", span):
-                now += span
-            case ("release",):
-                out += [(now, packet) for packet in link.release(now)]
-            case ("change", impairment):
-                link.change(impairment, now)
-                if in_order or not impairment.reordering:
-                    boundary = pushed
-                in_order = not impairment.reordering
-            case ("cut",):
-                before = link.counters
-                link.cut(now)
-                dropped[Drop.CUT] += link.counters.cut_dropped - before.cut_dropped
-                assert link.counters.in_flight == 0
-            case ("uncut",):
-                link.uncut()
-        counters = link.counters
-        assert counters.received == pushed
-        assert (counters.lost, counters.picked, counters.queue_dropped, counters.cut_dropped) == (
-            dropped[Drop.LOST],
-            dropped[Drop.PICKED],
-            dropped[Drop.QUEUE_FULL],
-            dropped[Drop.CUT],
-        )
-        gone = counters.lost + counters.picked + counters.queue_dropped + counters.cut_dropped
-        assert pushed == counters.delivered + gone + counters.in_flight
-    end = max([now, *promised.values()])
-    out += [(end, packet) for packet in link.release(end)]
-    packets = [packet for _, packet in out]
-    assert len(set(packets)) == len(packets) == link.counters.delivered
-    assert set(packets) <= set(promised)
-    assert all(at >= promised[packet] for at, packet in out), "somebody left early"
-    classes = [class_of[packet] for packet in packets]
-    assert classes == sorted(classes), "somebody overtook where order was promised"
-
-
-@settings(max_examples=100, deadline=None)
-@given(impairment=impairments(), sizes=st.lists(st.integers(20, 9000), max_size=80), seed=st.integers(0, 2**32))
-def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[int], seed: int) -> None:
-    link: Shaper[int] = Shaper(impairment, Random(seed))
-    left = [(fate, size) for n, size in enumerate(sizes) if isinstance(fate := link.push(n, size, 0), int)]
-    if impairment.rate is None or impairment.reordering or not left:
-        return
-    gaps = [(b, size, b - a) for (a, _), (b, size) in pairwise(left)]
-    assert all(gap >= size * 8 * 10**9 // impairment.rate.bits_per_second for _, size, gap in gaps)
