@@ -29,7 +29,7 @@ from harness.fabric.nft_nat import NftNat
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
 from harness.fabric.relay_ends import choose_ends
 from harness.spec.link import Impairment
-from harness.spec.topology import Link, Topology, from_text
+from harness.spec.topology import Link, Port, Topology, from_text
 
 
 @dataclass(slots=True)
@@ -140,6 +140,19 @@ class Build:
             "nats": self._nats.report(),
             "built_ns": self.built_ns,
         }
+
+    def in_force(self, link: Link) -> dict[str, Any]:
+        """Per direction what the executor of ``link`` says that it does now."""
+        return self._carriers.in_force(link)
+
+    def source_on(self, port: Port, version: int) -> str | None:
+        """The address from which this node sends by ``port``: the port's own, or, where a NAT keeps that to itself, one on its inside."""
+        mine = self.nodes[port.node].plan.ports
+        for plan in (mine[port.name], *(other for name, other in mine.items() if name != port.name)):
+            for address in plan.addresses:
+                if address.version == version:
+                    return str(address.ip)
+        return None
 
     def do(self, op: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Run request ``op``; its result is plain data."""

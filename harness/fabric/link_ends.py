@@ -40,6 +40,9 @@ class LinkExecutor(Protocol):
     def counters(self) -> dict[str, Any]:
         """Per link and direction: packets received, delivered, lost, dropped."""
 
+    def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
+        """Per direction what the executor itself says that it does now, as plain data in its own words."""
+
     def reset(self) -> None:
         """Every seeded generator and counter back to its start, as after ``start``."""
 

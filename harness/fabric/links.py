@@ -119,6 +119,12 @@ class Carriers:
         """Per link and direction: packets received, delivered, lost, dropped."""
         return {"links": {name: each for executor in self._executors.values() for name, each in executor.counters()["links"].items()}}
 
+    def in_force(self, link: Link) -> dict[str, Any]:
+        """Per direction what the link's executor itself says that it does now; of a plain wire, that it is one."""
+        if not self.carries(link):
+            return {way: {"executor": "wire"} for way in DIRECTIONS}
+        return {way: told for way, told in self.of(link).in_force(link).items()}  # noqa: C416 - the keys are read as text from here on
+
     def reset(self) -> None:
         """Every seeded generator and counter back to its start, as after ``start``."""
         for executor in self._executors.values():

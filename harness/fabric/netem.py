@@ -163,6 +163,24 @@ def counters(rtnl: Rtnetlink, ifindex: int) -> NetemCounters:
     raise HarnessError(f"interface {ifindex} has no netem")
 
 
+def read_back(rtnl: Rtnetlink, ifindex: int) -> dict[str, Any]:
+    """What the kernel says is in force on ``ifindex``, in the words of linux/pkt_sched.h; HarnessError when there is no netem on it."""
+    for answer in rtnl.request(_message(RTM_GETQDISC, ifindex, NLM_F_ECHO)):
+        if answer.get_attr("TCA_KIND") == "netem":
+            options = answer.get_attr("TCA_OPTIONS")
+            fields = {name: options[name] for name, _format in options.fields}
+            attributes = {name.removeprefix("TCA_NETEM_").lower(): _plain(value) for name, value in options["attrs"]}
+            return {"executor": "netem", **fields, **attributes}
+    raise HarnessError(f"interface {ifindex} has no netem")
+
+
+def _plain(value: Any) -> Any:
+    """A decoded attribute as plain data."""
+    if isinstance(value, nla):
+        return {name: value[name] for name, _format in value.fields}
+    return value if isinstance(value, int | str | float) else repr(value)
+
+
 def kernel_has_netem(rtnl: Rtnetlink, ifindex: int) -> bool:
     """Whether the kernel takes a netem on ``ifindex``, which must be nobody's: it is put there and removed again."""
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.errors import SpecError
 from harness.fabric import netem
-from harness.fabric.base import Direction
+from harness.fabric.base import DIRECTIONS, Direction
 from harness.fabric.link_ends import End, impairment_of, make_wire, plain
 from harness.spec.link import Impairment
 from harness.spec.topology import Link
@@ -53,6 +53,11 @@ class NetemExecutor:
                 "in_flight": now.in_flight,
             }
         return {"links": links}
+
+    def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
+        """As the kernel's qdiscs tell."""
+        ends = {way: self._ends[link.name, way][0] for way in DIRECTIONS}
+        return {way: netem.read_back(end.namespace.rtnl, end.plan.index) for way, end in ends.items()}
 
     def reset(self) -> None:
         """Count from here.  netem's generators have no seed, so there is nothing else to put back."""

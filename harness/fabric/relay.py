@@ -157,6 +157,10 @@ class RelayControl:
         """All links' counters."""
         return _read(self._asker.ask("counters"), Counted)
 
+    def impairments(self) -> dict[str, dict[Direction, Impairment]]:
+        """Per link and direction the impairment that rules packets entering now."""
+        return msgspec.convert(self._asker.ask("impairments"), dict[str, dict[Direction, Impairment]], dec_hook=from_text)
+
     def restart(self) -> Counted:
         """Counters to zero and every seeded generator to its start, as after ``start``; impairments stay.  Answers the last counters.
 

@@ -72,6 +72,11 @@ class RelayExecutor:
         """As the relay counted them."""
         return plain(self._control.counters()) if self._control is not None else {"links": {}}
 
+    def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
+        """As the relay's shapers tell."""
+        told = self._relay().impairments()[link.name]
+        return {way: {"executor": "relay", **plain(told[way])} for way in DIRECTIONS}
+
     def reset(self) -> None:
         """Begin the shapers anew, and the account of what the relay could not do."""
         if self._control is not None:

@@ -279,6 +279,8 @@ class Relay:
                 result = self._cut(self._line(message), op == "cut")
             case "counters":
                 result = self._counted()
+            case "impairments":
+                result = {name: {d: way.shaper.impairment for d, way in line.ways.items()} for name, line in self._lines.items()}
             case "restart":
                 result = self._restart()
             case "stats":
@@ -287,7 +289,7 @@ class Relay:
                 self._done = True
                 result = self._counted()
             case op:
-                known = "start, impair, cut, uncut, counters, restart, stats, shutdown"
+                known = "start, impair, cut, uncut, counters, impairments, restart, stats, shutdown"
                 raise HarnessError(f"there is no request {op!r}; there are {known}")
         return dict(to_plain(result))
 

@@ -27,7 +27,7 @@ from harness.fabric.receipts import Observation
 from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.nat import Behaviour, Nat
 from harness.spec.topology import Topology
-from harness.units import ms, percent
+from harness.units import mbit, ms, percent
 from tests.conformance import remains
 from tests.conformance.networks import Talker, exactly, opened, run_in, talking, within_deadline
 from tests.conformance.sites import HOME, NATS, nested_forwards, sites, two_radios, wire
@@ -82,7 +82,7 @@ def judged(*pairs: tuple[Topology, Topology]) -> list[list[str]]:
 
 
 def test_a_wrong_expectation_is_caught_by_name() -> None:
-    """Each class once in the place of each other; a smaller MTU; a delay that is not there."""
+    """Each class once in the place of each other; a smaller MTU; a delay that is not there; a rate that is not."""
     chains = [(one,) for one, other in product(NATS.values(), repeat=2) if one != other]
     others = [(other,) for one, other in product(NATS.values(), repeat=2) if one != other]
     expected = []
@@ -91,14 +91,22 @@ def test_a_wrong_expectation_is_caught_by_name() -> None:
             measured, asked = getattr(one, what), getattr(other, what)
             if measured != asked:
                 expected.append(f"NAT n{n}_0, IPv{version}, {what}: asked {asked}, measured {measured}")
-    late = msgspec.structs.replace(
-        wire(), links=tuple(msgspec.structs.replace(link, a_to_b=Impairment(delay=20 * ms)) for link in wire().links)
+
+    def impaired(impairment: Impairment) -> Topology:
+        return msgspec.structs.replace(wire(), links=tuple(msgspec.structs.replace(link, a_to_b=impairment) for link in wire().links))
+
+    nats, mtu, delay, rate = judged(
+        (sites(chains), sites(others)),
+        (sites([(HOME,)], mtu=1400), sites([(HOME,)])),
+        (wire(), impaired(Impairment(delay=20 * ms))),
+        (wire(), impaired(Impairment(rate=2 * mbit))),
     )
-    nats, mtu, delay = judged((sites(chains), sites(others)), (sites([(HOME,)], mtu=1400), sites([(HOME,)])), (wire(), late))
     assert nats == sorted(expected)
-    assert mtu == ["link bob/eth–internet/bob: no packet of its MTU, 1500 bytes, passes"]
+    assert mtu == [f"link bob/eth–internet/bob, {way}: no packet of its MTU, 1500 bytes, passes" for way in ("a_to_b", "b_to_a")]
     assert len(delay) == 1
     assert delay[0].startswith("link alice/eth–bob/eth, a_to_b: asked 20.000 ms of least delay, measured 0.")
+    assert len(rate) == 1
+    assert re.fullmatch(r"link alice/eth–bob/eth, a_to_b: asked a rate of 2mbit, measured \d{5,}\.\d kbit/s", rate[0])
 
 
 # -- links and routes ---
