@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 3
 ARGS ?=
 
-.PHONY: help scenario scenarios docs doctor test check unit conformance controls stories bench soak soak-short lock clean
+.PHONY: help scenario scenarios docs doctor test test-vm check unit conformance controls stories bench soak soak-short lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -58,6 +58,9 @@ stories: $(STAMP) ## every scenario once, two at a time: they measure
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)
+
+test-vm: $(STAMP) ## netem measured in a virtual machine, for kernels without it (docs/platforms.md)
+	$(BIN)/python -m tests.vm $(BIN)/pytest tests/conformance/test_links.py -k netem -q
 
 soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time, until there are N conclusive runs
 	@$(BIN)/harness soak "$(NAME)" --runs $(or $(N),10) $(ARGS)
