@@ -5,11 +5,13 @@ The lab's side imports nothing of the keeper's: importing pyroute2 takes 0.2 s, 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from harness.spec.link import Pick
+from harness.spec.link import Impairment, Pick
+from harness.spec.topology import to_plain
+from harness.wire.timetable import Timetable
 
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
@@ -45,3 +47,24 @@ class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     udp: bool
     size: int
     begins: str
+
+
+def brief(impairment: Impairment) -> dict[str, Any]:
+    """An impairment as plain data for people: a schedule and a recorded rate in a few words."""
+    plain = dict(to_plain(msgspec.structs.replace(impairment, schedule=None, rate_trace=None)))
+    for field in ("rate_trace", "schedule"):
+        if getattr(impairment, field) is not None:
+            plain[field] = str(getattr(impairment, field))
+    return plain
+
+
+def rulings_of(timetable: Timetable) -> dict[str, Any]:
+    """What has ruled one direction, as plain data: ``asked``, the ``rulings`` in order, how many more are ``unlisted``."""
+    return {
+        "asked": brief(timetable.asked),
+        "rulings": [
+            {**{field: getattr(one, field) for field in ("at", "due", "round", "step", "received")}, "impairment": brief(one.impairment)}
+            for one in timetable.rulings
+        ],
+        "unlisted": timetable.unlisted,
+    }

@@ -30,6 +30,7 @@ from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, m
 from harness.fabric.relay_ends import choose_ends
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Port, Topology, from_text
+from harness.units import Duration
 
 
 @dataclass(slots=True)
@@ -164,7 +165,11 @@ class Build:
     # -- probing and going live --------------------------------------------------------------------------------------------------------
 
     def op_probe(self) -> dict[str, Any]:
-        """Measure the built network against its spec, then put every seeded generator and counter back to its start."""
+        """Measure the built network against its spec, schedules held at their start; then go live.
+
+        Going live puts every seeded generator and counter back to its start, and schedules and rate traces begin.
+        """
+        self._carriers.hold()
         result = probe.measure(self)
         self._nats.forget()
         self._carriers.reset()
@@ -190,6 +195,7 @@ class Build:
         return {
             "captures": captures,
             "links": self._carriers.counters()["links"],
+            "rulings": self._carriers.rulings(),
             "stalls": self._carriers.stalls(),
             "shortfalls": self._carriers.shortfalls(),
         }
@@ -249,12 +255,26 @@ class Build:
         self.topology.link(end)
         return self._interface(end)
 
-    def op_impair(self, end: str, direction: Direction, impairment: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def next_step(self) -> int | None:
+        """When ``take_steps`` is to be called, ns; None: no schedule waits for it."""
+        return self._carriers.next_step
+
+    def take_steps(self) -> None:
+        """Take the steps of links' schedules that are due."""
+        self._carriers.take_steps()
+
+    def op_rulings(self) -> dict[str, Any]:
+        """What has ruled every impairable link and direction since the run went live."""
+        return self._carriers.rulings()
+
+    def op_impair(self, end: str, direction: Direction, impairment: dict[str, Any], over: str | None = None) -> dict[str, Any]:
         """Change one direction of a running link; answers the executor's counters at the change."""
         link = self.topology.link(end)
         wanted = msgspec.convert(impairment, Impairment, dec_hook=from_text)
         wanted.validate(f"link {link.name}, {direction}")
-        return {**self._carriers.change(link, direction, wanted), "at": time.monotonic_ns()}
+        time_for_it = None if over is None else Duration.parse(over)
+        return {**self._carriers.change(link, direction, wanted, time_for_it), "at": time.monotonic_ns()}
 
     def op_counters(self) -> dict[str, Any]:
         """The executor's counters of every impairable link and direction."""

@@ -4,7 +4,8 @@
 of that PID namespace: when it dies, however it dies, the kernel kills every agent and frees every namespace, link, rule and conntrack
 entry.  So clean-up needs no clean-up code.  It dies when the socket ``FD`` to the lab closes, on SIGTERM, and with its parent.
 
-It is single-threaded and does all kernel work itself, synchronously, on request (``wires``); ``Build`` does the building.
+It is single-threaded and does all kernel work itself, synchronously, on request (``wires``); ``Build`` does the building.  Unasked it takes
+the steps of those schedules whose executor does not (netem's), when their time has come and no request is being answered.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from harness.errors import HarnessError
 from harness.fabric import wires
 from harness.fabric.build import Build
 from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
+from harness.timer import Timer
 
 _AGENT_NICENESS = -10
 _SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
@@ -56,6 +58,7 @@ class Keeper:
         self._control = control
         self._build: Build | None = None
         self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._timer = Timer()
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
             end.setblocking(False)
@@ -65,8 +68,12 @@ class Keeper:
         for number in _SIGNALS:  # PID 1 has no default actions: without a handler SIGTERM is ignored
             signal.signal(number, self._note_signal)  # no wakeup descriptor: the probe's event loop wants that for itself
         wires.send(self._control, {"id": 0, "ok": {"pid": os.getpid()}})
+        sources: list[Any] = [self._control, self._wake, self._timer]
         while True:
-            readable, _, _ = select.select([self._control, self._wake], [], [])
+            self._timer.arm(self._next_step())
+            readable, _, _ = select.select(sources, [], [])
+            if self._timer in readable:
+                self._network.take_steps()
             if self._wake in readable:
                 if signal.SIGTERM in self._wake.recv(4096):
                     return
@@ -82,6 +89,10 @@ class Keeper:
                     self._answer(message, fds)
                 except (BrokenPipeError, ConnectionError):
                     return
+
+    def _next_step(self) -> int:
+        """When a link's schedule wants its next step taken, ns; 0: none does."""
+        return (self._build.next_step if self._build is not None else None) or 0
 
     def _note_signal(self, number: int, _frame: object) -> None:
         with contextlib.suppress(BlockingIOError):  # it is full of signals already

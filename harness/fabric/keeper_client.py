@@ -90,8 +90,8 @@ class Keeper:
             process.ended.set()
 
     async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
-        data, ancillary, _flags, _address = await self._control.recvmsg(wires.LIMIT, socket.CMSG_LEN(64), socket.MSG_CMSG_CLOEXEC)
-        return wires.decode(data, ancillary)
+        data, control, _flags, _address = await self._control.recvmsg(wires.DATAGRAM, wires.SPACE, socket.MSG_CMSG_CLOEXEC)
+        return wires.decode(data, control)
 
     async def ready(self) -> None:
         """Wait for the keeper's first word."""
@@ -107,8 +107,8 @@ class Keeper:
         self._last_id += 1
         identity = self._last_id
         waiting = self._waiting[identity] = (trio.Event(), [])
-        data = wires.encode({"id": identity, "op": op, **fields})
-        await self._control.sendmsg([data], wires.ancillary(fds))
+        with wires.packed({"id": identity, "op": op, **fields}, fds) as (data, control):
+            await self._control.sendmsg([data], control)
         return await self._answer(waiting, op)
 
     async def _answer(self, waiting: _Waiting, op: str) -> tuple[dict[str, Any], list[int]]:

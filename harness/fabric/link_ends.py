@@ -13,6 +13,7 @@ from harness.fabric.netns import Namespace
 from harness.fabric.plan import PortPlan
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import Link
+from harness.units import Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,11 @@ class LinkExecutor(Protocol):
     def start(self) -> None:
         """Put the impairments in force; interfaces are up and addressed."""
 
-    def change(self, link: Link, direction: Direction, impairment: Impairment) -> dict[str, Any]:
-        """Let ``impairment`` rule one direction from now on; answers what was in force, and the counters at the change."""
+    def change(self, link: Link, direction: Direction, impairment: Impairment, over: Duration | None = None) -> dict[str, Any]:
+        """Let ``impairment`` rule one direction, its schedule from now on; answers what was asked before, and the counters at the change.
+
+        ``over``: get there in a straight line from what rules now, in this time (``harness.spec.ramp``).
+        """
 
     def counters(self) -> dict[str, Any]:
         """Per link and direction: packets received, delivered, lost, dropped."""
@@ -43,8 +47,21 @@ class LinkExecutor(Protocol):
     def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
         """Per direction what the executor itself says that it does now, as plain data in its own words."""
 
+    def hold(self) -> None:
+        """Put every schedule back to its start and hold it there, and let every rate trace wait, as after ``start``: for the probe."""
+
     def reset(self) -> None:
-        """Every seeded generator and counter back to its start, as after ``start``."""
+        """Every seeded generator and counter back to its start; schedules and rate traces begin."""
+
+    @property
+    def next_step(self) -> int | None:
+        """When the keeper is to call ``take_steps`` (ns), for an executor that does not take its schedules' steps itself."""
+
+    def take_steps(self) -> None:
+        """Take the steps of schedules that are due."""
+
+    def rulings(self) -> dict[str, Any]:
+        """Per link and direction what was asked for and what has ruled since ``reset`` (``base.rulings_of``)."""
 
     def shortfalls(self) -> list[str]:
         """What it could not do of what its links were asked for since ``reset``, each in words: such a run proves nothing."""

@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from harness.errors import SpecError
-from harness.fabric.base import DIRECTIONS, Direction, Dropped
+from harness.fabric.base import DIRECTIONS, Direction, Dropped, brief
 from harness.fabric.receipts import Observation
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
@@ -44,10 +44,18 @@ class LinkHandle:
         seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
         self.network.observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen)))
 
-    async def impair(self, both: Impairment | None = None, *, a_to_b: Impairment | None = None, b_to_a: Impairment | None = None) -> int:
+    async def impair(
+        self,
+        both: Impairment | None = None,
+        *,
+        a_to_b: Impairment | None = None,
+        b_to_a: Impairment | None = None,
+        over: Duration | None = None,
+    ) -> int:
         """Let ``both`` rule both directions from now on, or one impairment per direction; ``CLEAR`` sets back to nothing.
 
-        Returns when the last of it was done, ns.
+        A schedule begins now; one that is running ends.  ``over``: get there in a straight line from what rules now, in steps of 100 ms
+        (``harness.spec.ramp`` says what ramps); the ramp goes on after this returns.  Returns when the last of it was begun, ns.
         """
         at = 0
         wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
@@ -57,11 +65,19 @@ class LinkHandle:
             impairment = wanted[direction]
             if impairment is None:
                 continue
-            answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment))
-            taken = msgspec.convert(answer["now"], Impairment, dec_hook=from_text) == impairment
-            name, at = f"{self.end} {direction} {describe(impairment)}", int(answer["at"])
-            self.network.observe(Observation(name, "impair", at, answer, taken, self.network.carrier(self.end)))
+            how = {} if over is None else {"over": str(over)}
+            answer = await self.network.ask("impair", end=self.end, direction=direction, impairment=to_plain(impairment), **how)
+            was, now = (msgspec.convert(answer[key], Impairment, dec_hook=from_text) for key in ("was", "now"))
+            taken = (now if over is None else now.at_step(-1)) == impairment
+            name = f"{self.end} {direction} {describe(impairment)}" + (f" over {over}" if over is not None else "")
+            seen, at = {**answer, "was": brief(was), "now": brief(now)}, int(answer["at"])
+            self.network.observe(Observation(name, "impair", at, seen, taken, self.network.carrier(self.end)))
         return at
+
+    async def rulings(self) -> dict[str, Any]:
+        """Per direction what was asked for and what has ruled since the run went live, step by step, with times (``base.rulings_of``)."""
+        answer = await self.network.ask("rulings")
+        return dict(answer[self.network.topology.link(self.end).name])
 
     async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
         """Wait until the packets that the impairment of ``direction`` picks (its ``drop``) have come and been dropped: they, in order.
@@ -116,5 +132,5 @@ def _state(interface: dict[str, Any]) -> str:
 
 def describe(impairment: Impairment) -> str:
     """The impairment in tc's words: ``delay 20ms loss 1% drop #3 ≥ 1000 B``, or ``clear``."""
-    words = {**to_plain(impairment), **({"drop": ", ".join(map(str, impairment.drop))} if impairment.drop else {})}
+    words = {**brief(impairment), **({"drop": ", ".join(map(str, impairment.drop))} if impairment.drop else {})}
     return " ".join(f"{key} {value}" for key, value in words.items()) or "clear"

@@ -19,6 +19,7 @@ from harness.fabric.relay_ends import RelayEnds
 from harness.fabric.relay_links import RelayExecutor
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Topology
+from harness.units import Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +111,10 @@ class Carriers:
         for executor in self._executors.values():
             executor.start()
 
-    def change(self, link: Link, direction: Direction, impairment: Impairment) -> dict[str, Any]:
-        """Let ``impairment`` rule one direction from now on; answers what was in force, and the counters at the change."""
+    def change(self, link: Link, direction: Direction, impairment: Impairment, over: Duration | None = None) -> dict[str, Any]:
+        """Let ``impairment`` rule one direction from now on (``over``: by a ramp); answers what was asked before, and the counters then."""
         executor = self.of(link)
-        return {**executor.change(link, direction, impairment), "executor": executor.name}
+        return {**executor.change(link, direction, impairment, over), "executor": executor.name}
 
     def counters(self) -> dict[str, Any]:
         """Per link and direction: packets received, delivered, lost, dropped."""
@@ -125,8 +126,27 @@ class Carriers:
             return {way: {"executor": "wire"} for way in DIRECTIONS}
         return {way: told for way, told in self.of(link).in_force(link).items()}  # noqa: C416 - the keys are read as text from here on
 
+    def hold(self) -> None:
+        """Put every schedule back to its start and hold it there, and let every rate trace wait: for the probe."""
+        for executor in self._executors.values():
+            executor.hold()
+
+    @property
+    def next_step(self) -> int | None:
+        """When ``take_steps`` is to be called, ns."""
+        return min((executor.next_step for executor in self._executors.values() if executor.next_step is not None), default=None)
+
+    def take_steps(self) -> None:
+        """Take the steps of schedules that are due and that no executor takes itself."""
+        for executor in self._executors.values():
+            executor.take_steps()
+
+    def rulings(self) -> dict[str, Any]:
+        """Per link and direction what was asked for and what has ruled since ``reset``."""
+        return {name: each for executor in self._executors.values() for name, each in executor.rulings().items()}
+
     def reset(self) -> None:
-        """Every seeded generator and counter back to its start, as after ``start``."""
+        """Every seeded generator and counter back to its start; schedules and rate traces begin."""
         for executor in self._executors.values():
             executor.reset()
 

@@ -16,6 +16,7 @@ What was found out, in Linux 6.1 (and holds since 3.13, by its source):
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 from typing import Any, Protocol
 
 import msgspec
@@ -24,12 +25,15 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric import netns
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, Schedule
+from harness.units import Duration, ms
 from harness.wire.shaper import QUEUE
 
 RTM_NEWQDISC, RTM_DELQDISC, RTM_GETQDISC = 36, 37, 38
 HANDLE = 0x10000
 UNLIMITED = 10**12  # bytes per second
+LEAST_STEP = 10 * ms
+"""The finest step of a schedule: the keeper, which takes them, also answers requests, one at a time."""
 _ROOT = 0xFFFFFFFF
 _ETHERNET = 14
 _LOOPBACK = 1  # the interface index of lo in a new namespace
@@ -125,9 +129,13 @@ def put(ifindex: int, impairment: Impairment) -> Any:
 
 def can_say(impairment: Impairment) -> str | None:
     """Why sch_netem cannot express ``impairment``, or None when it can."""
+    if impairment.rate_trace is not None:
+        return "sch_netem has one rate and not a recorded one, so a rate_trace cannot be said; use the relay"
+    if impairment.schedule is not None:
+        return _can_follow(impairment, impairment.schedule)
     if impairment.drop is not None:
         return "sch_netem loses packets by chance only, so which ones to drop cannot be said; use the relay"
-    for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu", "rate_trace", "schedule"):
+    for field in ("burst", "duplicate", "corrupt", "reorder", "queue_time", "mtu"):
         if getattr(impairment, field) is not None:
             return f"{field} is not built for sch_netem yet; use the relay"
     if impairment.distribution != "uniform":
@@ -136,6 +144,19 @@ def can_say(impairment: Impairment) -> str | None:
         return "sch_netem keeps the order whenever it has a rate, so reordering together with a rate cannot be said; use the relay"
     if impairment.rate is not None and impairment.rate.bits_per_second % 8:
         return f"sch_netem counts whole bytes per second, and {impairment.rate} is not a multiple of 8bit; use the relay"
+    return None
+
+
+def _can_follow(impairment: Impairment, schedule: Schedule) -> str | None:
+    """Why the steps of a schedule cannot be expressed, or not in time."""
+    times = [Duration(0), *(step.at for step in schedule.steps), *([schedule.every] if schedule.every is not None else [])]
+    finest, at = min((after - before, before) for before, after in pairwise(times))
+    if finest < LEAST_STEP:
+        return f"the keeper changes sch_netem every {LEAST_STEP} at most, and {finest} after {at} is finer; use the relay"
+    for number in range(len(times[: len(schedule.steps)]) + 1):
+        reason = can_say(impairment.at_step(number))
+        if reason is not None:
+            return reason if number == 0 else f"schedule, step {number} (at {times[number]}): {reason}"
     return None
 
 

@@ -35,10 +35,7 @@ def argv(control_fd: int) -> list[str]:
 
 
 class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates.
-
-    ``addresses_a`` and ``addresses_b`` are the ends' own, as text: who tells a sender that its packet is too big is the far end.
-    """
+    """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates."""
 
     name: str
     fd_a: int
@@ -48,8 +45,6 @@ class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
     seed_a_to_b: int
     seed_b_to_a: int
     mtu: int = 1500
-    addresses_a: list[str] = []
-    addresses_b: list[str] = []
 
 
 class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +54,7 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     copies that entered, ``refused`` those that the far interface did not take, by errno name in ``refusals`` (EIO: it is down).
     ``corrupted`` and ``reordered`` (let ahead) are among those that found room in the link.  ``picked_packets`` describes those that were
     dropped for their number by the impairment in force, ``awaited`` says how many of its picks are still to come.  ``late``: those written
-    more than 1 ms after their time.  ``answered``: senders of packets that were too big who were told so.
+    more than 1 ms after their time.
     """
 
     received: int
@@ -74,7 +69,6 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     corrupted: int = 0
     reordered: int = 0
-    answered: int = 0
     late: int = 0
     refusals: dict[str, int] = {}
     picked_packets: list[Dropped] = []
@@ -147,9 +141,13 @@ class RelayControl:
         """Hand over the links; on return they are served."""
         return _read(self._asker.ask("start", links=[to_plain(link) for link in links]), Counted)
 
-    def impair(self, link: str, direction: Direction, impairment: Impairment) -> Changed:
-        """Let ``impairment`` rule one direction; packets in the link keep their departures."""
-        return _read(self._asker.ask("impair", link=link, direction=direction, impairment=to_plain(impairment)), Changed)
+    def impair(self, link: str, direction: Direction, impairment: Impairment, over: Duration | None = None) -> Changed:
+        """Let ``impairment`` rule one direction, its schedule from now on; packets in the link keep their departures.
+
+        ``over``: get there in a straight line from what rules now, in this time (``harness.spec.ramp``).
+        """
+        fields = {"link": link, "direction": direction, "impairment": to_plain(impairment)}
+        return _read(self._asker.ask("impair", **fields, over=None if over is None else str(over)), Changed)
 
     def cut(self, link: str) -> Cut:
         """Drop everything both ways, what is in the link included, until ``uncut``."""
@@ -167,12 +165,20 @@ class RelayControl:
         """Per link and direction the impairment that rules packets entering now."""
         return msgspec.convert(self._asker.ask("impairments"), dict[str, dict[Direction, Impairment]], dec_hook=from_text)
 
+    def hold(self) -> None:
+        """Put every schedule back to its start and hold it there, and let every rate trace wait, as after ``start``."""
+        self._asker.ask("hold")
+
     def restart(self) -> Counted:
-        """Counters to zero and every seeded generator to its start, as after ``start``; impairments stay.  Answers the last counters.
+        """Counters to zero, every seeded generator to its start, and schedules and rate traces begin.  Answers the last counters.
 
         For the moment between probing a network and using it: the first packet after has index 0, however many the probe has sent.
         """
         return _read(self._asker.ask("restart"), Counted)
+
+    def rulings(self) -> dict[str, dict[str, Any]]:
+        """Per link and direction what was asked for and what has ruled since ``restart`` (``base.rulings_of``)."""
+        return dict(self._asker.ask("rulings"))
 
     def stats(self, since: int = 0) -> RelayStats:
         """The relay's own figures, with the stalls that ended after ``since``, at most 1,000 of them."""

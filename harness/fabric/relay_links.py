@@ -7,11 +7,12 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric import child, relay, relay_process, seqpacket
-from harness.fabric.base import DIRECTIONS, Direction
+from harness.fabric.base import DIRECTIONS, Direction, brief
 from harness.fabric.link_ends import End, impairment_of, plain
 from harness.fabric.relay_ends import RelayEnds
 from harness.spec.link import Impairment
 from harness.spec.topology import Link
+from harness.units import Duration
 
 TOO_LATE = 0.1
 """The share of a link's packets that may leave more than 1 ms late.  A stall makes single ones late; this says that it is the rule."""
@@ -45,8 +46,6 @@ class RelayExecutor:
                 seed_a_to_b=seeds[0],
                 seed_b_to_a=seeds[1],
                 mtu=link.mtu,
-                addresses_a=[str(address.ip) for address in a.plan.addresses],
-                addresses_b=[str(address.ip) for address in b.plan.addresses],
             )
         )
 
@@ -66,9 +65,9 @@ class RelayExecutor:
             raise HarnessError("the relay carries no link of this topology")
         return self._control
 
-    def change(self, link: Link, direction: Direction, impairment: Impairment) -> dict[str, Any]:
+    def change(self, link: Link, direction: Direction, impairment: Impairment, over: Duration | None = None) -> dict[str, Any]:
         """One message to the relay."""
-        return plain(self._relay().impair(link.name, direction, impairment))
+        return plain(self._relay().impair(link.name, direction, impairment, over))
 
     def counters(self) -> dict[str, Any]:
         """As the relay counted them."""
@@ -77,7 +76,21 @@ class RelayExecutor:
     def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
         """As the relay's shapers tell."""
         told = self._relay().impairments()[link.name]
-        return {way: {"executor": "relay", **plain(told[way])} for way in DIRECTIONS}
+        return {way: {"executor": "relay", **brief(told[way])} for way in DIRECTIONS}
+
+    next_step = None  # the relay takes its steps itself
+
+    def take_steps(self) -> None:
+        """Nothing: the relay takes its steps itself."""
+
+    def rulings(self) -> dict[str, Any]:
+        """As the relay recorded them."""
+        return self._control.rulings() if self._control is not None else {}
+
+    def hold(self) -> None:
+        """Put every schedule back to its start and hold it there."""
+        if self._control is not None:
+            self._control.hold()
 
     def reset(self) -> None:
         """Begin the shapers anew, and the account of what the relay could not do."""

@@ -18,13 +18,12 @@ import signal
 import sys
 import time
 from heapq import heappop, heappush
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from random import Random
 from time import monotonic_ns
 from typing import Any
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
-from harness.fabric.base import Direction, Dropped
+from harness.fabric.base import Direction, Dropped, rulings_of
 from harness.fabric.ethernet import HEADER, datagram_size, harmed, is_chatter
 from harness.fabric.relay import (
     Changed,
@@ -40,10 +39,12 @@ from harness.fabric.relay import (
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.udp_packets import datagram_untrusted
 from harness.spec.link import Impairment
-from harness.spec.topology import to_plain
+from harness.spec.ramp import ramp
+from harness.spec.topology import from_text, to_plain
 from harness.timer import Timer
-from harness.wire.shaper import Drop, Picked, Shaper
-from harness.wire.too_big import answer_untrusted
+from harness.units import Duration
+from harness.wire.shaper import Picked, Shaper
+from harness.wire.timetable import Timetable
 
 BATCH = 64  # frames read from one TAP before anything else gets its turn: about 0.5 ms
 DRAIN = 2_000  # frames at most that are let in before a change takes effect: those were sent before it
@@ -54,7 +55,6 @@ ACTIVE = 100_000_000  # ns since the last frame in which the tick runs
 STALLS_KEPT = 20_000
 STALLS_ANSWERED = 1_000
 NEVER = 1 << 63
-TOO_BIG = Drop.TOO_BIG
 DESCRIBED = 32  # bytes of a dropped packet: a QUIC packet's header and 8 bytes and more of what its own nonce has encrypted
 _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
 
@@ -82,22 +82,17 @@ class Lateness:
 class Way:
     """One direction of a link: from one TAP, through a shaper, to the other TAP."""
 
-    def __init__(
-        self, number: int, read_fd: int, write_fd: int, frame_size: int, impairment: Impairment, seed: int, far: list[str]
-    ) -> None:
+    def __init__(self, number: int, read_fd: int, write_fd: int, frame_size: int, impairment: Impairment, seed: int) -> None:
         self.number = number
         self.read_fd = read_fd
         self.write_fd = write_fd
         self.frame_size = frame_size
         self._seed = seed
-        self._far: dict[int, IPv4Address | IPv6Address] = {
-            address.version: address for address in reversed([ip_address(text) for text in far])
-        }
-        self.shaper: Shaper[bytes] = Shaper(impairment, Random(seed), datagram_size, harmed)
+        self.timetable = Timetable(impairment)
+        self.shaper: Shaper[bytes] = Shaper(self.timetable.in_force, Random(seed), datagram_size, harmed)
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
         self.late = 0
-        self.answered = 0
 
     def write(self, frames: list[bytes]) -> None:
         """Give ``frames`` to the far interface, counting by errno those that it does not take."""
@@ -109,23 +104,28 @@ class Way:
                 name = errno.errorcode.get(error.errno or 0, "unknown")
                 self.refusals[name] = self.refusals.get(name, 0) + 1
 
-    def refuse(self, frame: bytes) -> None:
-        """``frame`` is too big: tell its sender, in the far end's name, if the impairment says so."""
-        impairment = self.shaper.impairment
-        if not impairment.too_big or impairment.mtu is None:
-            return
-        answer = answer_untrusted(frame, impairment.mtu, self._far)
-        if answer is not None:
-            with contextlib.suppress(OSError):  # the near interface is down: then nobody is there to be told
-                os.write(self.read_fd, answer)
-                self.answered += 1
+    def hold(self, now: int) -> None:
+        """The schedule back to its start, and held there."""
+        self._enact(self.timetable.hold(), now)
 
-    def restart(self) -> None:
-        """Counters and fates from the beginning."""
+    def restart(self, now: int) -> None:
+        """Counters, fates and schedule from the beginning."""
         self.shaper.restart(Random(self._seed))
         self.refusals = {}
         self.late = 0
-        self.answered = 0
+        self._enact(self.timetable.go_live(now, self.shaper.counters.received), now)
+
+    def change(self, impairment: Impairment, now: int) -> None:
+        """Let ``impairment`` rule from now on."""
+        self.shaper.change(self.timetable.change(impairment, now, self.shaper.counters.received), now)
+
+    def step(self, now: int) -> None:
+        """Take the step of the schedule that is due."""
+        self.shaper.change(self.timetable.step(now, self.shaper.counters.received), now)
+
+    def _enact(self, impairment: Impairment, now: int) -> None:
+        if impairment != self.shaper.impairment:
+            self.shaper.change(impairment, now)
 
     @property
     def counters(self) -> DirectionCounters:
@@ -145,7 +145,6 @@ class Way:
             in_flight=counted.in_flight,
             corrupted=counted.corrupted,
             reordered=counted.reordered,
-            answered=self.answered,
             late=self.late,
             refusals=dict(self.refusals),
             picked_packets=[described(picked) for picked in self.shaper.picked],
@@ -160,8 +159,8 @@ class Line:
         self.name = link.name
         size = link.mtu + HEADER + 4  # a VLAN tag may ride on top
         self.ways: dict[Direction, Way] = {
-            "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b, link.addresses_b),
-            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a, link.addresses_a),
+            "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b),
+            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a),
         }
 
     @property
@@ -247,8 +246,7 @@ class Relay:
             while taken < most:
                 frame = read(fd, size)
                 taken += 1
-                if push(frame, len(frame) - HEADER, now, is_chatter(frame)) is TOO_BIG:
-                    way.refuse(frame)
+                push(frame, len(frame) - HEADER, now, is_chatter(frame))
         except BlockingIOError:
             pass
         except OSError as error:
@@ -271,6 +269,10 @@ class Relay:
         now = monotonic_ns()
         while agenda and agenda[0][0] <= now + ahead:
             due, number = heappop(agenda)
+            if number < 0:
+                self._step(self._ways[~number], due)
+                now = monotonic_ns()
+                continue
             way = self._ways[number]
             if way.vouched != due:
                 continue
@@ -283,6 +285,24 @@ class Relay:
             way.write(frames)
             self._vouch(way)
             now = monotonic_ns()
+
+    def _step(self, way: Way, due: int) -> None:
+        """Take a step of a schedule at its time: what was sent before it is let in first."""
+        if way.timetable.next != due:
+            return  # another schedule has come into force
+        while (now := monotonic_ns()) < due:
+            pass
+        if now - due > LATE:
+            self._lateness.note(due, now, now - due)
+        if way.read_fd in self._by_fd:
+            self._take(way, DRAIN, now)
+        way.step(monotonic_ns())
+        self._await_step(way)
+
+    def _await_step(self, way: Way) -> None:
+        """Put the schedule's next step into the agenda; it is told from a departure by its number, which is negative."""
+        if way.timetable.next is not None:
+            heappush(self._agenda, (way.timetable.next, ~way.number))
 
     def _vouch(self, way: Way) -> None:
         following = way.shaper.next_departure
@@ -304,15 +324,19 @@ class Relay:
                 result = self._counted()
             case "impairments":
                 result = {name: {d: way.shaper.impairment for d, way in line.ways.items()} for name, line in self._lines.items()}
+            case "hold":
+                result = self._hold()
             case "restart":
                 result = self._restart()
+            case "rulings":
+                result = {name: {d: rulings_of(way.timetable) for d, way in line.ways.items()} for name, line in self._lines.items()}
             case "stats":
                 result = self._stats(int(message.get("since", 0)))
             case "shutdown":
                 self._done = True
                 result = self._counted()
             case op:
-                known = "start, impair, cut, uncut, counters, impairments, restart, stats, shutdown"
+                known = "start, impair, cut, uncut, counters, impairments, hold, restart, rulings, stats, shutdown"
                 raise HarnessError(f"there is no request {op!r}; there are {known}")
         return dict(to_plain(result))
 
@@ -352,10 +376,14 @@ class Relay:
         if direction not in line.ways:
             raise SpecError(f"link {line.name}, direction", f"{direction!r} is not one; there are {', '.join(line.ways)}")
         way = line.ways[direction]
-        impairment = decode_impairment(message.get("impairment"), f"link {line.name}, {direction}")
+        where = f"link {line.name}, {direction}"
+        impairment, over = decode_impairment(message.get("impairment"), where), message.get("over")
         self._settle(way)
-        at, before, was = monotonic_ns(), way.counters, way.shaper.impairment
-        way.shaper.change(impairment, at)
+        if over is not None:
+            impairment = ramp(way.timetable.in_force, impairment, from_text(Duration, over), where)
+        at, before, was = monotonic_ns(), way.counters, way.timetable.asked
+        way.change(impairment, at)
+        self._await_step(way)
         return Changed(at, line.name, direction, was, impairment, before)
 
     def _cut(self, line: Line, cut: bool) -> Cut:
@@ -382,10 +410,17 @@ class Relay:
             self._settle(way)
         return Counted(monotonic_ns(), {name: line.counters for name, line in self._lines.items()})
 
-    def _restart(self) -> Counted:
-        last = self._counted()
+    def _hold(self) -> dict[str, int]:
+        now = monotonic_ns()
         for way in self._ways:
-            way.restart()
+            way.hold(now)
+        return {"at": now}
+
+    def _restart(self) -> Counted:
+        last, now = self._counted(), monotonic_ns()
+        for way in self._ways:
+            way.restart(now)
+            self._await_step(way)
         return last
 
     def _stats(self, since: int) -> RelayStats:

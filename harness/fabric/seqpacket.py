@@ -7,18 +7,15 @@ Every wait of the asking side has a time limit; an answer that comes after its l
 
 from __future__ import annotations
 
-import json
 import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 from harness.errors import BlamedError, HarnessError
+from harness.fabric import wires
 from harness.fabric.wires import describe, rebuild
 from harness.units import Duration, s
-
-LARGEST = 1 << 17
-"""Bytes of one message at most; a unix socket's default buffer holds more than one of these."""
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -40,19 +37,15 @@ class Asker:
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """The answer's ``ok``.  Raises the error that the process answered; HarnessError when it is dead or silent for too long."""
         self._last_id += 1
-        message = json.dumps({"id": self._last_id, "op": op, **fields}).encode()
-        if len(message) > LARGEST:
-            raise HarnessError(f"the {self._whose} cannot be sent {len(message)} bytes for {op!r}; allowed is {LARGEST}")
         deadline = time.monotonic_ns() + self._within.ns
         try:
             self._socket.settimeout(self._within.s)
-            self._socket.send(message)
+            wires.send(self._socket, {"id": self._last_id, "op": op, **fields})
             while True:
                 self._socket.settimeout(max(deadline - time.monotonic_ns(), 1_000) / 1e9)
-                raw = self._socket.recv(LARGEST)
-                if not raw:
+                answer, _fds = wires.receive(self._socket)
+                if answer is None:
                     raise HarnessError(f"the {self._whose} process ended before it answered {op!r}; its stderr says why")
-                answer = json.loads(raw)
                 if answer.get("id") == self._last_id:
                     break
         except TimeoutError:
@@ -90,27 +83,25 @@ class Answerer:
         A BlamedError of the handler becomes an error answer; any other exception too, and is then raised: it is a bug here.
         """
         try:
-            raw = self._socket.recv(LARGEST)
+            message, _fds = wires.receive(self._socket)
         except ConnectionResetError:
             return False
-        if not raw:
+        if message is None:
             return False
-        message: dict[str, Any] = {}
         bug: Exception | None = None
         try:
-            message = json.loads(raw)
             answer = {"id": message.get("id"), "ok": self._handler(message)}
         except Exception as error:
             answer = {"id": message.get("id"), "error": describe(error)}
             bug = None if isinstance(error, BlamedError) else error
-        self._send(json.dumps(answer).encode())
+        self._send(answer)
         if bug is not None:
             raise bug
         return True
 
-    def _send(self, raw: bytes) -> None:
+    def _send(self, answer: dict[str, Any]) -> None:
         # Waiting for a keeper that does not read would stall every link, so the answer is sent now or never.
         try:
-            self._socket.send(raw, socket.MSG_DONTWAIT)
+            wires.send(self._socket, answer, flags=socket.MSG_DONTWAIT)
         except (BlockingIOError, BrokenPipeError, ConnectionResetError):
             return

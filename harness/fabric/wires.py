@@ -1,41 +1,59 @@
-"""Messages between the lab's process and the keeper: one JSON object per datagram on a SOCK_SEQPACKET pair, descriptors beside it.
+"""Messages of the keeper's conversations, with the lab and with its helpers.
 
-Requests carry ``id`` and ``op``; answers carry the ``id`` and ``ok`` or ``error``; events (a process ended) carry ``event``.
+One JSON object per datagram on a SOCK_SEQPACKET pair, descriptors beside it.  Requests carry ``id`` and ``op``; answers carry the ``id``
+and ``ok`` or ``error``; events (a process ended) carry ``event``.  A message above ``DATAGRAM`` bytes (recorded links, long schedules) goes
+as a file in memory, whose descriptor comes in its place: the kernel bounds the room in a socket (net.core.wmem_max).
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
+import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from harness.errors import BlamedError, EnvironmentUnfit, HarnessError, SpecError
 
-LIMIT = 1 << 20  # bytes of one message: a topology of hundreds of nodes fits
+DATAGRAM = 1 << 17  # bytes; a unix socket's default buffer holds more than one of these
+LIMIT = 1 << 26  # bytes of one message
+_ROOM = 1 << 20
 _MAX_FDS = 16
+SPACE = socket.CMSG_LEN(_MAX_FDS * 4)
+"""Bytes of the control message that comes with a datagram at most."""
+
+Control = list[tuple[int, int, bytes]]
 
 
 def prepare(end: socket.socket) -> None:
-    """Make room for messages of ``LIMIT`` bytes, where the kernel allows as much."""
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LIMIT)
+    """Make room for several messages, where the kernel allows as much."""
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
 
 
-def encode(message: dict[str, Any]) -> bytes:
-    """One datagram; HarnessError when it is too large."""
+@contextlib.contextmanager
+def packed(message: dict[str, Any], fds: list[int] | None = None) -> Iterator[tuple[bytes, Control]]:
+    """One datagram and its control message, to be sent within the block; HarnessError when it is above ``LIMIT``."""
     data = msgspec.json.encode(message)
+    if len(data) <= DATAGRAM:
+        yield data, ancillary(fds or [])
+        return
     if len(data) > LIMIT:
-        raise HarnessError(f"a message of {len(data)} bytes to the keeper is above {LIMIT}")
-    return data
+        raise HarnessError(f"a message of {len(data)} bytes is above {LIMIT}")
+    with os.fdopen(os.memfd_create("message"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield msgspec.json.encode({"enclosed": len(data)}), ancillary([file.fileno(), *(fds or [])])
 
 
-def ancillary(fds: list[int]) -> list[tuple[int, int, bytes]]:
+def ancillary(fds: list[int]) -> Control:
     """The control message that carries ``fds``; nothing for none."""
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
 
 
-def decode(data: bytes, control: list[tuple[int, int, bytes]]) -> tuple[dict[str, Any] | None, list[int]]:
+def decode(data: bytes, control: Control) -> tuple[dict[str, Any] | None, list[int]]:
     """A received message and its descriptors; None when the other side is gone."""
     fds: list[int] = []
     for level, kind, payload in control:
@@ -43,17 +61,25 @@ def decode(data: bytes, control: list[tuple[int, int, bytes]]) -> tuple[dict[str
             received = array.array("i")
             received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
             fds.extend(received)
-    return (msgspec.json.decode(data) if data else None), fds
+    if not data:
+        return None, fds
+    message = msgspec.json.decode(data)
+    if "enclosed" in message:
+        with os.fdopen(fds.pop(0), "rb") as file:
+            file.seek(0)
+            message = msgspec.json.decode(file.read())
+    return message, fds
 
 
-def send(end: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
-    """Send one message with the descriptors ``fds``, waiting for room."""
-    end.sendmsg([encode(message)], ancillary(fds or []))
+def send(end: socket.socket, message: dict[str, Any], fds: list[int] | None = None, flags: int = 0) -> None:
+    """Send one message with the descriptors ``fds``, waiting for room unless ``flags`` say otherwise."""
+    with packed(message, fds) as (data, control):
+        end.sendmsg([data], control, flags)
 
 
 def receive(end: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """The next message and its descriptors, waiting for one."""
-    data, control, _flags, _address = end.recvmsg(LIMIT, socket.CMSG_LEN(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC)
+    data, control, _flags, _address = end.recvmsg(DATAGRAM, SPACE, socket.MSG_CMSG_CLOEXEC)
     return decode(data, control)
 
 

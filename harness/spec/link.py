@@ -197,10 +197,10 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self if self.schedule is None else msgspec.structs.replace(self, schedule=None)
 
     def at_step(self, number: int) -> Impairment:
-        """What rules from step ``number`` of the schedule on (1 is the first, 0 the start), the ``rate_trace`` with it."""
+        """What rules from step ``number`` of the schedule on (1 is the first, -1 the last, 0 the start), the ``rate_trace`` with it."""
         if number == 0 or self.schedule is None:
             return self.at_start
-        impairment = self.schedule.steps[number - 1].impairment
+        impairment = self.schedule.steps[number - 1 if number > 0 else number].impairment
         return impairment if self.rate_trace is None else msgspec.structs.replace(impairment, rate_trace=self.rate_trace)
 
 

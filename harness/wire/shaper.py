@@ -23,9 +23,12 @@ Rules, in the order in which they meet a packet:
 9. In order (the default): ``departure = max(the one before, now, now + delay ± jitter) + size / rate``.  The rate is thus exact at the
    exit and no one overtakes.  These are sch_netem's sums when it has a rate, so that both executors agree.
 10. With ``reordering``: serialised on entry, then ``delay ± jitter`` each on its own; the later may leave first.
+11. With a ``rate_trace`` in the place of a rate, a packet leaves at the delivery opportunity that holds its last byte (``opportunities``):
+    in order, of those that come when it would leave otherwise or later; with ``reordering``, of those after its entry, and then the delay.
+    One that would wait for that longer than ``queue_time`` is dropped.
 
 A change spares what is in the link: those packets keep their departures, and where the old or the new impairment is in order nobody who
-comes after the change overtakes one who came before.
+comes after the change overtakes one who came before.  A trace that the change leaves as it was goes on; another begins with the change.
 """
 
 from __future__ import annotations
@@ -39,10 +42,10 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from harness.errors import SpecError
 from harness.spec.link import LARGEST_MTU, Impairment, Pick
 from harness.spec.spread import ENTRIES, SCALE, table
 from harness.wire.burst import LUCK, Burst
+from harness.wire.opportunities import Opportunities
 
 QUEUE = 10_000
 """Packets that a link holds when the impairment names no ``queue``."""
@@ -104,7 +107,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shaper(Generic[T]):
-    """One direction of a link, running ``impairment``; ``rng`` gives the seeds of the streams and is not kept.
+    """One direction of a link, running ``impairment`` (which has no schedule: see ``timetable``); ``rng`` gives the streams their seeds.
 
     Times are nanoseconds of one clock that never goes back.  The packets themselves are opaque; ``datagram_size`` tells the bytes of UDP
     payload in one (None: it is no UDP), and is asked only while the impairment has picked a packet that has not come yet.  ``harmed``
@@ -131,7 +134,8 @@ class Shaper(Generic[T]):
         self._barrier = 0  # whoever may overtake does not leave before this
         self._busy = 0  # at its rate, what has entered is serialised by then
         self._cut = False
-        self._adopt(impairment)
+        self._trace: Opportunities | None = None
+        self._adopt(impairment, 0)
         self.restart(rng)
 
     @property
@@ -249,6 +253,14 @@ class Shaper(Generic[T]):
                     departure += self._table[int(spread * ENTRIES)] * self._jitter // SCALE
                 if departure < now:
                     departure = now
+            if self._trace is not None:
+                begins = max(departure, self._last) if self._in_order else now
+                leaves, *used = self._trace.departure(size, begins)
+                if leaves - (departure if self._in_order else now) > self._longest:
+                    self._queue_dropped += 1
+                    return Drop.QUEUE_FULL
+                self._trace.use(*used)
+                takes = leaves - begins
             departure = max(departure, self._last) + takes if self._in_order else max(departure + waits + takes, self._barrier)
         if departure > self._last:
             self._last = departure
@@ -268,7 +280,7 @@ class Shaper(Generic[T]):
         self._settle(now)
         if _keeps_order(self._impairment) or _keeps_order(impairment):
             self._barrier = self._last
-        self._adopt(impairment)
+        self._adopt(impairment, now)
 
     def cut(self, now: int) -> None:
         """Cut the link: what is in it is dropped, and so is what enters until ``uncut``."""
@@ -276,6 +288,8 @@ class Shaper(Generic[T]):
         self._cut_dropped += len(self._queue)
         self._queue.clear()
         self._last = self._barrier = self._busy = now
+        if self._trace is not None:
+            self._trace.free(now)
         self._cut = True
 
     def uncut(self) -> None:
@@ -303,10 +317,13 @@ class Shaper(Generic[T]):
         self._reordered = 0
         self._pick_anew()
 
-    def _adopt(self, impairment: Impairment) -> None:
-        for field in ("rate_trace", "schedule"):
-            if getattr(impairment, field) is not None:
-                raise SpecError(field, "the relay has not built it yet")
+    def _adopt(self, impairment: Impairment, now: int) -> None:
+        if impairment.schedule is not None:
+            raise ValueError("a shaper knows no schedule: what rules when is for a Timetable to say, and for change() to put in force")
+        if impairment.rate_trace is None:
+            self._trace = None
+        elif self._trace is None or self._trace.trace != impairment.rate_trace:
+            self._trace = Opportunities(impairment.rate_trace, now)
         self._impairment = impairment
         self._pick_anew()
         self._delay = impairment.delay.ns if impairment.delay else 0

@@ -10,8 +10,9 @@ import pytest
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric import netem
 from harness.fabric.rtnl import NetlinkRefused
-from harness.spec.link import CLEAR, Impairment, Pick
-from harness.units import Rate, kbit, mbit, ms, percent
+from harness.spec.link import CLEAR, Impairment, Pick, Schedule, Step
+from harness.spec.rate_trace import rate_trace
+from harness.units import Duration, Rate, bit, kbit, mbit, ms, percent
 
 
 def said(impairment: Impairment) -> dict[str, Any]:
@@ -119,3 +120,21 @@ def test_counters() -> None:
 
 def test_the_remedy_is_named() -> None:
     assert "run with --impair relay" in str(netem.unfit("the kernel has no sch_netem"))
+
+
+def test_a_schedule_is_said_unless_it_is_too_fine_or_a_step_cannot_be() -> None:
+    def scheduled(*steps: Step, every: Duration | None = None, **fields: Any) -> Impairment:
+        return Impairment(schedule=Schedule(steps, every), **fields)
+
+    far = Step(20 * ms, Impairment(delay=60 * ms))
+    assert netem.can_say(scheduled(Step(10 * ms, CLEAR), far, every=30 * ms)) is None
+    told = netem.can_say(scheduled(far, Step(29 * ms, CLEAR)))
+    assert told == "the keeper changes sch_netem every 10ms at most, and 9ms after 20ms is finer; use the relay"
+    assert netem.can_say(scheduled(Step(9 * ms, CLEAR))) is not None
+    assert netem.can_say(scheduled(far, every=25 * ms)) is not None
+    odd = Step(40 * ms, Impairment(rate=1001 * bit))
+    assert netem.can_say(scheduled(far, odd)) == (
+        "schedule, step 2 (at 40ms): sch_netem counts whole bytes per second, and 1.001kbit is not a multiple of 8bit; use the relay"
+    )
+    trace = rate_trace([10], "slow")
+    assert "so a rate_trace cannot be said; use the relay" in str(netem.can_say(scheduled(far, rate_trace=trace)))

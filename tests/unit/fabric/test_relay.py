@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,8 +19,9 @@ from harness.fabric import relay, relay_ends, seqpacket
 from harness.fabric.ethernet import is_chatter
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness
-from harness.spec.link import CLEAR, Impairment, Pick
-from harness.units import ms, percent, s
+from harness.spec.link import CLEAR, Impairment, Pick, Schedule, Step
+from harness.spec.rate_trace import rate_trace
+from harness.units import mbit, ms, percent, s
 
 WAIT = 10.0  # seconds; an upper limit, never slept through
 
@@ -74,9 +77,9 @@ def is_silent(end: socket.socket) -> bool:
     return not select.select([end], [], [], 0)[0]
 
 
-def datagram(payload: bytes, dont_fragment: bool = False) -> bytes:
+def datagram(payload: bytes) -> bytes:
     """An Ethernet frame with IPv4 and UDP."""
-    ip = bytes([0x45, 0]) + (28 + len(payload)).to_bytes(2, "big") + bytes([0, 0, dont_fragment << 6, 0, 0]) + b"\x11" + bytes(10)
+    ip = bytes([0x45, 0]) + (28 + len(payload)).to_bytes(2, "big") + bytes(5) + b"\x11" + bytes(10)
     return b"\2" * 12 + b"\x08\x00" + ip + bytes(4) + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
 
 
@@ -152,36 +155,6 @@ class TestForwarding:
         counted = wire.control.counters().links["link0"].a_to_b
         assert (counted.received, counted.delivered, counted.refused) == (1, 0, 1)
         assert sum(counted.refusals.values()) == 1
-
-
-class TestTooBig:
-    IMPAIRMENT = Impairment(mtu=1280, too_big=True)
-
-    def test_the_sender_is_told_by_the_far_end(self) -> None:
-        wire = Wire(a_to_b=self.IMPAIRMENT)
-        wire.links = [msgspec.structs.replace(link, addresses_b=["192.0.2.2", "2001:db8::2"]) for link in wire.links]
-        wire.start()
-        try:
-            a, b = wire.ends[0]
-            a.send(datagram(bytes(1252), dont_fragment=True))
-            assert len(b.recv(2000)) == 1280 + 14
-            a.send(datagram(bytes(1253), dont_fragment=True))
-            told = a.recv(2000)
-            assert told[26:30] == bytes([192, 0, 2, 2])
-            assert told[34:36] == b"\3\4"
-            assert int.from_bytes(told[40:42], "big") == 1280
-            a.send(datagram(bytes(1253)))  # which a router would fragment
-            counted = wire.control.counters().links["link0"].a_to_b
-            assert (counted.received, counted.delivered, counted.too_big, counted.answered) == (3, 1, 2, 1)
-        finally:
-            wire.close()
-
-    def test_a_black_hole_is_silent(self, wire: Wire) -> None:
-        a, _b = wire.ends[0]
-        wire.control.impair("link0", "a_to_b", Impairment(mtu=1280))
-        a.send(datagram(bytes(1400), dont_fragment=True))
-        counted = wire.control.counters().links["link0"].a_to_b
-        assert (counted.too_big, counted.answered, is_silent(a)) == (1, 0, True)
 
 
 class TestControl:
@@ -364,3 +337,82 @@ def test_packets_picked_by_number_are_dropped_and_described(wire: Wire) -> None:
     changed = wire.control.impair("link0", "a_to_b", CLEAR)
     assert changed.before.picked_packets == counted.picked_packets
     assert wire.control.counters().links["link0"].a_to_b.picked_packets == []
+
+
+class TestSchedules:
+    FAST = Impairment(schedule=Schedule((Step(20 * ms, Impairment(loss=100 * percent)), Step(40 * ms, CLEAR)), every=60 * ms))
+
+    @staticmethod
+    def ruled(wire: Wire, link: str = "link0", direction: str = "a_to_b") -> list[dict[str, Any]]:
+        return list(wire.control.rulings()[link][direction]["rulings"])
+
+    def test_what_it_was_started_with_is_held_until_the_restart_and_held_again(self) -> None:
+        wire = Wire(a_to_b=msgspec.structs.replace(self.FAST, rate_trace=rate_trace([3_600_000], "an hour's wait"))).start()
+        try:
+            a, b = wire.ends[0]
+            a.send(frame(0))
+            assert numbers(b, 1) == [0], "a rate trace lets everything pass until then"
+            assert self.ruled(wire) == []
+            wire.control.restart()
+            while len(self.ruled(wire)) < 4:
+                pass
+            wire.control.hold()
+            a.send(frame(1))
+            assert numbers(b, 1) == [1]
+            assert self.ruled(wire) == []
+            assert wire.control.rulings()["link0"]["b_to_a"] == {"asked": {}, "rulings": [], "unlisted": 0}
+        finally:
+            wire.close()
+
+    def test_its_steps_are_taken_at_their_times_and_told(self, wire: Wire) -> None:
+        changed = wire.control.impair("link0", "a_to_b", self.FAST)
+        assert changed.now == self.FAST
+        while len(self.ruled(wire)) < 7:
+            pass
+        told = self.ruled(wire)
+        assert [(one["round"], one["step"]) for one in told[:7]] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
+        assert [one["due"] - changed.at for one in told[:7]] == [20_000_000 * n for n in range(7)]
+        assert all(one["due"] <= one["at"] for one in told)
+        assert [one["impairment"] for one in told[:3]] == [{}, {"loss": "100%"}, {}]
+        assert wire.control.rulings()["link0"]["a_to_b"]["asked"] == {"schedule": "2 steps, the last at 40ms, every 60ms"}
+        back = wire.control.impair("link0", "a_to_b", CLEAR)
+        assert (back.was, back.now) == (self.FAST, CLEAR)
+        count = len(self.ruled(wire))
+        while wire.control.counters().at < back.at + 70_000_000:
+            pass
+        assert len(self.ruled(wire)) == count, "none of the schedule that was replaced"
+
+    def test_a_step_parts_those_before_from_those_after(self, wire: Wire) -> None:
+        a, b = wire.ends[0]
+        steps = (Step(10 * ms, Impairment(loss=100 * percent)),)
+        wire.control.impair("link0", "a_to_b", Impairment(delay=30 * ms, schedule=Schedule(steps)))
+        a.send(frame(0))
+        while len(self.ruled(wire)) < 2:
+            pass
+        a.send(frame(1))
+        assert numbers(b, 1) == [0], "it was in the link, and is spared"
+        counted = wire.control.counters().links["link0"].a_to_b
+        assert (counted.delivered, counted.lost) == (1, 1)
+        assert [one["received"] for one in self.ruled(wire)] == [0, 1]
+
+    def test_a_ramp_begins_with_what_rules(self, wire: Wire) -> None:
+        wire.control.impair("link0", "a_to_b", Impairment(delay=20 * ms, loss=10 * percent))
+        ramped = wire.control.impair("link0", "a_to_b", Impairment(delay=40 * ms), over=200 * ms)
+        assert ramped.now.at_start == Impairment(delay=20 * ms, loss=10 * percent)
+        assert ramped.now.at_step(1) == Impairment(delay=30 * ms, loss=5 * percent)
+        while len(self.ruled(wire)) < 4:
+            pass
+        assert self.ruled(wire)[-1]["impairment"] == {"delay": "40ms"}
+        with pytest.raises(SpecError, match="link link0, a_to_b, rate: there is nothing between None and 1mbit"):
+            wire.control.impair("link0", "a_to_b", Impairment(rate=1 * mbit), over=200 * ms)
+
+    def test_a_trace_that_is_large_reaches_the_relay(self, wire: Wire) -> None:
+        random = Random(1)
+        trace = rate_trace(sorted(random.randrange(1, 600_000) for _ in range(400_000)), "ten minutes")
+        assert len(trace.packed) > 1 << 17, "more than a datagram holds"
+        impairment = Impairment(rate_trace=trace)
+        assert wire.control.impair("link0", "a_to_b", impairment).now == impairment
+        assert wire.control.rulings()["link0"]["a_to_b"]["asked"] == {"rate_trace": str(trace)}
+        for n in range(10):
+            wire.ends[0][0].send(frame(n))
+        assert numbers(wire.ends[0][1], 10) == list(range(10))

@@ -50,8 +50,26 @@ def test_a_closed_other_side_is_no_message(ends: tuple[socket.socket, socket.soc
 
 
 def test_what_is_too_large_is_refused_before_it_is_sent() -> None:
-    with pytest.raises(HarnessError, match=rf"^a message of \d+ bytes to the keeper is above {wires.LIMIT}$"):
-        wires.encode({"text": "x" * wires.LIMIT})
+    with pytest.raises(HarnessError, match=rf"^a message of \d+ bytes is above {wires.LIMIT}$"), wires.packed({"text": "x" * wires.LIMIT}):
+        pass
+
+
+def test_what_is_too_large_for_a_datagram_goes_as_a_file(ends: tuple[socket.socket, socket.socket]) -> None:
+    one, other = ends
+    before = set(os.listdir("/proc/self/fd"))
+    reader, writer = os.pipe()
+    message = {"id": 7, "text": "ä" * wires.DATAGRAM, "more": list(range(100_000))}
+    wires.send(one, message, [writer])
+    wires.send(one, {"id": 8})
+    os.close(writer)
+    received, fds = wires.receive(other)
+    assert received == message
+    os.write(fds[0], b"through")
+    assert os.read(reader, 100) == b"through"
+    assert wires.receive(other) == ({"id": 8}, [])
+    for fd in (reader, *fds):
+        os.close(fd)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_no_descriptors_need_no_control_message() -> None:
