@@ -13,6 +13,7 @@ more than 1 ms, or its timer came more than 1 ms late, neither could netem do be
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import ipaddress
 import json
@@ -45,6 +46,10 @@ HEADERS = 28  # IPv4 and UDP
 SO_TIMESTAMPNS = 35
 SETTLED = 30_000_000  # ns without an arrival, with nothing left in the link, after which the rest is lost
 A, B = ipaddress.ip_interface("10.9.0.1/24"), ipaddress.ip_interface("10.9.0.2/24")
+A6, B6 = ipaddress.ip_interface("fd09::1/64"), ipaddress.ip_interface("fd09::2/64")
+# b's further addresses: a kernel keeps what it has learned of the path to an address, so each test of the path's MTU has its own.
+OTHERS = [ipaddress.ip_interface(text.format(host)) for text in ("10.9.0.{}/24", "fd09::{}/64") for host in (3, 4)]
+IP_MTU_DISCOVER, IP_MTU, IPV6_MTU_DISCOVER, IPV6_MTU, PMTUDISC_DO = 10, 14, 23, 24, 2
 MAC_A, MAC_B = "02:00:00:00:09:01", "02:00:00:00:09:02"
 PORT = 9000
 TOPOLOGY = Topology("t", (Host("a"), Host("b")), (Link("a/wire", "b/wire", "10.9.0.0/24"),))
@@ -66,7 +71,8 @@ class RelayWire:
         self.process = subprocess.Popen(relay.argv(theirs.fileno()), pass_fds=[theirs.fileno(), *fds])
         theirs.close()
         self.control = relay.RelayControl(ours, 30 * s)
-        self.control.start([relay.RelayLink(name="wire", fd_a=fds[0], fd_b=fds[1], seed_a_to_b=1, seed_b_to_a=2)])
+        ends_of = {"addresses_a": [str(A.ip), str(A6.ip)], "addresses_b": [str(B.ip), str(B6.ip)]}
+        self.control.start([relay.RelayLink(name="wire", fd_a=fds[0], fd_b=fds[1], seed_a_to_b=1, seed_b_to_a=2, **ends_of)])
 
     def impair(self, impairment: Impairment) -> None:
         self.control.impair("wire", "a_to_b", impairment)
@@ -115,12 +121,12 @@ class Bench:
         self.a, self.b = netns.new_namespace("a"), netns.new_namespace("b")
         self.wire: Any = {"relay": RelayWire, "relay-packet": partial(RelayWire, packet=True), "netem": NetemWire}[executor](self.a, self.b)
         for namespace, index, mine, other, mac in (
-            (self.a, self.wire.indexes[0], A, B, MAC_B),
-            (self.b, self.wire.indexes[1], B, A, MAC_A),
+            (self.a, self.wire.indexes[0], [A, A6], [B, B6, *OTHERS], MAC_B),
+            (self.b, self.wire.indexes[1], [B, B6, *OTHERS], [A, A6], MAC_A),
         ):
-            namespace.rtnl.batch(
-                [rtnl.set_link(index, up=True), rtnl.new_address(index, mine), rtnl.new_neighbour(index, other.ip, mac)],
-            )
+            addresses = [rtnl.new_address(index, address) for address in mine]
+            neighbours = [rtnl.new_neighbour(index, address.ip, mac) for address in other]
+            namespace.rtnl.batch([rtnl.set_link(index, up=True), *addresses, *neighbours])
             namespace.rtnl.request(rtnl.get_link(index))
         with netns.inside(self.a.fd):
             self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -139,9 +145,10 @@ class Bench:
             with contextlib.suppress(OSError):
                 self.receiver.setsockopt(socket.SOL_SOCKET, option, 64 << 20)
 
-    def send(self, count: int, interval: int, size: int, changes: list[tuple[int, Impairment]]) -> dict[str, Any]:
+    def send(self, count: int, interval: int, size: int, changes: list[tuple[int, Impairment]], more: bool = False) -> dict[str, Any]:
         """``count`` packets of ``size`` bytes of IP, one every ``interval`` ns; before packet n the change for n, if there is one.
 
+        It ends when as many have arrived, or, with ``more`` (some may come twice), when nothing more comes.
         Times are ns of CLOCK_MONOTONIC.
         """
         due_changes = dict(changes)
@@ -165,7 +172,7 @@ class Bench:
             sent[n] = time.monotonic_ns()
             self.sender.send(packet)
             done[n] = time.monotonic_ns()
-        while len(arrived) < count:
+        while more or len(arrived) < count:
             if self._wait(SETTLED, lateness):
                 self._receive(arrived, offset, 1000, lateness)
             elif self.wire.counters()["in_flight"] == 0 and not self._wait(SETTLED, lateness):
@@ -218,6 +225,38 @@ class Bench:
             if self.witness and ended - began > LATE:
                 lateness.note(began, ended, ended - began)
 
+    def path_mtu(self, host: int, size: int, version: int) -> dict[str, Any]:
+        """Send a packet of ``size`` bytes of IP, not to be fragmented, to b's address ending in ``host``: what a's kernel makes of it.
+
+        ``mtu``: what the kernel takes for the path's MTU afterwards; ``again``: the error's name when as large a one is sent again, None
+        when it is taken; ``arrived``: the sizes of the packets that reached b, the last one being of ``mtu`` bytes.
+        """
+        family, headers = (socket.AF_INET, HEADERS) if version == 4 else (socket.AF_INET6, HEADERS + 20)
+        level, discover, get = (0, IP_MTU_DISCOVER, IP_MTU) if version == 4 else (41, IPV6_MTU_DISCOVER, IPV6_MTU)
+        address = next(str(one.ip) for one in OTHERS if one.version == version and str(one.ip)[-1] == str(host))
+        with netns.inside(self.b.fd):
+            receiver = socket.socket(family, socket.SOCK_DGRAM)
+        with netns.inside(self.a.fd):
+            sender = socket.socket(family, socket.SOCK_DGRAM)
+        again, arrived = None, []
+        with receiver, sender:
+            receiver.bind((address, PORT))
+            sender.setsockopt(level, discover, PMTUDISC_DO)
+            sender.connect((address, PORT))
+            sender.send(bytes(size - headers))
+            select.select([receiver, sender], [], [], SETTLED / 1e9)
+            sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # what ICMP brought; else the next send would tell it
+            mtu = sender.getsockopt(level, get)
+            try:
+                sender.send(bytes(size - headers))
+            except OSError as error:
+                again = errno.errorcode.get(error.errno or 0)
+            with contextlib.suppress(OSError):
+                sender.send(bytes(mtu - headers))
+            while select.select([receiver], [], [], SETTLED / 1e9)[0]:
+                arrived.append(len(receiver.recv(2000)) + headers)
+        return {"mtu": mtu, "again": again, "arrived": arrived}
+
     def answer(self, request: dict[str, Any]) -> Any:
         def impairment(raw: Any) -> Impairment:
             return msgspec.convert(raw, Impairment, dec_hook=from_text)
@@ -226,6 +265,8 @@ class Bench:
             case "send":
                 changes = [(n, impairment(raw)) for n, raw in request.pop("changes", [])]
                 return self.send(**request, changes=changes)
+            case "path_mtu":
+                return {**self.path_mtu(**request), "counters": self.wire.counters()}
             case "impair":
                 return self.wire.impair(impairment(request["impairment"]))
             case op:
