@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 from typing import Any, Protocol
 
 import msgspec
@@ -68,6 +69,11 @@ class LinkExecutor(Protocol):
 
     def stalls(self) -> list[tuple[int, int]]:
         """(start, end) ns of CLOCK_MONOTONIC in which the executor itself ran late."""
+
+
+def seed_of(seed: int, link: str, direction: Direction) -> int:
+    """What begins the random choices of one direction of a link in a run of ``seed``; 63 bits."""
+    return Random(f"{seed}/{link}/{direction}").getrandbits(63)
 
 
 def make_wire(link: Link, a: End, b: End) -> None:

@@ -71,7 +71,7 @@ class Carriers:
     def __init__(self, chosen: dict[str, Choice], seed: int, ends: RelayEnds) -> None:
         self.chosen = chosen
         self._ends = ends
-        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(), "relay": RelayExecutor(seed, self._ends)}
+        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(seed), "relay": RelayExecutor(seed, self._ends)}
         self._executors = {name: executor for name, executor in named.items() if any(one.executor == name for one in chosen.values())}
 
     @property

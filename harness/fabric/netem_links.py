@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import SpecError
 from harness.fabric import netem
 from harness.fabric.base import DIRECTIONS, Direction, rulings_of
-from harness.fabric.link_ends import End, impairment_of, make_wire, plain
+from harness.fabric.link_ends import End, impairment_of, make_wire, plain, seed_of
 from harness.spec.link import Impairment
 from harness.spec.ramp import ramp
 from harness.spec.topology import Link
@@ -19,10 +19,11 @@ from harness.wire.timetable import Timetable
 
 @dataclass
 class Way:
-    """One direction of a link: the end whose egress it is, what rules it when, and the counters at the start."""
+    """One direction of a link: the end whose egress it is, what rules it when, the seed of its luck, and the counters at the start."""
 
     end: End
     timetable: Timetable
+    seed: int
     zero: netem.NetemCounters = netem.NetemCounters(delivered=0, dropped=0, in_flight=0)  # noqa: RUF009 - frozen
 
     def counted(self) -> netem.NetemCounters:
@@ -34,6 +35,10 @@ class Way:
         now = self.counted()
         return now.delivered + now.dropped + now.in_flight - self.zero.delivered - self.zero.dropped
 
+    def begin(self) -> None:
+        """Put what rules now in force, with its luck from the start where the kernel takes a seed (6.6 and later)."""
+        netem.install(self.end.namespace.rtnl, self.end.plan.index, self.timetable.in_force, self.seed)
+
     def enact(self, impairment: Impairment) -> netem.NetemCounters:
         """Put ``impairment``, which has no schedule, in force; the counters just before."""
         return netem.change(self.end.namespace.rtnl, self.end.plan.index, impairment)
@@ -44,19 +49,21 @@ class NetemExecutor:
 
     name = "netem"
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
         self._ways: dict[tuple[str, Direction], Way] = {}
 
     def make(self, link: Link, a: End, b: End) -> None:
         """A veth."""
         make_wire(link, a, b)
-        for direction, end in (("a_to_b", a), ("b_to_a", b)):
-            self._ways[link.name, direction] = Way(end, Timetable(impairment_of(link, direction)))  # type: ignore[index,arg-type]
+        for direction, end in zip(DIRECTIONS, (a, b), strict=True):
+            timetable = Timetable(impairment_of(link, direction))
+            self._ways[link.name, direction] = Way(end, timetable, seed_of(self._seed, link.name, direction))
 
     def start(self) -> None:
         """Install netem, doing nothing where nothing is asked, so that a later change finds it."""
         for way in self._ways.values():
-            netem.install(way.end.namespace.rtnl, way.end.plan.index, way.timetable.in_force)
+            way.begin()
 
     def change(self, link: Link, direction: Direction, impairment: Impairment, over: Duration | None = None) -> dict[str, Any]:
         """Change the qdisc in place."""
@@ -80,6 +87,7 @@ class NetemExecutor:
                 "delivered": now.delivered - way.zero.delivered,
                 "dropped": now.dropped - way.zero.dropped,
                 "in_flight": now.in_flight,
+                "reordered": now.reordered - way.zero.reordered,
             }
         return {"links": links}
 
@@ -96,12 +104,11 @@ class NetemExecutor:
                 way.enact(way.timetable.in_force)
 
     def reset(self) -> None:
-        """Count from here, and begin the schedules.  netem's generators have no seed, so there is nothing else to put back."""
+        """Count from here, begin the schedules, and draw from the seeds again."""
         for way in self._ways.values():
             way.zero = way.counted()
-            ruled = way.timetable.in_force
-            if way.timetable.go_live(time.monotonic_ns(), way.received()) != ruled:
-                way.enact(way.timetable.in_force)
+            way.timetable.go_live(time.monotonic_ns(), way.received())
+            way.begin()
 
     @property
     def next_step(self) -> int | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric import child, relay, relay_process, seqpacket
 from harness.fabric.base import DIRECTIONS, Direction, brief
-from harness.fabric.link_ends import End, impairment_of, plain
+from harness.fabric.link_ends import End, impairment_of, plain, seed_of
 from harness.fabric.relay_ends import RelayEnds
 from harness.spec.link import Impairment
 from harness.spec.topology import Link
@@ -35,7 +34,7 @@ class RelayExecutor:
         """Both ends; their descriptors wait for ``start``."""
         fds = [self._ends.open(end, link.mtu) for end in (a, b)]
         self._sources[link.name] = {"a_to_b": a, "b_to_a": b}
-        seeds = [Random(f"{self._seed}/{link.name}/{direction}").getrandbits(63) for direction in DIRECTIONS]
+        seeds = [seed_of(self._seed, link.name, direction) for direction in DIRECTIONS]
         self._links.append(
             relay.RelayLink(
                 name=link.name,
