@@ -1,7 +1,7 @@
 """How well the userspace link does what it is asked: packets a second, loss that nobody asked for, delay error, share of a core.
 
-The same instrument as the conformance suite's (tests/conformance/two_hosts.py): two hosts, a TAP each, the relay between, UDP of 200 bytes
-one way, arrival by the kernel's stamps.
+The same instrument as the conformance suite's (tests/conformance/two_hosts.py): two hosts, a TAP (or a veth and a
+packet socket) each, the relay between, UDP of 200 bytes one way, arrival by the kernel's stamps.
 
 * *capacity*: 60,000 packets offered at a rate, over 20 ms ± 2 ms with 1 % loss.  *Extra* loss is what did not arrive though the shaper did
   not choose to lose it (the relay's own counters).  The rate that counts is the highest offered at which extra loss was ≤ 0.5 %: rates are
@@ -35,8 +35,11 @@ SIZE = 200
 class Instrument:
     """The two hosts, in a process of their own."""
 
+    def __init__(self, executor: str) -> None:
+        self._executor = executor
+
     def __enter__(self) -> Instrument:
-        argv = [sys.executable, "-m", "tests.conformance.two_hosts", "relay"]
+        argv = [sys.executable, "-m", "tests.conformance.two_hosts", self._executor]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         self._read()
         return self
@@ -63,23 +66,28 @@ class Instrument:
 
 
 def run(quick: bool) -> Iterator[Row]:
-    """1000 packets for the delay error, five rates at most; quick: 300, and no search for the capacity."""
-    with Instrument() as instrument:
+    """1000 packets for the delay error, five rates at most; quick: 300, and no search for the capacity.  TAPs, then packet sockets."""
+    for executor, name in (("relay", "relay"), ("relay-packet", "relay, packet sockets")):
+        yield from _run(executor, name, quick)
+
+
+def _run(executor: str, name: str, quick: bool) -> Iterator[Row]:
+    with Instrument(executor) as instrument:
         packets = 300 if quick else 1000
         path = _delays(instrument.send(200, 5_000_000))
         instrument.ask("impair", impairment={"delay": f"{DELAY_MS}ms"})
         errors = [took - DELAY_MS for took in _delays(instrument.send(packets, 10_000_000))]
         note = f"the path alone takes {median(path):.3f}"
-        yield Row("relay", f"delay error at 100 packets/s ({DELAY_MS} ms), p50", median(errors), "ms", 0.15, n=len(errors), note=note)
-        yield Row("relay", f"delay error at 100 packets/s ({DELAY_MS} ms), p99", percentile(errors, 0.99), "ms", 0.8, n=len(errors))
+        yield Row(name, f"delay error at 100 packets/s ({DELAY_MS} ms), p50", median(errors), "ms", 0.15, n=len(errors), note=note)
+        yield Row(name, f"delay error at 100 packets/s ({DELAY_MS} ms), p99", percentile(errors, 0.99), "ms", 0.8, n=len(errors))
         instrument.ask("impair", impairment=FULL)
         seconds = 2 if quick else 5
         before = instrument.send(1, 1)["own"]["cpu_ns"]
         busy = instrument.send(1000 * seconds, 1_000_000)
         share = 100 * (busy["own"]["cpu_ns"] - before) / (seconds * 1e9)
-        yield Row("relay", "CPU at 1000 packets/s, delay, jitter and loss on", share, "% of a core", 8)
+        yield Row(name, "CPU at 1000 packets/s, delay, jitter and loss on", share, "% of a core", 8)
         if not quick:
-            yield from _capacity(instrument)
+            yield from _capacity(instrument, name)
 
 
 def _delays(sent: dict[str, Any]) -> list[float]:
@@ -88,7 +96,7 @@ def _delays(sent: dict[str, Any]) -> list[float]:
     return [(arrived - sent["sent"][n]) / 1e6 for n, arrived in sent["arrived"] if n not in slow]
 
 
-def _capacity(instrument: Instrument) -> Iterator[Row]:
+def _capacity(instrument: Instrument, name: str) -> Iterator[Row]:
     best, tried = 0.0, []
     for rate in RATES:
         for _ in range(2):
@@ -99,9 +107,7 @@ def _capacity(instrument: Instrument) -> Iterator[Row]:
         if extra > EXTRA:
             break
         best = max(best, offered)
-    yield Row(
-        "relay", f"packets/s with ≤ {EXTRA} % extra loss", best, "packets/s", 60_000, at_least=True, n=len(tried), note="; ".join(tried)
-    )
+    yield Row(name, f"packets/s with ≤ {EXTRA} % extra loss", best, "packets/s", 60_000, at_least=True, n=len(tried), note="; ".join(tried))
 
 
 def _flood(instrument: Instrument, rate: int) -> tuple[float, float]:

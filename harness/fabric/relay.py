@@ -35,7 +35,10 @@ def argv(control_fd: int) -> list[str]:
 
 
 class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
-    """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates."""
+    """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates.
+
+    ``addresses_a`` and ``addresses_b`` are the ends' own, as text: who tells a sender that its packet is too big is the far end.
+    """
 
     name: str
     fd_a: int
@@ -45,6 +48,8 @@ class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
     seed_a_to_b: int
     seed_b_to_a: int
     mtu: int = 1500
+    addresses_a: list[str] = []
+    addresses_b: list[str] = []
 
 
 class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +59,7 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     copies that entered, ``refused`` those that the far interface did not take, by errno name in ``refusals`` (EIO: it is down).
     ``corrupted`` and ``reordered`` (let ahead) are among those that found room in the link.  ``picked_packets`` describes those that were
     dropped for their number by the impairment in force, ``awaited`` says how many of its picks are still to come.  ``late``: those written
-    more than 1 ms after their time.
+    more than 1 ms after their time.  ``answered``: senders of packets that were too big who were told so.
     """
 
     received: int
@@ -69,6 +74,7 @@ class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     corrupted: int = 0
     reordered: int = 0
+    answered: int = 0
     late: int = 0
     refusals: dict[str, int] = {}
     picked_packets: list[Dropped] = []

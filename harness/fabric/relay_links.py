@@ -45,6 +45,8 @@ class RelayExecutor:
                 seed_a_to_b=seeds[0],
                 seed_b_to_a=seeds[1],
                 mtu=link.mtu,
+                addresses_a=[str(address.ip) for address in a.plan.addresses],
+                addresses_b=[str(address.ip) for address in b.plan.addresses],
             )
         )
 

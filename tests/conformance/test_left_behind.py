@@ -131,7 +131,8 @@ def test_nothing_is_left_after_the_lab_is_killed(tmp_path: Path, token: str, num
 def test_nothing_is_left_when_the_build_is_refused(tmp_path: Path, token: str) -> None:
     async def main() -> None:
         before = remains.descriptors()
-        with pytest.RaisesGroup(pytest.RaisesExc(SpecError, match=exactly("--impair: 'tc' is not known; allowed are auto, netem, relay"))):
+        refused = exactly("--impair: 'tc' is not known; allowed are auto, netem, relay, relay-packet")
+        with pytest.RaisesGroup(pytest.RaisesExc(SpecError, match=refused)):
             async with opened(two_radios(), tmp_path, impair="tc"):
                 pass
         assert remains.processes(token) == []

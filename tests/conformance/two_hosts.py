@@ -278,6 +278,8 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
+        if os.geteuid() != 0:
+            netns.enter_run_namespaces()
         bench = Bench(sys.argv[1])
     except BlamedError as error:
         print(json.dumps({"unfit": str(error)}), file=out, flush=True)

@@ -77,9 +77,9 @@ def is_silent(end: socket.socket) -> bool:
     return not select.select([end], [], [], 0)[0]
 
 
-def datagram(payload: bytes) -> bytes:
+def datagram(payload: bytes, dont_fragment: bool = False) -> bytes:
     """An Ethernet frame with IPv4 and UDP."""
-    ip = bytes([0x45, 0]) + (28 + len(payload)).to_bytes(2, "big") + bytes(5) + b"\x11" + bytes(10)
+    ip = bytes([0x45, 0]) + (28 + len(payload)).to_bytes(2, "big") + bytes([0, 0, dont_fragment << 6, 0, 0]) + b"\x11" + bytes(10)
     return b"\2" * 12 + b"\x08\x00" + ip + bytes(4) + (8 + len(payload)).to_bytes(2, "big") + bytes(2) + payload
 
 
@@ -155,6 +155,36 @@ class TestForwarding:
         counted = wire.control.counters().links["link0"].a_to_b
         assert (counted.received, counted.delivered, counted.refused) == (1, 0, 1)
         assert sum(counted.refusals.values()) == 1
+
+
+class TestTooBig:
+    IMPAIRMENT = Impairment(mtu=1280, too_big=True)
+
+    def test_the_sender_is_told_by_the_far_end(self) -> None:
+        wire = Wire(a_to_b=self.IMPAIRMENT)
+        wire.links = [msgspec.structs.replace(link, addresses_b=["192.0.2.2", "2001:db8::2"]) for link in wire.links]
+        wire.start()
+        try:
+            a, b = wire.ends[0]
+            a.send(datagram(bytes(1252), dont_fragment=True))
+            assert len(b.recv(2000)) == 1280 + 14
+            a.send(datagram(bytes(1253), dont_fragment=True))
+            told = a.recv(2000)
+            assert told[26:30] == bytes([192, 0, 2, 2])
+            assert told[34:36] == b"\3\4"
+            assert int.from_bytes(told[40:42], "big") == 1280
+            a.send(datagram(bytes(1253)))  # which a router would fragment
+            counted = wire.control.counters().links["link0"].a_to_b
+            assert (counted.received, counted.delivered, counted.too_big, counted.answered) == (3, 1, 2, 1)
+        finally:
+            wire.close()
+
+    def test_a_black_hole_is_silent(self, wire: Wire) -> None:
+        a, _b = wire.ends[0]
+        wire.control.impair("link0", "a_to_b", Impairment(mtu=1280))
+        a.send(datagram(bytes(1400), dont_fragment=True))
+        counted = wire.control.counters().links["link0"].a_to_b
+        assert (counted.too_big, counted.answered, is_silent(a)) == (1, 0, True)
 
 
 class TestControl:
