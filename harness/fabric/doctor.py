@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from harness.errors import BlamedError
-from harness.fabric import capture, netem, nft, relay_ends
+from harness.fabric import capture, libnftables, netem, relay_ends
 from harness.fabric.build import write_ipv6_forwarding
 from harness.fabric.netns import enter_run_namespaces, inside, mount_fresh_proc, new_namespace
 
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def _list_rules() -> None:
-    nft.Nftables().run("list ruleset")
+    libnftables.Nftables().run("list ruleset")
 
 
 def _forward_ipv6() -> None:

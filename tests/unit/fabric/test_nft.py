@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any, get_args
 
 import pytest
 
-from harness.fabric.nft import move_mapping, nat_ruleset
+from harness.fabric.nft import can_say, nat_ruleset, out_key
 from harness.fabric.plan import make_plan
-from harness.spec.nat import Nat, PortForward
+from harness.spec.nat import Behaviour, Nat, Pooling, PortForward, Ports
 from harness.spec.topology import Link, Topology
 from harness.units import s
 from tests.unit.fabric.test_plan import behind_two_forwards
@@ -34,57 +35,124 @@ def lines(text: str) -> list[str]:
 
 def test_a_home_router() -> None:
     text = ruleset(net(nat=Nat(outside="wan")))
-    assert lines(text) == lines(
-        """table inet harness {
-             map moved4 {
-               type ipv4_addr . inet_service : ipv4_addr . inet_service
-             }
-             map moved6 {
-               type ipv6_addr . inet_service : ipv6_addr . inet_service
-             }
-             chain postrouting {
-               type nat hook postrouting priority srcnat
-               oifname "wan" meta l4proto udp snat ip to ip saddr . udp sport map @moved4
-               oifname "wan" snat ip to 203.0.113.2
-               oifname "wan" meta l4proto udp snat ip6 to ip6 saddr . udp sport map @moved6
-               oifname "wan" snat ip6 to 2001:db8::2
-             }
-             chain forward {
-               type filter hook forward priority filter
-               iifname "wan" ct state new ct status ! dnat counter drop
-             }
-             chain input {
-               type filter hook input priority filter
-               iifname "wan" ct state new counter drop
-             }
-           }"""
-    )
-
-
-def test_a_full_cone_learns_and_lets_in() -> None:
-    text = ruleset(net(nat=CONE))
-    for version, word in ((4, "ip"), (6, "ip6")):
-        assert f"map cone{version} {{\n    type inet_service : ipv{version}_addr\n    flags dynamic,timeout\n    timeout 120s" in text
-        assert f"map coneport{version} {{\n    type inet_service : inet_service\n    flags dynamic,timeout\n    timeout 120s" in text
-        head = f'iifname "wan" meta nfproto ipv{version}'
-        let_in = f"{head} dnat {word} to udp dport map @cone{version} : udp dport map @coneport{version}"
-        assert let_in in text
-        assert text.index(f"{head} udp dport @dead{version} drop") < text.index(let_in)
-        learn = f"update @cone{version} {{ udp sport : ct original {word} saddr }} update @coneport{version} {{ udp sport : ct original"
-        assert learn in text
+    rules = [line for line in lines(text) if line.startswith(("oifname", "iifname", "meta", "udp", "snat"))]
+    outside = "ct reply ip daddr . ct reply proto-dst"
+    assert [rule for rule in rules if "6" not in rule] == [
+        "meta l4proto udp snat ip to ip saddr . udp sport map @moved_addr4 : ip saddr . udp sport map @moved_port4",
+        "meta l4proto udp snat ip to ip saddr . udp sport map @out_addr4 : ip saddr . udp sport map @out_port4",
+        "udp sport != @taken4_0 snat ip to 203.0.113.2",
+        "snat ip to 203.0.113.2",
+        'iifname "wan" meta mark set ip saddr . udp sport . ip daddr . udp dport map @linger4'
+        " ip daddr set meta mark map @linger_addr4 udp dport set meta mark map @linger_port4 notrack",
+        'oifname "wan" meta nfproto ipv4 goto translate4',
+        f"meta nfproto ipv4 meta l4proto udp ct status snat {outside} != @dead4"
+        " update @out_addr4 { ct original ip saddr . ct original proto-src : ct reply ip daddr }"
+        " update @out_port4 { ct original ip saddr . ct original proto-src : ct reply proto-dst }",
+        f"meta nfproto ipv4 meta l4proto udp ct status snat {outside} != @dead4"
+        " ct reply ip daddr 203.0.113.2 update @taken4_0 { ct reply proto-dst }",
+        'iifname "wan" ct state new ct status ! dnat counter drop',
+        'iifname "wan" ip daddr . udp dport @refused4 reject with icmpx type port-unreachable',
+        'iifname "wan" ct state new counter drop',
+    ]
     assert "type filter hook postrouting priority srcnat + 10" in text, "learnt after the source was translated"
 
 
-def test_a_symmetric_nat_takes_any_port_but_only_where_nothing_was_moved() -> None:
-    rules = [line for line in lines(ruleset(net(nat=SYMMETRIC))) if line.startswith('oifname "wan"')]
-    assert rules == [
-        'oifname "wan" meta l4proto udp snat ip to ip saddr . udp sport map @moved4',
-        'oifname "wan" meta l4proto { tcp, udp } snat ip to 203.0.113.2:1024-65535 random,fully-random',
-        'oifname "wan" snat ip to 203.0.113.2',
-        'oifname "wan" meta l4proto udp snat ip6 to ip6 saddr . udp sport map @moved6',
-        'oifname "wan" meta l4proto { tcp, udp } snat ip6 to [2001:db8::2]:1024-65535 random,fully-random',
-        'oifname "wan" snat ip6 to 2001:db8::2',
-    ]
+@pytest.mark.parametrize(
+    ("mapping", "key", "depends"),
+    [
+        ("endpoint-independent", "ip saddr . udp sport", "ipv4_addr . inet_service"),
+        ("address-dependent", "ip saddr . udp sport . ip daddr", "ipv4_addr . inet_service . ipv4_addr"),
+        (
+            "address-and-port-dependent",
+            "ip saddr . udp sport . ip daddr . udp dport",
+            "ipv4_addr . inet_service . ipv4_addr . inet_service",
+        ),
+    ],
+)
+def test_a_mapping_is_kept_by_what_it_depends_on(mapping: Behaviour, key: str, depends: str) -> None:
+    text = ruleset(net(nat=Nat(outside="wan", mapping=mapping)))
+    for name in ("moved", "out"):
+        assert f"snat ip to {key} map @{name}_addr4 : {key} map @{name}_port4" in text
+        assert f"map {name}_addr4 {{\n    type {depends} : ipv4_addr" in text
+    hashed = f"meta mark set jhash {key.replace('ip ', 'ip6 ')} mod 4294967295 seed 1"
+    assert f"{hashed} snat ip6 to meta mark map @out_addr6 : meta mark map @out_port6" in text
+
+
+@pytest.mark.parametrize(
+    ("filtering", "spoken"), [("endpoint-independent", ""), ("address-dependent", "ip saddr . ip daddr . udp dport @spoken4 ")]
+)
+def test_filtering_lets_in_who_was_spoken_to_or_anybody(filtering: Behaviour, spoken: str) -> None:
+    text = ruleset(net(nat=Nat(outside="wan", filtering=filtering)))
+    head = 'iifname "wan" meta nfproto ipv4 '
+    let_in = f"{head}{spoken}dnat ip to ip daddr . udp dport map @in_addr4 : ip daddr . udp dport map @in_port4"
+    assert text.index(f"{head}ip daddr . udp dport @dead4 accept") < text.index(let_in)
+    assert "update @in_addr4 { ct reply ip daddr . ct reply proto-dst : ct original ip saddr }" in text
+    assert ("update @spoken4 { ct original ip daddr . ct reply ip daddr . ct reply proto-dst }" in text) == bool(spoken)
+
+
+@pytest.mark.parametrize(
+    ("ports", "rules"),
+    [
+        (
+            "preserve",
+            [
+                "udp sport != @taken4_0 snat ip to 203.0.113.2",
+                "meta l4proto udp snat ip to 203.0.113.2:1024-65535 random,fully-random",
+                "snat ip to 203.0.113.2",
+            ],
+        ),
+        ("random", ["meta l4proto { tcp, udp } snat ip to 203.0.113.2:1024-65535 random,fully-random", "snat ip to 203.0.113.2"]),
+        ("contiguous", ["meta l4proto udp snat ip to 203.0.113.2 : numgen inc mod 40000 offset 20000", "snat ip to 203.0.113.2"]),
+    ],
+)
+def test_a_new_mapping_gets_its_port(ports: Ports, rules: list[str]) -> None:
+    text = ruleset(net(nat=Nat(outside="wan", ports=ports)))
+    assert [line for line in lines(text) if "snat ip to 203" in line] == rules
+
+
+def test_a_pool() -> None:
+    paired, arbitrary = (ruleset(net(nat=Nat(outside="wan", pool=2, pooling=pooling))) for pooling in get_args(Pooling))
+    assert "numgen inc mod 2 vmap { 0 : goto pool4_0, 1 : goto pool4_1 }" in paired
+    assert "ip saddr @paired4_1 goto pool4_1" in paired
+    assert "ct reply ip daddr 203.0.113.3 update @paired4_1 { ct original ip saddr }" in paired
+    assert "paired" not in arbitrary
+
+
+def test_hairpinning_takes_what_comes_from_inside_to_an_outside_address() -> None:
+    text = ruleset(net(nat=Nat(outside="wan", filtering="endpoint-independent", hairpinning=True)))
+    head = 'iifname != "wan" ip daddr { 203.0.113.2, 203.0.113.3 }'
+    assert f"{head} dnat ip to ip daddr . udp dport map @in_addr4 : ip daddr . udp dport map @in_port4" in text
+    assert 'iifname != "wan" ct status dnat meta nfproto ipv4 goto translate4' in text
+    assert "nd-redirect drop" in text
+
+
+def test_a_firewall_translates_nothing() -> None:
+    pinhole = (PortForward(port=1, host="alice", to_port=2),)
+    text = ruleset(net(nat=Nat(outside="wan", filtering="address-dependent", ipv6="firewall", forwards=pinhole)))
+    assert "ip6 to" not in text
+    assert 'iifname "wan" ip6 daddr fd00:1::2 udp dport 2 accept' in text
+    assert 'iifname "wan" ip6 saddr . ip6 daddr . udp dport @spoken6 accept' in text
+    assert 'oifname "wan" meta nfproto ipv6 update @spoken6 { ip6 daddr . ip6 saddr . udp sport }' in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        (
+            {"mapping": "address-dependent", "filtering": "endpoint-independent"},
+            "mapping address-dependent with filtering endpoint-independent",
+        ),
+        (
+            {"mapping": "address-and-port-dependent", "filtering": "address-dependent"},
+            "with filtering address-dependent cannot be said in nft",
+        ),
+        ({"hairpinning": True}, "hairpinning with filtering address-and-port-dependent cannot be said in nft"),
+        ({"refresh": "outbound"}, "refresh 'outbound' cannot be said in nft: conntrack lives by packets of both directions"),
+        ({"ipv6": "prefix", "prefix6": "2001:db8:aa::/48"}, "ipv6 'prefix' cannot be said in nft"),
+    ],
+)
+def test_what_cannot_be_said_is_told(fields: dict[str, Any], why: str) -> None:
+    assert why in (can_say(Nat(outside="wan", **fields)) or "")
 
 
 def test_a_timeout_is_plain_seconds_after_conntrack() -> None:
@@ -96,7 +164,7 @@ def test_a_timeout_is_plain_seconds_after_conntrack() -> None:
     assert "type filter hook prerouting priority mangle" in text, "raw is silently ignored"
     assert "ct timeout" not in ruleset(net(nat=Nat(outside="wan")))
     cone = Nat(outside="wan", filtering="endpoint-independent", udp_timeout=7 * s)
-    assert "timeout 7s" in ruleset(net(nat=cone)), "a cone forgets when its mapping does"
+    assert "timeout 7s" in ruleset(net(nat=cone)), "what is learnt is forgotten when its mapping is"
 
 
 def test_a_forward() -> None:
@@ -110,7 +178,7 @@ def test_a_forward_comes_before_the_cone() -> None:
     forwards = (PortForward(port=1, host="alice", to_port=2), PortForward(port=3, host="alice", to_port=4))
     text = ruleset(net(nat=Nat(outside="wan", filtering="endpoint-independent", forwards=forwards)))
     assert "elements = { 1 : 192.168.1.2 . 2, 3 : 192.168.1.2 . 4 }" in text
-    assert text.index("@forwards4") < text.index("@cone4")
+    assert text.index("@forwards4") < text.index("@in_addr4 : ip daddr")
 
 
 def test_a_forward_to_a_nat_goes_to_its_outside_address() -> None:
@@ -143,8 +211,8 @@ TOPOLOGIES = [
 @pytest.mark.parametrize(("topology", "router"), TOPOLOGIES)
 def test_what_is_used_is_declared(topology: Topology, router: str) -> None:
     text = ruleset(topology, router)
-    declared = set(re.findall(r"^  (?:map|set|ct timeout) (\w+) \{", text, re.MULTILINE))
-    used = set(re.findall(r"@(\w+)", text)) | set(re.findall(r'ct timeout set "(\w+)"', text))
+    declared = set(re.findall(r"^  (?:map|set|ct timeout|chain) (\w+) \{", text, re.MULTILINE))
+    used = set(re.findall(r"@(\w+)", text)) | set(re.findall(r'(?:ct timeout set "|goto )(\w+)', text))
     assert used <= declared
     assert text.count("{") == text.count("}")
 
@@ -154,13 +222,11 @@ def test_new_traffic_from_outside_is_dropped_without_a_word(topology: Topology, 
     text = ruleset(topology, router)
     assert 'iifname "wan" ct state new ct status ! dnat counter drop' in text
     assert 'iifname "wan" ct state new counter drop' in text
-    assert "reject" not in text
+    assert all("@refused" in line for line in lines(text) if "reject" in line), "but where a rebind asked for it"
 
 
-def test_moving_a_mapping() -> None:
-    add = "add element inet harness moved4 { 192.168.1.2 . 4433 : 203.0.113.3 . 50000 }\n"
-    assert move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000)) == add
-    delete = "delete element inet harness moved4 { 192.168.1.2 . 4433 }\n"
-    moved = move_mapping(4, ("192.168.1.2", 4433), ("203.0.113.3", 50000), replaces=True, dead=4433)
-    assert moved == delete + add + "add element inet harness dead4 { 4433 }\n", "one transaction"
-    assert "moved6 { fd00:1::2 . 4433 : 2001:db8::3 . 50000 }" in move_mapping(6, ("fd00:1::2", 4433), ("2001:db8::3", 50000))
+def test_an_endpoint_is_a_key() -> None:
+    nat = Nat(outside="wan", mapping="address-dependent")
+    assert str(out_key(nat, 4, ("192.168.1.2", 4433), ("198.51.100.2", 53))) == "192.168.1.2 . 4433 . 198.51.100.2"
+    hashed = int(str(out_key(nat, 6, ("fd00::2", 4433), ("2001:db8::1", 53))))
+    assert 0 <= hashed < 2**32
