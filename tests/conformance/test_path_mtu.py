@@ -12,8 +12,9 @@ from tests.conformance.sites import HOME
 
 ASK = """
 import select, socket, sys
-address, level, discover, get = sys.argv[1], *map(int, sys.argv[2:])
+source, address, level, discover, get = *sys.argv[1:3], *map(int, sys.argv[3:])
 sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((source, 0))  # as agents are; Linux keeps what it learns of IPv6 with the route that packets from this address take
 sock.setsockopt(level, discover, 2)  # PMTUDISC_DO
 sock.connect((address, 9))
 sock.send(bytes(1400))
@@ -38,10 +39,9 @@ def test_a_host_behind_a_nat_learns_the_mtu_of_a_far_link(tmp_path: Path) -> Non
     async def main() -> None:
         async with opened(topology, tmp_path) as network:
             for version in (4, 6):
-                port = topology.port("bob/eth")
-                address = port.v4 if version == 4 else port.v6
-                assert address is not None
-                command = [sys.executable, "-I", "-c", ASK, str(address.ip), *OPTIONS[version]]
+                ends = [topology.port(end) for end in ("alice/eth", "bob/eth")]
+                addresses = [str(address.ip) for end in ends if (address := end.v4 if version == 4 else end.v6)]
+                command = [sys.executable, "-I", "-c", ASK, *addresses, *OPTIONS[version]]
                 assert await run_in(network, "alice", command) == (0, "1340\n"), f"IPv{version}"
 
     within_deadline(main)
