@@ -93,6 +93,18 @@ def list_() -> None:
         print(f"{scenario.file.stem:<12} {scenario.name:<36} {scenario.story}")
 
 
+@app.command("presets")
+def presets_(name: Annotated[str, typer.Argument(help="one preset, told in full")] = "") -> None:
+    """List the presets of access links, or tell all about one: its figures, their sources, what is ours."""
+    from harness.spec import presets  # only here: the other commands start faster without
+
+    try:
+        print(presets.told(name) if name else presets.table())
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
 @app.command()
 def docs() -> None:
     """Write docs/scenarios.md anew from the scenarios and the topologies."""

@@ -59,7 +59,10 @@ def brief(impairment: Impairment) -> dict[str, Any]:
 
 
 def rulings_of(timetable: Timetable) -> dict[str, Any]:
-    """What has ruled one direction, as plain data: ``asked``, the ``rulings`` in order, how many more are ``unlisted``."""
+    """What has ruled one direction, as plain data.
+
+    ``asked``, the ``rulings`` in order, how many more are ``unlisted``, and when the ``next`` step is due (ns, None when there is none).
+    """
     return {
         "asked": brief(timetable.asked),
         "rulings": [
@@ -67,4 +70,5 @@ def rulings_of(timetable: Timetable) -> dict[str, Any]:
             for one in timetable.rulings
         ],
         "unlisted": timetable.unlisted,
+        "next": timetable.next,
     }

@@ -26,7 +26,7 @@ from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
-from harness.lab import proofs
+from harness.lab import proofs, rulings
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
@@ -153,7 +153,12 @@ class Lab:
         for peer in self.peers.values():
             self.stalls += peer.stalls()
         if self.network is not None:
+            until = self.now()
             self.final = await self.network.finish()
+            for ruling in rulings.changes(self.final["rulings"]):
+                self.timeline.note("fabric", "ruling", ruling.text, at=ruling.at)
+            executors = {name: choice["executor"] for name, choice in self.network.report["links"].items()}
+            self.receipts += rulings.receipts(self.final["rulings"], executors, until)
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
 

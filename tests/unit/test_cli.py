@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from harness import catalogue, cli
 from harness.fabric.doctor import Finding
 from harness.pytest_plugin import agent_commands
+from harness.spec.presets import PRESETS
 
 ROOT = Path(__file__).parents[2]
 
@@ -196,3 +197,15 @@ def test_doctor_fails_only_for_what_is_needed(monkeypatch: pytest.MonkeyPatch, o
         done = invoke(*arguments)
         assert done.exit_code == code
     assert [one["feature"] for one in json.loads(done.stdout)] == ["Python", "tap"]
+
+
+def test_presets_are_listed_and_told_in_full() -> None:
+    listed = invoke("presets")
+    assert listed.exit_code == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["preset", *PRESETS]
+    told = invoke("presets", "leo")
+    assert told.exit_code == 0
+    assert PRESETS["leo"].measured in told.stdout
+    unknown = invoke("presets", "marvellous")
+    assert unknown.exit_code == 2
+    assert "preset 'marvellous': it is not known; there are wifi-good" in unknown.stderr

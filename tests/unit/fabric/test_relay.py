@@ -390,7 +390,7 @@ class TestSchedules:
             a.send(frame(1))
             assert numbers(b, 1) == [1]
             assert self.ruled(wire) == []
-            assert wire.control.rulings()["link0"]["b_to_a"] == {"asked": {}, "rulings": [], "unlisted": 0}
+            assert wire.control.rulings()["link0"]["b_to_a"] == {"asked": {}, "rulings": [], "unlisted": 0, "next": None}
         finally:
             wire.close()
 
