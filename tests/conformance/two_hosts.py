@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import BlamedError
+from harness.errors import BlamedError, EnvironmentUnfit
 from harness.fabric import netem, netns, relay, relay_ends, rtnl, seqpacket
 from harness.fabric.capture_process import clock_offset
 from harness.fabric.link_ends import End
@@ -60,7 +60,8 @@ class RelayWire:
 
     def __init__(self, a: netns.Namespace, b: netns.Namespace, packet: bool = False) -> None:
         ends, plan = relay_ends.choose_ends(packet), make_plan(TOPOLOGY)
-        assert ends.name == ("packet" if packet else "tap"), "no /dev/net/tun"
+        if not packet and ends.name != "tap":
+            raise EnvironmentUnfit(relay_ends.tun_lacking() or "")
         made = [End(a, plan["a"].ports["wire"]), End(b, plan["b"].ports["wire"])]
         for end, mac in zip(made, (MAC_A, MAC_B), strict=True):
             end.plan.mac = mac
