@@ -321,13 +321,17 @@ class Build:
 
     # -- NAT ---------------------------------------------------------------------------------------------------------------------------
 
-    def op_mappings(self, router: str) -> dict[str, Any]:
-        """The UDP flows that a NAT maps."""
-        return self._nats.mappings(router)
+    def op_mappings(self, router: str, host: str | None = None) -> dict[str, Any]:
+        """The UDP flows that a NAT maps, of all or of one host."""
+        return self._nats.mappings(router, host)
 
-    def op_mapping(self, router: str, version: int, inside: list[Any], remote: list[Any]) -> dict[str, Any]:
-        """One UDP flow, or None."""
-        return self._nats.mapping(router, version, inside, remote)
+    def op_flows(self, router: str, flows: list[dict[str, Any]]) -> dict[str, Any]:
+        """These UDP flows as the NAT maps them now, and the ICMP errors that it has sent."""
+        return self._nats.flows(router, flows)
+
+    def op_remembered(self, router: str, flows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Which of these UDP flows the NAT still maps, and which it only still lets in."""
+        return self._nats.remembered(router, flows)
 
     def op_rebind(self, router: str, host: str, address: bool, linger_ns: int = 0, icmp: bool = False) -> dict[str, Any]:
         """Move every UDP flow of ``host`` through this NAT to a new outside port (and address)."""

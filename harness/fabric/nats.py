@@ -70,6 +70,15 @@ class NatExecutor(Protocol):
     def mapping(self, version: int, inside: tuple[str, int], remote: tuple[str, int]) -> Mapping | None:
         """The one flow from ``inside`` to ``remote``, or None."""
 
+    def holds(self, mapping: Mapping) -> bool:
+        """Whether the inside endpoint would be mapped as before if it sent to the remote one now: that the NAT has not forgotten it."""
+
+    def lingers(self, mapping: Mapping) -> bool:
+        """Whether packets of the remote endpoint to this outside one, which was rebound away, are still let in."""
+
+    def icmp_sent(self) -> int:
+        """How many ICMP errors (destination unreachable) it has sent so far, in either direction."""
+
     def forget(self) -> None:
         """Drop every UDP mapping, and draw what is random from the beginning: as just built."""
 
@@ -136,25 +145,34 @@ class Nats:
         """Per router what its NAT counted."""
         return {router: executor.counters() for router, executor in self._executors.items()}
 
-    def mappings(self, router: str) -> dict[str, Any]:
-        """The UDP flows of one NAT, as plain data."""
-        return {"mappings": [msgspec.to_builtins(mapping) for mapping in self.of(router).mappings()]}
+    def mappings(self, router: str, host: str | None) -> dict[str, Any]:
+        """The UDP flows of one NAT, as plain data; with ``host`` only its own."""
+        found = self.of(router).mappings()
+        inside = None if host is None else self._inside(router, host)
+        return {"mappings": [msgspec.to_builtins(one) for one in found if inside is None or one.inside[0] in inside]}
 
-    def mapping(self, router: str, version: int, inside: list[Any], remote: list[Any]) -> dict[str, Any]:
-        """One UDP flow as plain data, or None."""
-        found = self.of(router).mapping(version, (inside[0], inside[1]), (remote[0], remote[1]))
-        return {"mapping": None if found is None else msgspec.to_builtins(found)}
+    def flows(self, router: str, flows: list[dict[str, Any]]) -> dict[str, Any]:
+        """``now``: each of ``flows`` as it is mapped now, or None; ``icmp``: how many ICMP errors the NAT has sent so far."""
+        executor = self.of(router)
+        found = [executor.mapping(one.version, one.inside, one.remote) for one in msgspec.convert(flows, list[Mapping])]
+        return {"now": [None if one is None else msgspec.to_builtins(one) for one in found], "icmp": executor.icmp_sent()}
+
+    def remembered(self, router: str, flows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Per flow whether the NAT ``holds`` its mapping, and whether its outside endpoint, rebound away, ``lingers``."""
+        executor, wanted = self.of(router), msgspec.convert(flows, list[Mapping])
+        return {"holds": [executor.holds(one) for one in wanted], "lingers": [executor.lingers(one) for one in wanted]}
 
     def rebind(self, router: str, host: str, address: bool, linger_ns: int, icmp: bool) -> dict[str, Any]:
         """Move every UDP flow of ``host`` through this NAT; the Rebound as plain data."""
         executor = self.of(router)
+        told = executor.icmp_sent()
         done = executor.rebind(Rebinding(host, self._inside(router, host), address, linger_ns, icmp))
-        return {"router": router, "host": host, "source": executor.source, **msgspec.to_builtins(done)}
+        return {"router": router, "host": host, "source": executor.source, "icmp": told, **msgspec.to_builtins(done)}
 
     def reboot(self, router: str) -> dict[str, Any]:
         """Lose all mappings of this NAT; the Rebound as plain data."""
         executor = self.of(router)
-        return {"router": router, "source": executor.source, **msgspec.to_builtins(executor.reboot())}
+        return {"router": router, "source": executor.source, "icmp": executor.icmp_sent(), **msgspec.to_builtins(executor.reboot())}
 
     def _inside(self, router: str, host: str) -> frozenset[str]:
         """The addresses by which this NAT knows ``host``: the host's own, or, with another NAT between, that NAT's outside ones."""

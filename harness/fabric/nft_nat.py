@@ -42,6 +42,7 @@ class NftNat:
         self._left: set[tuple[str, int]] = set()
         self._marks: dict[tuple[int, tuple[str, int]], int] = {}
         self._moved: dict[Key, tuple[str, int]] = {}
+        self._namespace = namespace
         with inside(namespace.fd):
             self._nft = Nftables()
             self._conntrack = Conntrack()
@@ -69,6 +70,29 @@ class NftNat:
         if begun_outside:
             return Mapping(flow.version, flow.answerer, flow.target, flow.source, flow.source)
         return Mapping(flow.version, flow.source, flow.answered, flow.target, flow.answerer)
+
+    def holds(self, mapping: Mapping) -> bool:
+        """By conntrack's entry, or by what was learnt of the mapping, which is kept for a new one."""
+        if self._conntrack.lookup(mapping.version, mapping.inside, mapping.remote) is not None:
+            return True
+        key = self._key(mapping)
+        return any(self._has(f"{name}_addr{mapping.version}", str(key)) for name in ("moved", "out"))
+
+    def lingers(self, mapping: Mapping) -> bool:
+        """By the kernel's own clock, which takes the element away."""
+        return self._has(f"linger{mapping.version}", self._linger_key(mapping))
+
+    def _has(self, name: str, key: str) -> bool:
+        try:
+            self._nft.run(f"get element {TABLE} {name} {{ {key} }}\n")
+        except HarnessError:
+            return False
+        return True
+
+    def icmp_sent(self) -> int:
+        """As the kernel counts them in the router's namespace, of both families."""
+        with inside(self._namespace.fd):
+            return _unreachables_sent()
 
     def counters(self) -> dict[str, Any]:
         """Nothing."""
@@ -165,14 +189,16 @@ class NftNat:
         ms = max(1, linger_ns // 1_000_000)
         for mapping in before:
             version, (address, port) = mapping.version, mapping.inside
-            place = f"{mapping.outside[0]} . {mapping.outside[1]}"
             mark = self._marks.get((version, mapping.inside))
             if mark is None:
                 mark = self._marks[version, mapping.inside] = len(self._marks) + 1
                 yield f"add element {TABLE} linger_addr{version} {{ {mark} : {address} }}"
                 yield f"add element {TABLE} linger_port{version} {{ {mark} : {port} }}"
-            remote = "" if admits(self._nat) else f"{mapping.remote[0]} . {mapping.remote[1]} . "
-            yield f"add element {TABLE} linger{version} {{ {remote}{place} timeout {ms}ms : {mark} }}"
+            yield f"add element {TABLE} linger{version} {{ {self._linger_key(mapping)} timeout {ms}ms : {mark} }}"
+
+    def _linger_key(self, mapping: Mapping) -> str:
+        remote = "" if admits(self._nat) else f"{mapping.remote[0]} . {mapping.remote[1]} . "
+        return f"{remote}{mapping.outside[0]} . {mapping.outside[1]}"
 
     def _unlearn(self, before: list[Mapping]) -> None:
         """Delete what packets have taught of the old mappings; that an element has just expired is no error."""
@@ -206,3 +232,12 @@ def _nets_inside(topology: Topology, plan: NodePlan) -> list[IPv6Network]:
     within = nodes_inside(topology, plan.node)
     behind = [link for link in topology.links if any(end.partition("/")[0] in within for end in (link.a, link.b))]
     return [IPv6Network(link.net6) for link in behind if link.net6]
+
+
+def _unreachables_sent() -> int:
+    """OutDestUnreachs of the current network namespace, ICMP and ICMPv6."""
+    with open("/proc/thread-self/net/snmp") as file:
+        names, values = (line.split() for line in file if line.startswith("Icmp:"))
+    sent = int(dict(zip(names, values, strict=True))["OutDestUnreachs"])
+    with open("/proc/thread-self/net/snmp6") as file:
+        return sent + sum(int(line.split()[1]) for line in file if line.startswith("Icmp6OutDestUnreachs"))
