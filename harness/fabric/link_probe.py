@@ -15,10 +15,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import trio
 
-from harness.fabric.base import DIRECTIONS, Direction
+from harness.fabric.base import DIRECTIONS, Direction, brief
 from harness.fabric.link_ends import impairment_of
 from harness.fabric.vantage import receive, udp
 from harness.spec.link import LEAST_SPREAD, Impairment
@@ -153,7 +152,7 @@ async def probe_link(build: Build, link: Link, result: dict[str, Any]) -> None:
     """Put what was asked of ``link``, what was built and what is measured into ``result["links"]``, and what differs into ``"differs"``."""
     asked = {direction: impairment_of(link, direction).at_step(0) for direction in DIRECTIONS}
     told = result["links"][link.name] = {
-        "asked": {d: msgspec.to_builtins(asked[d], enc_hook=str) for d in DIRECTIONS},
+        "asked": {d: brief(impairment_of(link, d)) for d in DIRECTIONS},
         "built": build.in_force(link),
         "measured": None,
     }

@@ -83,7 +83,8 @@ class RelayWire:
 
     def own(self, since: int) -> dict[str, Any]:
         stats = self.control.stats()
-        return {**to_plain(stats), "stalls": [(start, end) for start, end in self.control.stalls() if end > since]}
+        stalls = [(start, end) for start, end in self.control.stalls() if end > since]
+        return {**to_plain(stats), "stalls": stalls, "rulings": self.control.rulings()["wire"]["a_to_b"]["rulings"]}
 
     def close(self) -> None:
         self.control.shutdown()
