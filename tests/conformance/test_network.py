@@ -231,6 +231,39 @@ def test_an_impairment_changes_while_running_and_back_to_nothing(tmp_path: Path)
     assert all(receipt.taken and receipt.kind == "impair" for receipt in receipts)
 
 
+def test_a_link_goes_dark_while_it_stays_up_and_a_nat_tells_whom_it_carries(tmp_path: Path) -> None:
+    receipts: list[Observation] = []
+
+    async def main() -> None:
+        async with (
+            opened(two_radios(), tmp_path, seen=receipts) as network,
+            talking(network, "alice") as alice,
+            talking(network, "bob") as bob,
+        ):
+            with pytest.raises(HarnessError, match=exactly("NAT home: no UDP flow of alice within 50ms")):
+                await network.nat("home").carries("alice", within=50 * ms)
+            await bob.ask("open", name="4", bind=["198.51.100.66", 4433], every=EVERY)
+            await alice.ask("open", name="4", bind=["192.168.1.2", 4433], to=["198.51.100.66", 4433], every=EVERY)
+            await network.nat("home").carries("alice")
+            await bob.ask("heard", name="4", count=10)
+            wifi = network.link("alice/wifi")
+            await wifi.dark()
+            before, dropped = (await bob.ask("heard", name="4"))["count"], await wifi.drops()
+            assert (await bob.ask("heard", name="4", count=before + 1, within=0.3))["count"] == before
+            assert await wifi.drops() >= dropped + 20
+            await wifi.light()
+            assert (await bob.ask("heard", name="4", count=before + 10))["count"] >= before + 10
+
+    within_deadline(main)
+    assert [receipt.fault for receipt in receipts] == [
+        "alice/wifi a_to_b loss 100%",
+        "alice/wifi b_to_a loss 100%",
+        "alice/wifi a_to_b clear",
+        "alice/wifi b_to_a clear",
+    ]
+    assert all(receipt.taken for receipt in receipts)
+
+
 def test_a_packet_picked_by_number_is_dropped_and_told(tmp_path: Path) -> None:
     receipts: list[Observation] = []
     met: list[Dropped] = []
