@@ -87,7 +87,7 @@ def test_a_wrong_expectation_is_caught_by_name() -> None:
     others = [(other,) for one, other in product(NATS.values(), repeat=2) if one != other]
     expected = []
     for n, ((one,), (other,)) in enumerate(zip(chains, others, strict=True)):
-        for version, what in [(v, w) for v in (4, 6) for w in ("mapping", "filtering")]:
+        for version, what in [(v, w) for v in (4, 6) for w in ("mapping", "filtering", "ports")]:
             measured, asked = getattr(one, what), getattr(other, what)
             if measured != asked:
                 expected.append(f"NAT n{n}_0, IPv{version}, {what}: asked {asked}, measured {measured}")
