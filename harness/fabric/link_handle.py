@@ -132,5 +132,9 @@ def _state(interface: dict[str, Any]) -> str:
 
 def describe(impairment: Impairment) -> str:
     """The impairment in tc's words: ``delay 20ms loss 1% drop #3 ≥ 1000 B``, or ``clear``."""
-    words = {**brief(impairment), **({"drop": ", ".join(map(str, impairment.drop))} if impairment.drop else {})}
+    words = brief(impairment)
+    if impairment.drop:
+        words["drop"] = ", ".join(map(str, impairment.drop))
+    if impairment.burst is not None:
+        words["burst"] = str(impairment.burst)
     return " ".join(f"{key} {value}" for key, value in words.items()) or "clear"

@@ -39,8 +39,9 @@ from harness.fabric.relay import (
 )
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.udp_packets import datagram_untrusted
-from harness.spec.link import Impairment
+from harness.spec.link import LEAST_SPREAD, Impairment
 from harness.spec.ramp import ramp
+from harness.spec.spread import table
 from harness.spec.topology import from_text, to_plain
 from harness.timer import Timer
 from harness.units import Duration
@@ -382,6 +383,8 @@ class Relay:
                 except OSError as error:
                     raise EnvironmentUnfit(f"link {link.name}: descriptor {way.read_fd} was not inherited ({error.strerror})") from None
                 self._by_fd[way.read_fd] = way
+        for distribution in LEAST_SPREAD:
+            table(distribution)  # 6 ms in all, which would be a stall at a change
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the middle of traffic is a stall, and the loop makes no cycles

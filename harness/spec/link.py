@@ -70,6 +70,9 @@ class GilbertElliott(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bad: Ratio = Ratio(10**12)
     good: Ratio = Ratio(0)
 
+    def __str__(self) -> str:
+        return f"p {self.p} r {self.r} bad {self.bad} good {self.good}"
+
     @property
     def mean_loss(self) -> float:
         """The share of packets lost in the long run, 0 to 1."""
@@ -89,7 +92,8 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     ``delay``: fixed one-way delay.  ``jitter``: each packet's delay is spread about it by ``distribution``: uniform in delay ± jitter, or
     (normal, pareto, paretonormal) with ``jitter`` as the standard deviation; packets leave in order of arrival unless ``reordering``.
-    Where the spread reaches below 0, ``truncate`` says that such a packet leaves at once.  ``reorder``: this share skips the delay.
+    Where the spread reaches below 0, ``truncate`` says that such a packet leaves at once.  ``reorder``: this share skips the delay, and
+    takes no rate.
 
     ``loss``: independent (Bernoulli) loss.  ``burst``: loss in bursts, on top.  ``drop``: exactly these packets are lost too; () picks none
     yet, and asks for an executor that can.  ``duplicate``: this share enters twice, one right behind the other.  ``corrupt``: in this share
@@ -98,7 +102,8 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``rate``: bits of IP packet per second, serialised one packet after another.  ``queue``: how many packets may wait in the link, in delay
     or for the rate (tail drop beyond); None is the executor's default of 10,000.  ``queue_time``: a packet that would wait for the rate
     longer than this is dropped instead.  ``mtu``: larger IP packets are dropped, silently (a path MTU black hole), or, with ``too_big``,
-    with the ICMP that a router owes (RFC 792 type 3 code 4, RFC 4443 type 2), in both families.
+    with the ICMP that a router owes (RFC 792 type 3 code 4, RFC 4443 type 2), in both families.  Nothing is ever fragmented: an IPv4 packet
+    without DF is dropped like the others, and nobody is told.
 
     ``rate_trace``: a recorded rate, in the place of ``rate``; it goes on through the steps of a schedule, and through a change to an
     impairment with the same trace.  ``schedule``: the impairment over time; this one's own fields rule from 0, when it comes into force.

@@ -67,7 +67,7 @@ def test_rounding_leaves_nothing_between_that_is_wrong(distribution: Any, jitter
     ("was", "wanted", "what"),
     [
         (CLEAR, Impairment(rate=1 * mbit), "x, rate: there is nothing between None and 1mbit; give a rate on both sides, or on none"),
-        (CLEAR, Impairment(burst=BURST), "x, burst: there is nothing between None and GilbertElliott("),
+        (CLEAR, Impairment(burst=BURST), "x, burst: there is nothing between None and p 1% r 20%"),
         (Impairment(mtu=1300), CLEAR, "x, mtu: there is nothing between 1300 and None; impair without over, or leave it"),
         (Impairment(rate=5 * kbit, queue=3), Impairment(rate=5 * kbit), "x, queue: there is nothing between 3 and None"),
         (Impairment(rate_trace=TRACE), CLEAR, "x, rate_trace: there is nothing between slow (1 opportunities in 10ms"),

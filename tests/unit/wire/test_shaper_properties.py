@@ -6,11 +6,12 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from hypothesis import assume, given, settings
+import msgspec
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import SpecError
 from harness.spec.link import GilbertElliott, Impairment, Pick
+from harness.spec.rate_trace import rate_trace
 from harness.units import Duration, Rate, Ratio
 from harness.wire.shaper import Counters, Drop, Shaper
 
@@ -28,6 +29,7 @@ def impairments(draw: st.DrawFn) -> Impairment:
     jitter = None if delay is None else draw(maybe(st.builds(lambda share: delay * share, st.floats(0, 1.5))))
     rate = draw(maybe(st.builds(Rate, st.integers(1, 10**9))))
     mtu = draw(maybe(st.integers(68, 9000)))
+    trace = None if rate is not None else draw(maybe(st.lists(st.integers(0, 500), max_size=20).map(lambda times: [*sorted(times), 500])))
     impairment = Impairment(
         delay=delay,
         jitter=jitter,
@@ -42,14 +44,12 @@ def impairments(draw: st.DrawFn) -> Impairment:
         corrupt=draw(maybe(SHARE)),
         rate=rate,
         queue=draw(maybe(st.integers(1, 20))),
-        queue_time=None if rate is None else draw(maybe(st.builds(Duration, st.integers(0, 10**9)))),
+        queue_time=None if rate is None and trace is None else draw(maybe(st.builds(Duration, st.integers(0, 10**9)))),
         mtu=mtu,
         too_big=mtu is not None and draw(st.booleans()),
+        rate_trace=None if trace is None else rate_trace(trace, "test"),
     )
-    try:
-        impairment.validate("test")
-    except SpecError:  # jitter beyond what a distribution allows
-        assume(False)
+    impairment.validate("test")
     return impairment
 
 
@@ -184,10 +184,9 @@ def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment,
 
 
 @settings(max_examples=100, deadline=None)
-@given(impairment=impairments(), sizes=st.lists(st.integers(20, 9000), max_size=80), seed=st.integers(0, 2**32))
-def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[int], seed: int) -> None:
-    assume(impairment.rate is not None and keeps_order(impairment))
-    assert impairment.rate is not None
+@given(impairments(), st.lists(st.integers(20, 9000), max_size=80), st.integers(0, 2**32), st.builds(Rate, st.integers(1, 10**9)))
+def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[int], seed: int, rate: Rate) -> None:
+    impairment = msgspec.structs.replace(impairment, rate=rate, rate_trace=None, reordering=False, reorder=None)
     link: Shaper[tuple[int, int]] = Shaper(impairment, Random(seed))
     for n, size in enumerate(sizes):
         link.push((n, size), size, 0)
@@ -195,7 +194,7 @@ def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[
     while (at := link.next_departure) is not None:
         left += [(at, packet[1]) for packet in link.release(at)]
     gaps = [(size, b - a) for (a, _), (b, size) in pairwise(left)]
-    assert all(gap >= size * 8 * 10**9 // impairment.rate.bits_per_second for size, gap in gaps)
+    assert all(gap >= size * 8 * 10**9 // rate.bits_per_second for size, gap in gaps)
 
 
 def fates(
@@ -238,7 +237,7 @@ def test_the_same_seed_means_the_same_fates_whatever_the_timing_and_the_chatter(
 ) -> None:
     # Only room in the link depends on the time, so there is room.
     roomy = {"queue": None, "queue_time": None}
-    impairment = Impairment(**{field: roomy.get(field, getattr(impairment, field)) for field in impairment.__struct_fields__})
+    impairment = msgspec.structs.replace(impairment, **roomy)
     assert fates(impairment, seed, times, 100) == fates(impairment, seed, others, 100, chatter)
 
 
@@ -246,13 +245,44 @@ def test_the_same_seed_means_the_same_fates_whatever_the_timing_and_the_chatter(
 @given(one=impairments(), other=impairments(), seed=st.integers(0, 2**32))
 def test_one_impairment_does_not_shift_anothers_luck(one: Impairment, other: Impairment, seed: int) -> None:
     """Two shapers of one seed that share a loss, a burst and a share of duplicates lose the same packets, whatever else they do."""
-    both = {"loss": one.loss, "burst": one.burst, "duplicate": one.duplicate, "queue": None, "queue_time": None, "drop": None, "mtu": None}
+    both = {
+        "loss": one.loss,
+        "burst": one.burst,
+        "duplicate": one.duplicate,
+        "queue": None,
+        "queue_time": None,
+        "drop": None,
+        "mtu": None,
+        "too_big": False,
+    }
     found = []
     for impairment in (one, other):
-        fields = {field: both.get(field, getattr(impairment, field)) for field in impairment.__struct_fields__} | {"too_big": False}
-        lost, left, _harmed = fates(Impairment(**{**fields, **both}), seed, [1000], 60)
+        lost, left, _harmed = fates(msgspec.structs.replace(impairment, **both), seed, [1000], 60)
         found.append((lost, left))
     assert found[0] == found[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(before=impairments(), after=impairments(), at=st.integers(1, 30), seed=st.integers(0, 2**32))
+def test_what_was_in_force_before_shifts_nobodys_luck(before: Impairment, after: Impairment, at: int, seed: int) -> None:
+    far = 10**11
+    # All alone in the link, and without the memory of a burst, a packet's fate is that of its number.
+    before, after = (
+        msgspec.structs.replace(one, burst=None, rate=None, rate_trace=None, queue_time=None, drop=None) for one in (before, after)
+    )
+    fates_of: list[list[Any]] = []
+    for first in (before, after):
+        link: Shaper[int] = Shaper(first, Random(seed))
+        fates_of.append([])
+        for n in range(40):
+            if n == at:
+                link.change(after, n * far)
+            fate = link.push(n, 500, n * far)
+            left = []
+            while (due := link.next_departure) is not None:
+                left.append((due, link.release(due)))
+            fates_of[-1].append((fate, left))
+    assert fates_of[0][at:] == fates_of[1][at:]
 
 
 @settings(max_examples=60, deadline=None)
