@@ -18,36 +18,28 @@ import signal
 import sys
 import time
 from heapq import heappop, heappush
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from random import Random
 from time import monotonic_ns
 from typing import Any
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
-from harness.fabric.base import Direction, Dropped, rulings_of
-from harness.fabric.ethernet import HEADER, datagram_size, harmed, is_chatter
+from harness.fabric.base import rulings_of
+from harness.fabric.ethernet import HEADER, is_chatter
 from harness.fabric.relay import (
     Changed,
     Counted,
     Cut,
-    DirectionCounters,
-    LinkCounters,
-    RelayLink,
     RelayStats,
     decode_impairment,
     decode_link,
 )
+from harness.fabric.relay_way import NEVER, TOO_BIG, Line, Way
 from harness.fabric.seqpacket import Answerer
-from harness.fabric.udp_packets import datagram_untrusted
-from harness.spec.link import LEAST_SPREAD, Impairment
+from harness.spec.link import LEAST_SPREAD
 from harness.spec.ramp import ramp
 from harness.spec.spread import table
 from harness.spec.topology import from_text, to_plain
 from harness.timer import Timer
 from harness.units import Duration
-from harness.wire.shaper import Drop, Picked, Shaper
-from harness.wire.timetable import Timetable
-from harness.wire.too_big import answer_untrusted
 
 BATCH = 64  # frames read from one TAP before anything else gets its turn: about 0.5 ms
 DRAIN = 2_000  # frames at most that are let in before a change takes effect: those were sent before it
@@ -57,9 +49,6 @@ WAKING = 50_000  # ns that waking up takes (measured: p50 of 48 and 55 µs), all
 ACTIVE = 100_000_000  # ns since the last frame in which the tick runs
 STALLS_KEPT = 20_000
 STALLS_ANSWERED = 1_000
-NEVER = 1 << 63
-TOO_BIG = Drop.TOO_BIG
-DESCRIBED = 32  # bytes of a dropped packet: a QUIC packet's header and 8 bytes and more of what its own nonce has encrypted
 _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
 
 
@@ -81,122 +70,6 @@ class Lateness:
             self.unlisted += 1
             return
         self.stalls.append((start, end))
-
-
-class Way:
-    """One direction of a link: from one TAP, through a shaper, to the other TAP."""
-
-    def __init__(
-        self, number: int, read_fd: int, write_fd: int, frame_size: int, impairment: Impairment, seed: int, far: list[str]
-    ) -> None:
-        self.number = number
-        self.read_fd = read_fd
-        self.write_fd = write_fd
-        self.frame_size = frame_size
-        self._seed = seed
-        self._far: dict[int, IPv4Address | IPv6Address] = {
-            address.version: address for address in reversed([ip_address(text) for text in far])
-        }
-        self.timetable = Timetable(impairment)
-        self.shaper: Shaper[bytes] = Shaper(self.timetable.in_force, Random(seed), datagram_size, harmed)
-        self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
-        self.refusals: dict[str, int] = {}
-        self.late = 0
-        self.answered = 0
-
-    def write(self, frames: list[bytes]) -> None:
-        """Give ``frames`` to the far interface, counting by errno those that it does not take."""
-        fd = self.write_fd
-        for frame in frames:
-            try:
-                os.write(fd, frame)
-            except OSError as error:
-                name = errno.errorcode.get(error.errno or 0, "unknown")
-                self.refusals[name] = self.refusals.get(name, 0) + 1
-
-    def refuse(self, frame: bytes) -> None:
-        """``frame`` is too big: tell its sender, in the far end's name, if the impairment says so."""
-        impairment = self.shaper.impairment
-        if not impairment.too_big or impairment.mtu is None:
-            return
-        answer = answer_untrusted(frame, impairment.mtu, self._far)
-        if answer is not None:
-            with contextlib.suppress(OSError):  # the near interface is down: then nobody is there to be told
-                os.write(self.read_fd, answer)
-                self.answered += 1
-
-    def hold(self, now: int) -> None:
-        """The schedule back to its start, and held there."""
-        self._enact(self.timetable.hold(), now)
-
-    def restart(self, now: int) -> None:
-        """Counters, fates and schedule from the beginning."""
-        self.shaper.restart(Random(self._seed))
-        self.refusals = {}
-        self.late = 0
-        self.answered = 0
-        self._enact(self.timetable.go_live(now, self.shaper.counters.received), now)
-
-    def change(self, impairment: Impairment, now: int) -> None:
-        """Let ``impairment`` rule from now on."""
-        self.shaper.change(self.timetable.change(impairment, now, self.shaper.counters.received), now)
-
-    def step(self, now: int) -> None:
-        """Take the step of the schedule that is due."""
-        self.shaper.change(self.timetable.step(now, self.shaper.counters.received), now)
-
-    def _enact(self, impairment: Impairment, now: int) -> None:
-        if impairment != self.shaper.impairment:
-            self.shaper.change(impairment, now)
-
-    @property
-    def counters(self) -> DirectionCounters:
-        """The shaper's counters, less what the far interface refused."""
-        counted = self.shaper.counters
-        refused = sum(self.refusals.values())
-        return DirectionCounters(
-            received=counted.received,
-            duplicated=counted.duplicated,
-            delivered=counted.delivered - refused,
-            lost=counted.lost,
-            picked=counted.picked,
-            too_big=counted.too_big,
-            queue_dropped=counted.queue_dropped,
-            cut_dropped=counted.cut_dropped,
-            refused=refused,
-            in_flight=counted.in_flight,
-            corrupted=counted.corrupted,
-            reordered=counted.reordered,
-            answered=self.answered,
-            late=self.late,
-            refusals=dict(self.refusals),
-            picked_packets=[described(picked) for picked in self.shaper.picked],
-            awaited=self.shaper.awaited,
-        )
-
-
-class Line:
-    """One link: its two ways."""
-
-    def __init__(self, link: RelayLink, number: int) -> None:
-        self.name = link.name
-        size = link.mtu + HEADER + 4  # a VLAN tag may ride on top
-        self.ways: dict[Direction, Way] = {
-            "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b, link.addresses_b),
-            "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a, link.addresses_a),
-        }
-
-    @property
-    def counters(self) -> LinkCounters:
-        """Both ways."""
-        return LinkCounters(self.ways["a_to_b"].counters, self.ways["b_to_a"].counters, self.ways["a_to_b"].shaper.is_cut)
-
-
-def described(picked: Picked[bytes]) -> Dropped:
-    """A packet that was dropped for its number, as the counters tell it."""
-    found = datagram_untrusted(picked.packet)
-    size, data = found if found is not None else (len(picked.packet) - HEADER, picked.packet[HEADER:])
-    return Dropped(pick=picked.pick, number=picked.number, at=picked.at, udp=found is not None, size=size, begins=data[:DESCRIBED].hex())
 
 
 class Relay:
