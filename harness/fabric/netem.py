@@ -270,7 +270,7 @@ def read_back(rtnl: Rtnetlink, ifindex: int) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A decoded attribute as plain data."""
     if isinstance(value, nla):
-        nested = {name: _plain(inner) for name, inner in value["attrs"] or ()}
+        nested = {name: _plain(inner) for name, inner in dict.get(value, "attrs") or ()}  # a decoded leaf has none at all
         return {name: value[name] for name, _format in value.fields} | nested
     return value if isinstance(value, int | str | float) else repr(value)
 

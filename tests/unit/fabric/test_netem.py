@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import struct
 from typing import Any
 
@@ -209,3 +210,22 @@ def test_a_schedule_is_said_unless_it_is_too_fine_or_a_step_cannot_be() -> None:
     )
     trace = rate_trace([10], "slow")
     assert "so a rate_trace cannot be said; use the relay" in str(netem.can_say(scheduled(far, rate_trace=trace)))
+
+
+def test_what_the_kernel_has_in_force_is_read_back_as_plain_data() -> None:
+    message = netem.put(7, Impairment(delay=20 * ms, rate=1 * mbit))
+    message.encode()
+    answer = netem._netemmsg(bytes(message.data))
+    answer.decode()
+
+    class Kernel:
+        def batch(self, messages: list[Any]) -> None:
+            raise AssertionError
+
+        def request(self, message: Any) -> list[Any]:
+            return [answer]
+
+    told = netem.read_back(Kernel(), 7)
+    assert (told["executor"], told["latency64"], told["rate64"]) == ("netem", 20_000_000, 125_000)
+    assert told["rate"]["packet_overhead"] == -14
+    assert json.loads(json.dumps(told)) == told
