@@ -204,7 +204,8 @@ def can_say(impairment: Impairment) -> str | None:
         return "sch_netem loses packets by chance only, so which ones to drop cannot be said; use the relay"
     for field in ("queue_time", "mtu"):
         if getattr(impairment, field) is not None:
-            return f"{_WITHOUT[field]}; use the relay"
+            reason = _WITHOUT[field] + (" (nor too_big)" if impairment.too_big else "")
+            return f"{reason}; use the relay"
     if impairment.duplicate is not None and (impairment.loss is not None or impairment.burst is not None):
         return "sch_netem never loses both of a doubled packet, so duplicate together with loss or burst cannot be said; use the relay"
     if impairment.truncate and impairment.rate is not None:

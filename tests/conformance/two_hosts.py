@@ -4,10 +4,6 @@
 lines on stdin with JSON lines on stdout. Single-threaded: it sends and receives in one loop, and arrival times are the kernel's, so that
 its own slowness in reading falsifies nothing. Slowness in sending would: a packet whose ``send`` took more than ``SLOW_SEND`` is reported
 as such.
-
-For netem, which keeps no record of its own, it is the witness of what the machine withheld.  The kernel runs netem's timers on the core
-that sent, so the bench stays on one core and never sleeps while it measures, and keeps a kernel timer running: whenever it did nothing for
-more than 1 ms, or its timer came more than 1 ms late, neither could netem do better.
 """
 
 from __future__ import annotations
@@ -34,14 +30,12 @@ from harness.fabric import netem, netns, relay, relay_ends, rtnl, seqpacket
 from harness.fabric.capture_process import clock_offset
 from harness.fabric.link_ends import End
 from harness.fabric.plan import make_plan
-from harness.fabric.relay_process import LATE, Lateness
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import Host, Link, Topology, from_text, to_plain
-from harness.timer import Timer
 from harness.units import s
+from tests.conformance.witness import Witness
 
 SLOW_SEND = 300_000  # ns
-WATCH = 1_000_000  # ns
 HEADERS = 28  # IPv4 and UDP
 SO_TIMESTAMPNS = 35
 SETTLED = 30_000_000  # ns without an arrival, with nothing left in the link, after which the rest is lost
@@ -136,10 +130,7 @@ class Bench:
         self.sender.connect((str(B.ip), PORT))
         with netns.inside(self.b.fd):
             self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.witness = executor == "netem"
-        self.timer, self.alarm = Timer(), 0
-        if self.witness:
-            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        self.witness = Witness() if executor == "netem" else None
         self.receiver.bind((str(B.ip), PORT))
         self.receiver.setblocking(False)
         self.receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -157,27 +148,26 @@ class Bench:
         sent: list[int] = [0] * count
         done: list[int] = [0] * count
         arrived: list[tuple[int, int]] = []
-        lateness = Lateness()
-        self.alarm = time.monotonic_ns()
-        self.timer.arm(self.alarm)
         filler = bytes(size - HEADERS - 4)
         before, began = self.wire.counters(), time.monotonic_ns()
         offset = clock_offset()  # arrival stamps are CLOCK_REALTIME
+        if self.witness:
+            self.witness.begin()
         for n in range(count):
             due = began + n * interval
             while (now := time.monotonic_ns()) < due:
-                if due - now > 200_000 and self._wait(due - now - 100_000, lateness):
-                    self._receive(arrived, offset, 50, lateness)
+                if due - now > 200_000 and self._wait(due - now - 100_000):
+                    self._receive(arrived, offset, 50)
             if n in due_changes:
                 self.wire.impair(due_changes[n])
             packet = n.to_bytes(4, "big") + filler
             sent[n] = time.monotonic_ns()
             self.sender.send(packet)
-            done[n] = time.monotonic_ns()
+            done[n] = self._look()
         while more or len(arrived) < count:
-            if self._wait(SETTLED, lateness):
-                self._receive(arrived, offset, 1000, lateness)
-            elif self.wire.counters()["in_flight"] == 0 and not self._wait(SETTLED, lateness):
+            if self._wait(SETTLED):
+                self._receive(arrived, offset, 1000)
+            elif self.wire.counters()["in_flight"] == 0 and not self._wait(SETTLED):
                 break
         return {
             "sent": sent,
@@ -187,45 +177,28 @@ class Bench:
             "before": before,
             "after": self.wire.counters(),
             "own": self.wire.own(began),
-            "late": lateness.stalls,
+            "late": self.witness.stalls if self.witness else [],
         }
 
-    def _wait(self, span: int, lateness: Lateness) -> bool:
-        """Wait for an arrival, ``span`` ns at most, watching for stalls; whether there is one."""
-        if not self.witness:
-            return bool(select.select([self.receiver], [], [], span / 1e9)[0])
-        seen = time.monotonic_ns()
-        end = seen + span
-        if seen - self.alarm > SLOW_SEND:  # it went off while nobody looked, which says nothing
-            self.alarm = seen + WATCH
-            self.timer.arm(self.alarm)
-        while seen < end:
-            ready = select.select([self.receiver, self.timer], [], [], 0)[0]
-            now = time.monotonic_ns()
-            if now - seen > LATE:
-                lateness.note(seen, now, now - seen)
-            seen = now
-            if self.timer in ready:
-                if now - self.alarm > LATE:
-                    lateness.note(self.alarm - WATCH, now, now - self.alarm)
-                self.alarm = now + WATCH
-                self.timer.arm(self.alarm)
-            if self.receiver in ready:
-                return True
-        return False
+    def _wait(self, span: int) -> bool:
+        """Wait for an arrival, ``span`` ns at most; whether there is one."""
+        if self.witness:
+            return self.witness.wait(self.receiver, time.monotonic_ns() + span)
+        return bool(select.select([self.receiver], [], [], span / 1e9)[0])
 
-    def _receive(self, arrived: list[tuple[int, int]], offset: int, most: int, lateness: Lateness) -> None:
+    def _look(self) -> int:
+        """The time; netem's witness has looked."""
+        return self.witness.look() if self.witness else time.monotonic_ns()
+
+    def _receive(self, arrived: list[tuple[int, int]], offset: int, most: int) -> None:
         for _ in range(most):
-            began = time.monotonic_ns()
             try:
                 data, ancillary, _, _ = self.receiver.recvmsg(2000, 64)
             except BlockingIOError:
                 return
             seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
             arrived.append((int.from_bytes(data[:4], "big"), seconds * 1_000_000_000 + nanoseconds - offset))
-            ended = time.monotonic_ns()
-            if self.witness and ended - began > LATE:
-                lateness.note(began, ended, ended - began)
+            self._look()
 
     def path_mtu(self, host: int, size: int, version: int) -> dict[str, Any]:
         """Send a packet of ``size`` bytes of IP, not to be fragmented, to b's address ending in ``host``: what a's kernel makes of it.
