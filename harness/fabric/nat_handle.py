@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.01
 _SOON_S, _POLLS_SOON = 0.0005, 40  # at first as often as packets come
 _IDLE_POLL_S = 0.05
-_LINGER_SLACK = 100 * ms  # beside the asking itself
+_LINGER_SLACK = 20 * ms  # a kernel counts in ticks of up to 10 ms
 _UNTOLD_TIMEOUT = 120 * s
 
 
@@ -187,16 +187,20 @@ class NatHandle:
 
     async def _lingering(self, answer: dict[str, Any], linger: Duration) -> tuple[str, bool]:
         """Until when the old mappings let packets in, in words, and whether that is what was asked for."""
-        first = await self.network.ask("remembered", router=self.router, flows=answer["before"])
-        at_first, still, last = all(first["lingers"]), True, 0
+        yes = no = 0
         with trio.move_on_after((linger + 1 * s).s):
-            while still:
-                last = time.monotonic_ns()
-                still = any((await self.network.ask("remembered", router=self.router, flows=answer["before"]))["lingers"])
-                await trio.sleep(_SOON_S)
-        lasted = Duration(last - answer["at"])
-        fits = linger.ns - _LINGER_SLACK.ns <= lasted.ns <= linger.ns + _LINGER_SLACK.ns
-        return f"{'yes' if at_first else 'no'}, until {lasted} after", at_first and not still and fits
+            while not no:
+                asked = time.monotonic_ns()
+                if all((await self.network.ask("remembered", router=self.router, flows=answer["before"]))["lingers"]):
+                    yes = asked
+                    await trio.sleep(_SOON_S)
+                else:
+                    no = asked
+        if not yes:
+            return "no", False
+        first, last = (Duration(at - answer["at"]) for at in (yes, no or time.monotonic_ns()))
+        words = f"yes, until {first} after at least, " + (f"no more {last} after" if no else f"still {last} after")
+        return words, bool(no) and last.ns >= linger.ns - _LINGER_SLACK.ns
 
     def _observed(self, observation: Observation) -> Observation:
         self.network.observe(observation)

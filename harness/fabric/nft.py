@@ -57,7 +57,7 @@ _WORD = {4: "ip", 6: "ip6"}
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _LOWEST, _HIGHEST = 1024, 65535
 _FIRST_CONTIGUOUS = 20_000
-_CONTIGUOUS = 40_000
+_CONTIGUOUS = 1_000
 _MODULUS, _SEED = 0xFFFFFFFF, 1
 _DEAD_FOR = "2s"  # far longer than deleting a flow's entries takes
 
@@ -314,7 +314,9 @@ class _Family:
             case "random":
                 rules = [f"meta l4proto {{ tcp, udp }} {random}"]
             case "contiguous":
-                rules = [f"meta l4proto udp snat {w} to {target} : numgen inc mod {_CONTIGUOUS} offset {_FIRST_CONTIGUOUS}"]
+                # By a map, since the generator's number is in the processor's byte order and a port is not.
+                ports = ", ".join(f"{k} : {_FIRST_CONTIGUOUS + k}" for k in range(_CONTIGUOUS))
+                rules = [f"meta l4proto udp snat {w} to {target} : numgen inc mod {_CONTIGUOUS} map {{ {ports} }}"]
         return [*rules, anything]
 
     def learn_rules(self) -> list[str]:

@@ -34,14 +34,21 @@ def within_deadline(test: Callable[[], Awaitable[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(
-    topology: Topology, folder: Path, *, impair: str = "auto", captures: bool = False, seen: list[Observation] | None = None
+    topology: Topology,
+    folder: Path,
+    *,
+    impair: str = "auto",
+    translate: str = "auto",
+    captures: bool = False,
+    seen: list[Observation] | None = None,
 ) -> AsyncIterator[Network]:
     """A built network, not probed; ``seen`` gets its receipts."""
     into = folder / "capture" if captures else None
     if into is not None:
         into.mkdir()
     observe = (lambda observation: None) if seen is None else seen.append
-    async with open_network(topology, impair=impair, seed=1, captures=into, log=folder / "keeper.log", observe=observe) as network:
+    log = folder / "keeper.log"
+    async with open_network(topology, impair=impair, translate=translate, seed=1, captures=into, log=log, observe=observe) as network:
         yield network
 
 

@@ -30,6 +30,23 @@ def sites(chains: Sequence[tuple[Nat, ...]], *, name: str = "sites", mtu: int = 
     return Topology(name, (*nodes, *routers), tuple(links))
 
 
+def homes(nats: Sequence[Nat]) -> Topology:
+    """Hosts ``a0`` and ``b0``, each on a link of its own, behind ``nats[0]`` (router ``n0``) …, and ``bob`` and ``carol`` in the open."""
+    nodes: list[Host | Router] = [Host("bob"), Host("carol")]
+    links = [
+        Link("bob/eth", "internet/bob", "198.51.100.0/28", "2001:db8:b::/64"),
+        Link("carol/eth", "internet/carol", "198.51.100.16/28", "2001:db8:c::/64"),
+    ]
+    for n, nat in enumerate(nats):
+        nodes += [Host(f"a{n}"), Host(f"b{n}"), Router(f"n{n}", nat)]
+        links += [
+            Link(f"a{n}/eth", f"n{n}/a", "10.0.0.0/28", f"fd00:{n}:a::/64"),
+            Link(f"b{n}/eth", f"n{n}/b", "10.0.1.0/28", f"fd00:{n}:b::/64"),
+            Link(f"n{n}/wan", f"internet/s{n}", f"203.0.{113 + n}.0/28", f"2001:db8:{n + 1}::/64"),
+        ]
+    return Topology("homes", (*nodes, Router("internet")), tuple(links))
+
+
 def two_radios() -> Topology:
     """alice with Wi-Fi and LTE, each by a NAT of its own, and bob in the open.  alice/wifi can be impaired; alice/lte is a plain wire."""
     return Topology(

@@ -4,9 +4,9 @@
 
 * ``open``: a socket called ``name``, bound to ``bind`` [address, port] if given.  With ``to`` it numbers and sends a packet there every
   ``every`` s; without, it sends its own to whoever it heard last.  Answers the address that it is bound to.
-* ``quiet``: send no more.  Answers, per socket, what was sent: runs of [first, last, destination].
+* ``quiet``: send no more.  Answers, per socket, what was sent: runs of [first, last, destination].  * ``again``: go on with one.
 * ``heard``: wait until socket ``name`` has heard ``count`` different packets, or ``within`` s.  Answers how many, how many twice, runs of
-  [first, last, source], texts, and the least delay (s) of those since the last such question.
+  [first, last, source], texts, where each text came from, and the least delay (s) of those since the last such question.
 * ``poke``: send ``text`` from ``name`` to ``to``.  * ``where``: namespace, ICMP errors seen by this namespace so far.
 * ``source``: the address from which an unbound socket would send to ``to``, or the error.
 """
@@ -35,7 +35,7 @@ class Flow:
         self.socket.setblocking(False)
         self.to, self.every, self.due = to and tuple(to), every, time.monotonic()
         self.number = self.twice = 0
-        self.sent, self.runs, self.seen, self.texts = [], [], set(), []
+        self.sent, self.runs, self.seen, self.texts, self.texts_from = [], [], set(), [], {}
         self.least, self.refused = None, 0
 
     def send(self, now):
@@ -60,6 +60,7 @@ class Flow:
                 continue
             if data[:4] != MAGIC:
                 self.texts.append(data.decode())
+                self.texts_from[data.decode()] = list(source[:2])
                 continue
             _magic, number, sent = PACKET.unpack(data)
             delay = time.monotonic() - sent
@@ -120,6 +121,10 @@ class Talker:
             flow.every = 0
         return {name: flow.sent for name, flow in self.flows.items()}
 
+    def again(self, name, every):
+        flow = self.flows[name]
+        flow.every, flow.due = every, time.monotonic()
+
     def heard(self, name, count=0, within=10.0, text=None):
         flow, until = self.flows[name], time.monotonic() + within
         while time.monotonic() < until and (len(flow.seen) < count or (text is not None and text not in flow.texts)):
@@ -130,6 +135,7 @@ class Talker:
             "twice": flow.twice,
             "runs": flow.runs,
             "texts": flow.texts,
+            "from": flow.texts_from,
             "least": least,
             "refused": flow.refused,
         }

@@ -102,12 +102,19 @@ def test_filtering_lets_in_who_was_spoken_to_or_anybody(filtering: Behaviour, sp
             ],
         ),
         ("random", ["meta l4proto { tcp, udp } snat ip to 203.0.113.2:1024-65535 random,fully-random", "snat ip to 203.0.113.2"]),
-        ("contiguous", ["meta l4proto udp snat ip to 203.0.113.2 : numgen inc mod 40000 offset 20000", "snat ip to 203.0.113.2"]),
+        (
+            "contiguous",
+            [
+                "meta l4proto udp snat ip to 203.0.113.2 : numgen inc mod 1000 map { 0 : 20000, 1 : 20001, …",
+                "snat ip to 203.0.113.2",
+            ],
+        ),
     ],
 )
 def test_a_new_mapping_gets_its_port(ports: Ports, rules: list[str]) -> None:
     text = ruleset(net(nat=Nat(outside="wan", ports=ports)))
-    assert [line for line in lines(text) if "snat ip to 203" in line] == rules
+    found = [re.sub(r"(map \{ 0 : 20000, 1 : 20001, ).*", r"\1…", line) for line in lines(text) if "snat ip to 203" in line]
+    assert found == rules
 
 
 def test_a_pool() -> None:
