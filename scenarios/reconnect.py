@@ -7,12 +7,13 @@ import pytest
 from harness.agent.messages import Options, StateChanged
 from harness.lab import Lab, control
 from harness.lab.conversation import Call
+from harness.spec.link import Impairment, Schedule, Step
 from harness.spec.topology import Topology
-from harness.units import Duration, ms, percent, s
+from harness.units import Duration, mbit, ms, percent, s
 from topologies.both_mobile import ROUND_TRIP as BOTH_BY_LTE
 from topologies.both_mobile import both_mobile
 from topologies.phone_two_radios import LTE_ROUND_TRIP, phone_two_radios
-from topologies.two_homes import ROUND_TRIP, two_homes
+from topologies.two_homes import DELAY, ROUND_TRIP, two_homes
 
 BACK_WITHIN = 300 * ms
 """From the network's return to the first fresh audio: the stack probes every 200 ms (a PTO that backs off once), and one way."""
@@ -22,6 +23,23 @@ COMPUTING = 150 * ms
 """Two TLS handshakes in Python, on a busy machine."""
 QUICK = Options(auto_answer=True, suspected_ms=1000, disconnected_ms=1500, failed_ms=2500)
 """A connection counts as lost after 2.5 s of silence instead of 15 s."""
+
+
+SLOW_CELL = 50 * ms
+"""What the first cell behind the tunnel adds to the way at most."""
+TUNNEL = Impairment(
+    delay=25 * ms,
+    jitter=15 * ms,
+    loss=10 * percent,
+    schedule=Schedule(
+        (
+            Step(0.5 * s, Impairment(loss=100 * percent)),
+            Step(3 * s, Impairment(delay=45 * ms, jitter=10 * ms, rate=1 * mbit)),
+            Step(4 * s, Impairment(delay=DELAY / 2)),
+        )
+    ),
+)
+TUNNEL_BEGINS, TUNNEL_ENDS, CELL_IS_GOOD = 1, 2, 3
 
 
 @control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh",))
@@ -47,6 +65,37 @@ async def test_outage_long(lab: Lab) -> None:
     Control: a stack whose media never expires.
     """
     await _outage(lab, two_homes(loss=2 * percent), 12 * s)
+
+
+@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh",))
+async def test_train_tunnel(lab: Lab) -> None:
+    """Alice calls from a train: the cell fades, a tunnel takes everything for 2.5 s, and a slow cell takes her up behind it.
+
+    Field story: the call is gone at the tunnel's mouth, or comes back seconds after the train has left it, because what the stack had
+    learned of the path before it, delay and pace, no longer holds.
+    Fault: her line follows a schedule: 0.5 s at five times the delay and 10 % loss, 2.5 s of nothing, then 45 ms each way with jitter and
+    1 Mbit/s, and after a second more as before; the executor tells when it took each step, and what it dropped.
+    Bounds: fresh audio within 350 ms of the tunnel's end at both ends (300 ms as in outage_short, and 50 ms for the slow cell's way); one
+    QUIC handshake.
+    Control: a stack that takes a second of silence for a lost connection and redials.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    line = net.link("home_a/wan")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        dropped = await line.drops()
+        async with lab.fault("a tunnel"):
+            await line.impair(TUNNEL)
+            await line.stepped(TUNNEL_BEGINS, within=2 * s)
+            end = await line.stepped(TUNNEL_ENDS, within=4 * s)
+            await line.show_drops(dropped)
+            await line.stepped(CELL_IS_GOOD, within=2 * s)
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        heard = listener.heard("audio")
+        lab.at_most("first fresh audio after the tunnel", heard.recovery(after=end), BACK_WITHIN + SLOW_CELL)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
 async def _outage(lab: Lab, topology: Topology, length: Duration) -> None:

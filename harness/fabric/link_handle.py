@@ -79,6 +79,25 @@ class LinkHandle:
         answer = await self.network.ask("rulings")
         return dict(answer[self.network.topology.link(self.end).name])
 
+    async def stepped(self, number: int, *, within: Duration) -> int:
+        """Wait until step ``number`` (1 is the first) of the schedule in force was taken, in each direction that has one.
+
+        Returns when the last of them took it, ns.  The observation is taken when they did so ``within`` the time.
+        """
+        took: dict[str, dict[str, Any] | None] = {"": None}
+        with trio.move_on_after(within.s):
+            while not all(took.values()):
+                told = {way: one for way, one in (await self.rulings()).items() if "schedule" in one["asked"]}
+                if not told:
+                    raise SpecError(f"link {self.end}", "no schedule is in force there, so no step of one can be waited for")
+                took = {way: _taken(one["rulings"], number) for way, one in told.items()}
+                await trio.sleep(_POLL_S)
+        seen = {way: f"{Duration(one['at'] - one['due'])} after its time" if one else "not taken" for way, one in took.items()}
+        at = max(one["at"] for one in took.values() if one) if all(took.values()) else time.monotonic_ns()
+        name = f"{self.end} takes step {number} of its schedule"
+        self.network.observe(Observation(name, "schedule", at, seen, all(took.values()), self.network.carrier(self.end)))
+        return at
+
     async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
         """Wait until the packets that the impairment of ``direction`` picks (its ``drop``) have come and been dropped: they, in order.
 
@@ -124,6 +143,12 @@ class LinkHandle:
         """The executor's counters of this link."""
         answer = await self.network.ask("counters")
         return dict(answer["links"][self.network.topology.link(self.end).name])
+
+
+def _taken(rulings: list[dict[str, Any]], number: int) -> dict[str, Any] | None:
+    """The first time that step ``number`` was taken of what was asked for last."""
+    begun = max((n for n, one in enumerate(rulings) if not one["round"] and not one["step"]), default=0)
+    return next((one for one in rulings[begun:] if one["step"] == number), None)
 
 
 def _state(interface: dict[str, Any]) -> str:
