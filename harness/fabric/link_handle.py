@@ -12,7 +12,7 @@ import trio
 from harness.errors import SpecError
 from harness.fabric.base import DIRECTIONS, Direction, Dropped, brief
 from harness.fabric.receipts import Observation
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import CLEAR, Impairment, validate_quantity
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, percent, s
 
@@ -57,6 +57,7 @@ class LinkHandle:
         A schedule begins now; one that is running ends.  ``over``: get there in a straight line from what rules now, in steps of 100 ms
         (``harness.spec.ramp`` says what ramps); the ramp goes on after this returns.  Returns when the last of it was begun, ns.
         """
+        validate_quantity(Duration, over, f"link {self.end}, over")
         at = 0
         wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
         if not any(wanted.values()):

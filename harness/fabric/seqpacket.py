@@ -1,4 +1,4 @@
-"""How the keeper talks with the processes that it starts for packets (relay, capture): one JSON message per SOCK_SEQPACKET datagram.
+"""How the keeper talks with the processes that it starts for packets (relay, capture): one JSON message per datagram (``wires``).
 
 The keeper asks, the process answers: ``{"id": 3, "op": "cut", "link": …}`` → ``{"id": 3, "ok": {…}}`` or
 ``{"id": 3, "error": {"kind": "SpecError", "where": …, "text": …}}``.  The process says nothing unasked, and ends when the socket closes.

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+import trio
+
+from harness.errors import SpecError
 from harness.fabric.base import rulings_of
-from harness.fabric.link_handle import _taken, describe
+from harness.fabric.link_handle import LinkHandle, _taken, describe
 from harness.spec.link import CLEAR, Impairment, Pick, Schedule, Step
 from harness.spec.rate_trace import rate_trace
 from harness.units import ms, percent, s
@@ -34,3 +38,11 @@ def test_an_impairment_is_described_in_few_words() -> None:
     assert describe(Impairment(rate_trace=trace, schedule=STEPS)) == (
         "rate_trace slow (2 opportunities in 10ms, 2.4mbit in the mean) schedule 2 steps, the last at 2s, every 5s"
     )
+
+
+def test_a_ramp_over_a_bare_number_is_refused() -> None:
+    async def main() -> None:
+        await LinkHandle(None, "a/eth").impair(CLEAR, over=2)  # type: ignore[arg-type]
+
+    with pytest.raises(SpecError, match="link a/eth, over: 2 has no unit; a duration is meant"):
+        trio.run(main)
