@@ -40,6 +40,7 @@ class Way:
         self.shaper: Shaper[bytes] = Shaper(self.timetable.in_force, Random(seed), datagram_size, harmed)
         self.vouched = NEVER  # the time of this direction's entry in the agenda that counts
         self.refusals: dict[str, int] = {}
+        self.last_frame = 0  # when one last came from the near end
         self.late = 0
         self.answered = 0
 
