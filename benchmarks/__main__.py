@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import row
 
-QUICK = ("star", "first_packet", "agent_cpu", "relay")
+QUICK = ("star", "first_packet", "agent_cpu", "relay", "rebind")
 LONG = ("overhead", "migration", "rebinding", "recovery")
 ALL = QUICK + LONG
 
