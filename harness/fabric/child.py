@@ -26,6 +26,7 @@ def start(main: Callable[[list[str]], int], control_fd: int, keep: Iterable[int]
     try:
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
+        os.setpriority(os.PRIO_PROCESS, 0, 0)  # not the keeper's, but what ``main`` asks for
         _close_all_but({0, 1, 2, control_fd, *keep})
         code = main([str(control_fd)])
     except BaseException:

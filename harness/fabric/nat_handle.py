@@ -100,7 +100,7 @@ class NatHandle:
         if dark is not None:
             await trio.sleep(dark.s)
             await outside.up()
-        state = await self._await_flows(answer["expected"], within)
+        state = await self._await_flows(answer["expected"], within, so_far=answer["state"] if dark is None else None)
         seen = {tuple(now["outside"]) for now, flow in zip(state["now"], answer["expected"], strict=True) if _appeared(now, flow)}
         old = {tuple(flow["outside"]) for flow in answer["before"]}
         told = state["icmp"] - answer["icmp"]
@@ -172,13 +172,15 @@ class NatHandle:
         answer = await self.network.ask("mappings", router=self.router, host=host)
         return msgspec.convert(answer["mappings"], list[Mapping])
 
-    async def _await_flows(self, flows: list[dict[str, Any]], within: Duration, *, anew: bool = False) -> dict[str, Any]:
+    async def _await_flows(
+        self, flows: list[dict[str, Any]], within: Duration, *, anew: bool = False, so_far: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """The flows as they are once one of them is mapped as in ``flows`` (``anew``: is mapped at all), or after ``within``."""
-        state: dict[str, Any] = {}
+        state = so_far or {}
         polls = 0
         with trio.move_on_after(within.s):
             while True:
-                state = await self.network.ask("flows", router=self.router, flows=flows)
+                state = state if polls == 0 and state else await self.network.ask("flows", router=self.router, flows=flows)
                 if any(now is not None if anew else _appeared(now, flow) for now, flow in zip(state["now"], flows, strict=True)):
                     return state
                 polls += 1

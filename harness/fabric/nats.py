@@ -167,7 +167,8 @@ class Nats:
         executor = self.of(router)
         told = executor.icmp_sent()
         done = executor.rebind(Rebinding(host, self._inside(router, host), address, linger_ns, icmp))
-        return {"router": router, "host": host, "source": executor.source, "icmp": told, **msgspec.to_builtins(done)}
+        answer = {"router": router, "host": host, "source": executor.source, "icmp": told, **msgspec.to_builtins(done)}
+        return {**answer, "state": self.flows(router, answer["expected"])}  # where packets flow the new mapping is often there by now
 
     def reboot(self, router: str) -> dict[str, Any]:
         """Lose all mappings of this NAT; the Rebound as plain data."""

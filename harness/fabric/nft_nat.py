@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from ipaddress import IPv6Network, ip_address
@@ -42,8 +43,9 @@ class NftNat:
         self._left: set[tuple[str, int]] = set()
         self._marks: dict[tuple[int, tuple[str, int]], int] = {}
         self._moved: dict[Key, tuple[str, int]] = {}
-        self._namespace = namespace
         with inside(namespace.fd):
+            # They go on telling of this namespace wherever they are read from.
+            self._snmp, self._snmp6 = (os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("snmp", "snmp6"))
             self._nft = Nftables()
             self._conntrack = Conntrack()
         self._nft.run(self._ruleset)
@@ -91,8 +93,10 @@ class NftNat:
 
     def icmp_sent(self) -> int:
         """As the kernel counts them in the router's namespace, of both families."""
-        with inside(self._namespace.fd):
-            return _unreachables_sent()
+        names, values = (line.split() for line in os.pread(self._snmp, 1 << 14, 0).decode().splitlines() if line.startswith("Icmp:"))
+        sent = int(dict(zip(names, values, strict=True))["OutDestUnreachs"])
+        lines = os.pread(self._snmp6, 1 << 14, 0).decode().splitlines()
+        return sent + sum(int(line.split()[1]) for line in lines if line.startswith("Icmp6OutDestUnreachs"))
 
     def counters(self) -> dict[str, Any]:
         """Nothing."""
@@ -232,12 +236,3 @@ def _nets_inside(topology: Topology, plan: NodePlan) -> list[IPv6Network]:
     within = nodes_inside(topology, plan.node)
     behind = [link for link in topology.links if any(end.partition("/")[0] in within for end in (link.a, link.b))]
     return [IPv6Network(link.net6) for link in behind if link.net6]
-
-
-def _unreachables_sent() -> int:
-    """OutDestUnreachs of the current network namespace, ICMP and ICMPv6."""
-    with open("/proc/thread-self/net/snmp") as file:
-        names, values = (line.split() for line in file if line.startswith("Icmp:"))
-    sent = int(dict(zip(names, values, strict=True))["OutDestUnreachs"])
-    with open("/proc/thread-self/net/snmp6") as file:
-        return sent + sum(int(line.split()[1]) for line in file if line.startswith("Icmp6OutDestUnreachs"))
