@@ -17,6 +17,7 @@ KEEPALIVE = 1 * s
 PACKETS = 60 * ms
 """20 ms until Alice's next packet shows Bob where she is, 20 ms until the one after it, for his PATH_CHALLENGE has used up what he may send
 there (three times what he got, RFC 9000 §8.1), and 20 ms for scheduling."""
+REBOOT = 500 * ms
 SLOW = 125 * ms
 """One way, where there must be time between a PATH_CHALLENGE and its answer."""
 
@@ -94,6 +95,51 @@ async def test_rebind_during_validation(lab: Lab) -> None:
     for listener in (alice, bob):
         fresh = listener.heard("audio").recovery(after=second.at)
         lab.at_most("first fresh audio after the second rebind", fresh, 2 * SLOW + PACKETS)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
+async def test_rebind_lingering(lab: Lab) -> None:
+    """Alice's router gives her flow a new port, and goes on letting in what Bob sends to the old one for half a second.
+
+    Field story: routers keep the entry of a flow beside the new one until it times out; what was under way arrives, and hides for a while
+    that the other side does not follow.
+    Fault: a new mapping in force while the old one still lets packets in, and half a second later no more; conntrack shows the new one, the
+    kernel's own clock the end of the old.
+    Bounds: as for rebind_port, but that no audio is lost on the way to Alice; one handshake.
+    Control: a callee that never follows a new path: silent as soon as the old mapping is gone.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the router gives Alice a new port and lets the old one in a while longer") as fault:
+            await net.nat("home_a").rebind("alice", linger=500 * ms)
+        await call.heard_both_ways(for_=1 * s)
+    judge_silence(lab, call, fault, ROUND_TRIP)
+    lab.equal("audio lost on the way to Alice", alice.heard("audio").lost(since=fault.began), 0)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+@control("bob", "never-follows", caught_by="longest silence", silent=True)
+async def test_nat_reboot(lab: Lab) -> None:
+    """Alice's router restarts in the middle of the call: nothing passes for half a second, and it has forgotten all its mappings.
+
+    Field story: the power blinks, or the provider pushes firmware at night; the router comes back with other ports.
+    Fault: the router's outside link is down for 500 ms, which rtnetlink shows, and all its mappings are lost meanwhile, which conntrack
+    shows; its ports are given out at random, so that Alice gets another.
+    Bounds: the half second, one round trip (20 ms here) and 100 ms (two packet intervals, scheduling, the link's own going down and up);
+    one handshake.
+    Control: a callee that never follows a new path: silent for good.
+    """
+    net = await lab.build(two_homes(ports="random"))
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the router restarts") as fault:
+            await net.nat("home_a").reboot(dark=REBOOT)
+        await call.heard_both_ways(for_=1 * s)
+    judge_silence(lab, call, fault, REBOOT + ROUND_TRIP + 40 * ms)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 

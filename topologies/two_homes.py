@@ -13,7 +13,7 @@ Both homes use the same private subnet, as homes do.
 from __future__ import annotations
 
 from harness.spec.link import Impairment
-from harness.spec.nat import Nat, PortForward
+from harness.spec.nat import Nat, PortForward, Ports
 from harness.spec.topology import Host, Link, Router, Topology
 from harness.units import Duration, Rate, Ratio, ms
 
@@ -21,8 +21,18 @@ DELAY = 10 * ms
 ROUND_TRIP = 2 * DELAY
 
 
-def two_homes(*, delay: Duration = DELAY, jitter: Duration | None = None, loss: Ratio | None = None, rate: Rate | None = None) -> Topology:
-    """One way alice → bob takes ``delay``: half of it on either access link.  ``jitter``, ``loss`` and ``rate``: of alice's access link."""
+def two_homes(
+    *,
+    delay: Duration = DELAY,
+    jitter: Duration | None = None,
+    loss: Ratio | None = None,
+    rate: Rate | None = None,
+    ports: Ports = "preserve",
+) -> Topology:
+    """One way alice → bob takes ``delay``: half of it on either access link.  ``jitter``, ``loss`` and ``rate``: of alice's access link.
+
+    ``ports``: how her router gives them out.
+    """
     near = Impairment(delay=delay / 2, jitter=jitter, loss=loss, rate=rate)
     far = Impairment(delay=delay / 2)
     return Topology(
@@ -30,7 +40,7 @@ def two_homes(*, delay: Duration = DELAY, jitter: Duration | None = None, loss: 
         (
             Host("alice"),
             Host("bob"),
-            Router("home_a", Nat(outside="wan")),
+            Router("home_a", Nat(outside="wan", ports=ports)),
             Router("internet"),
             Router("home_b", Nat(outside="wan", forwards=(PortForward(port=4433, host="bob", to_port=4433),))),
         ),

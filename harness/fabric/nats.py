@@ -77,7 +77,7 @@ class NatExecutor(Protocol):
         """Whether packets of the remote endpoint to this outside one, which was rebound away, are still let in."""
 
     def icmp_sent(self) -> int:
-        """How many ICMP errors (destination unreachable) it has sent so far, in either direction."""
+        """How many ICMP errors (destination unreachable) it has sent outwards since it was built or rebooted."""
 
     def forget(self) -> None:
         """Drop every UDP mapping, and draw what is random from the beginning: as just built."""
@@ -173,7 +173,8 @@ class Nats:
     def reboot(self, router: str) -> dict[str, Any]:
         """Lose all mappings of this NAT; the Rebound as plain data."""
         executor = self.of(router)
-        return {"router": router, "source": executor.source, "icmp": executor.icmp_sent(), **msgspec.to_builtins(executor.reboot())}
+        done = executor.reboot()
+        return {"router": router, "source": executor.source, "icmp": executor.icmp_sent(), **msgspec.to_builtins(done)}
 
     def _inside(self, router: str, host: str) -> frozenset[str]:
         """The addresses by which this NAT knows ``host``: the host's own, or, with another NAT between, that NAT's outside ones."""

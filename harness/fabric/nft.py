@@ -35,6 +35,8 @@ from harness.spec.nat import Behaviour, Nat
 from harness.spec.topology import Topology
 
 TABLE = "inet harness"
+TOLD = "told"
+"""The counter of destination unreachable that the router sends outwards."""
 UNTOLD_TIMEOUT_S = 120
 """How long a mapping lives where the spec says nothing: RFC 4787's least, and conntrack's own for a flow with answers."""
 
@@ -135,12 +137,21 @@ def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
             "filter hook input priority filter",
             [*(rule for family in translating for rule in family.refusals()), f"{wan} ct state new counter drop"],
         ),
-        # A hairpinned packet leaves by the way that it came, and the router would tell its sender of a shorter one.
-        ("output", "filter hook output priority filter", ["icmp type redirect drop", "icmpv6 type nd-redirect drop"] * nat.hairpinning),
+        (
+            "output",
+            "filter hook output priority filter",
+            [
+                *(f'oifname "{nat.outside}" {word} type destination-unreachable counter name "{TOLD}"' for word in ("icmp", "icmpv6")),
+                # A hairpinned packet leaves by the way that it came, and the router would tell its sender of a shorter one.
+                *["icmp type redirect drop", "icmpv6 type nd-redirect drop"] * nat.hairpinning,
+            ],
+        ),
     ]
     return "\n".join(
         [
             f"table {TABLE} {{",
+            f"  counter {TOLD} {{",
+            "  }",
             *(line for family in families for line in family.objects()),
             *(line for family in translating for line in family.plain_chains()),
             *(line for name, hook, rules in chains for line in _chain(name, [f"type {hook}", *rules] if rules else [])),

@@ -53,6 +53,7 @@ def test_a_home_router() -> None:
         'iifname "wan" ct state new ct status ! dnat counter drop',
         'iifname "wan" ip daddr . udp dport @refused4 reject with icmpx type port-unreachable',
         'iifname "wan" ct state new counter drop',
+        'oifname "wan" icmp type destination-unreachable counter name "told"',
     ]
     assert "type filter hook postrouting priority srcnat + 10" in text, "learnt after the source was translated"
 
