@@ -23,14 +23,16 @@ from harness.fabric.base import Direction
 from harness.fabric.captures import CaptureSet
 from harness.fabric.link_ends import End, make_wire
 from harness.fabric.links import Carriers, choose
-from harness.fabric.nats import Nats, choose_translators
+from harness.fabric.nats import Nats, choose_translators, userspace_links
 from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
 from harness.fabric.nft_nat import NftNat
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
 from harness.fabric.relay_ends import choose_ends
+from harness.fabric.userspace_nat import UserspaceNat, translation_of
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Port, Topology, from_text
 from harness.units import Duration
+from harness.wire.translator import Translation
 
 
 @dataclass(slots=True)
@@ -47,18 +49,23 @@ class Build:
     def __init__(self, topology: str, impair: str, seed: int, captures: str | None, translate: str = "auto") -> None:
         started = time.monotonic_ns()
         self.topology = Topology.from_json(topology)
-        self.nodes = {name: Node(new_namespace(name), plan) for name, plan in make_plan(self.topology).items()}
-        self._nats = Nats(
-            self.topology, {name: node.plan for name, node in self.nodes.items()}, choose_translators(translate, self.topology)
-        )
+        translators = choose_translators(translate, self.topology)
+        userspace = {name for name, choice in translators.items() if choice.executor == "userspace"}
+        self.nodes = {name: Node(new_namespace(name), plan) for name, plan in make_plan(self.topology, userspace).items()}
+        self._nats = Nats(self.topology, {name: node.plan for name, node in self.nodes.items()}, translators)
         self._preferred: dict[str, PortPlan] = {}
         self._taken: dict[tuple[str, str, int], socket.socket] = {}
-        self._carriers = Carriers(choose(impair, self.topology), seed, choose_ends(packet=impair == "relay-packet"))
+        self._carriers = Carriers(
+            choose(impair, self.topology, userspace_links(self.topology, translators)),
+            seed,
+            choose_ends(packet=impair == "relay-packet"),
+            self._translations(userspace),
+        )
         self._make_links()
         for node in self.nodes.values():
             self._configure(node)
         self._forward_ipv6()
-        self._install_nats(seed)
+        self._install_nats(seed, userspace)
         self._carriers.start()
         for node in self.nodes.values():  # the answer to a query is a barrier: before it first packets were seen to stall 1 s
             node.namespace.rtnl.batch([nl.await_link(port.index) for port in node.plan.ports.values()])
@@ -124,12 +131,24 @@ class Build:
                         ) from None
                     remounted = True
 
-    def _install_nats(self, seed: int) -> None:
+    def _translations(self, userspace: set[str]) -> dict[str, Translation]:
+        """By outside end what the userspace NATs are."""
+        return {
+            f"{router.name}/{router.nat.outside}": translation_of(self.topology, self.nodes[router.name].plan, router, router.nat)
+            for router in self.topology.routers
+            if router.nat is not None and router.name in userspace
+        }
+
+    def _install_nats(self, seed: int, userspace: set[str]) -> None:
         for router in self.topology.routers:
-            if router.nat is not None:
-                node = self.nodes[router.name]
-                ports = Random(f"{seed}/rebind ports/{router.name}")
-                self._nats.install(router.name, NftNat(self.topology, node.plan, router.nat, node.namespace, ports))
+            if router.nat is None:
+                continue
+            if router.name in userspace:
+                self._nats.install(router.name, UserspaceNat(router.name, self._carriers.relay))
+                continue
+            node = self.nodes[router.name]
+            ports = Random(f"{seed}/rebind ports/{router.name}")
+            self._nats.install(router.name, NftNat(self.topology, node.plan, router.nat, node.namespace, ports))
 
     def report(self) -> dict[str, Any]:
         """What was built: namespace inodes per node, the executor, who translates at each NAT, the time it took."""

@@ -20,6 +20,7 @@ from harness.fabric.relay_links import RelayExecutor
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Topology
 from harness.units import Duration
+from harness.wire.translator import Translation
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,18 @@ def _unsaid(link: Link) -> str | None:
 
 
 class Carriers:
-    """The executors of a run's links, each link with its own."""
+    """The executors of a run's links, each link with its own.
 
-    def __init__(self, chosen: dict[str, Choice], seed: int, ends: RelayEnds) -> None:
+    ``translations``: of the ends (``node/interface``) that are a userspace NAT's outside; the ``relay`` carries their links.
+    """
+
+    def __init__(
+        self, chosen: dict[str, Choice], seed: int, ends: RelayEnds, translations: Mapping[str, Translation] | None = None
+    ) -> None:
         self.chosen = chosen
         self._ends = ends
-        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(seed), "relay": RelayExecutor(seed, self._ends)}
+        self.relay = RelayExecutor(seed, self._ends, translations)
+        named: dict[str, LinkExecutor] = {"netem": NetemExecutor(seed), "relay": self.relay}
         self._executors = {name: executor for name, executor in named.items() if any(one.executor == name for one in chosen.values())}
 
     @property

@@ -101,13 +101,23 @@ def choose_translators(translate: str, topology: Topology) -> dict[str, Choice]:
         if router.nat is None:
             continue
         unsaid = nft.can_say(router.nat)
-        if translate == "userspace":
-            raise SpecError("--translate userspace", "the userspace translator is not built yet")
-        if unsaid is None:
-            chosen[router.name] = Choice("nft", "asked for" if translate == "nft" else "nft can say it")
-        else:  # until the translator is built
+        if translate == "nft" and unsaid is not None:
             raise SpecError(f"topology {topology.name}, router {router.name}, nat", unsaid)
+        if translate != "auto":
+            chosen[router.name] = Choice("nft" if translate == "nft" else "userspace", "asked for")
+        else:
+            chosen[router.name] = Choice("nft", "nft can say it") if unsaid is None else Choice("userspace", unsaid)
     return chosen
+
+
+def userspace_links(topology: Topology, choices: dict[str, Choice]) -> dict[str, str]:
+    """By name the links that only the relay can carry, since a userspace NAT stands on them, and why."""
+    found = {}
+    for router in topology.routers:
+        if router.nat is not None and choices[router.name].executor == "userspace":
+            link = topology.link(f"{router.name}/{router.nat.outside}")
+            found[link.name] = f"link {link.name}: {router.name} translates in userspace, which the relay does"
+    return found
 
 
 class Nats:

@@ -10,11 +10,13 @@ packets go nowhere, where Linux would else send them out by another interface wi
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_network
 
 from harness.errors import SpecError
 from harness.spec import nptv6
+from harness.spec.nat import Nat
 from harness.spec.topology import Host, Link, Port, Router, Topology
 
 Address = IPv4Address | IPv6Address
@@ -40,12 +42,16 @@ class Route:
 
 @dataclass(slots=True)
 class PortPlan:
-    """What one interface gets."""
+    """What one interface gets.
+
+    ``translated``: addresses that a userspace NAT has on this link, and the interface has not; peers send to them all the same.
+    """
 
     port: Port
     index: int
     mac: str
     addresses: list[Interface]
+    translated: list[Interface] = field(default_factory=list)
     neighbours: list[tuple[Address, str]] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
     rules: list[tuple[Address, int]] = field(default_factory=list)
@@ -61,8 +67,8 @@ class NodePlan:
     forwards: bool
 
 
-def make_plan(topology: Topology) -> dict[str, NodePlan]:
-    """A NodePlan per node name."""
+def make_plan(topology: Topology, userspace: Collection[str] = ()) -> dict[str, NodePlan]:
+    """A NodePlan per node name; ``userspace``: the routers whose NAT is no affair of their kernel's."""
     plans = {node.name: NodePlan(node, {}, isinstance(node, Router)) for node in topology.nodes}
     for number, link in enumerate(topology.links):
         for side, end in enumerate((link.a, link.b)):
@@ -74,12 +80,22 @@ def make_plan(topology: Topology) -> dict[str, NodePlan]:
                 for family in (*topology.pool(node), *topology.spares(node)):
                     addresses += [address for address in family if address not in addresses]
             plans[port.node].ports[port.name] = PortPlan(port, index, _mac(index), addresses)
+            if isinstance(node, Router) and node.nat is not None and node.nat.outside == port.name and node.name in userspace:
+                _leave_to_userspace(plans[port.node].ports[port.name], node.nat)
     for plan in plans.values():
         for mine in plan.ports.values():
             peer = _peer(plans, mine)
-            mine.neighbours = [(address.ip, peer.mac) for address in peer.addresses]
+            # Its own addresses too, where the interface has them not: a packet to them goes out to the NAT, which sends it back.
+            mine.neighbours = [(address.ip, peer.mac) for address in (*peer.addresses, *peer.translated, *mine.translated)]
         (_route_router if plan.forwards else _route_host)(topology, plans, plan)
     return plans
+
+
+def _leave_to_userspace(port: PortPlan, nat: Nat) -> None:
+    """The interface has none of the addresses that are translated to; what they made on-link is said by routes."""
+    port.translated = [address for address in port.addresses if address.version == 4 or nat.ipv6 == "translate"]
+    port.addresses = [address for address in port.addresses if address not in port.translated]
+    port.routes += [Route(network, None) for network in dict.fromkeys(address.network for address in port.translated)]
 
 
 def reach(topology: Topology, caller: str, callee: str, port: int, version: int) -> tuple[str, int]:
@@ -176,7 +192,7 @@ def _explore(topology: Topology, start: str, version: int = 4) -> list[_Way]:
 
 
 def _route_router(topology: Topology, plans: dict[str, NodePlan], plan: NodePlan) -> None:
-    own = [address.network for port in plan.ports.values() for address in port.addresses]
+    own = [address.network for port in plan.ports.values() for address in (*port.addresses, *port.translated)]
     connected = {str(network) for network in own}  # asked first: comparing each link with each of a star's hub's is slow
     for version, way in _ways(topology, plan.node.name):
         mine = plan.ports[way.first.name]
@@ -233,7 +249,7 @@ def _peer(plans: dict[str, NodePlan], mine: PortPlan) -> PortPlan:
 
 
 def _gateway(peer: PortPlan, version: int) -> Address | None:
-    return next((ip_address(str(address.ip)) for address in peer.addresses if address.version == version), None)
+    return next((ip_address(str(address.ip)) for address in (*peer.addresses, *peer.translated) if address.version == version), None)
 
 
 def _mac(index: int) -> str:

@@ -25,6 +25,7 @@ from harness.fabric.seqpacket import Asker
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, s
+from harness.wire.translator import Translation
 
 T = TypeVar("T")
 
@@ -37,7 +38,8 @@ def argv(control_fd: int) -> list[str]:
 class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
     """One link for the relay: its ends' inherited descriptors, and per direction the first impairment and the seed of its fates.
 
-    ``addresses_a`` and ``addresses_b`` are the ends' own, as text: who tells a sender that its packet is too big is the far end.
+    ``addresses_a`` and ``addresses_b`` are the ends' own, as text: who tells a sender that its packet is too big is the far end.  ``nat_a``
+    and ``nat_b``: what is translated at an end that is a userspace NAT's outside; it draws from the seed of the direction that leaves it.
     """
 
     name: str
@@ -50,6 +52,8 @@ class RelayLink(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
     addresses_a: list[str] = []
     addresses_b: list[str] = []
+    nat_a: Translation | None = None
+    nat_b: Translation | None = None
 
 
 class DirectionCounters(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,6 +185,10 @@ class RelayControl:
         For the moment between probing a network and using it: the first packet after has index 0, however many the probe has sent.
         """
         return _read(self._asker.ask("restart"), Counted)
+
+    def ask_nat(self, router: str, do: str, **fields: Any) -> dict[str, Any]:
+        """One request about the NAT of ``router`` (``relay_nats``)."""
+        return self._asker.ask("nat", router=router, do=do, **fields)
 
     def rulings(self) -> dict[str, dict[str, Any]]:
         """Per link and direction what was asked for and what has ruled since ``restart`` (``base.rulings_of``)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import HarnessError
@@ -12,19 +13,21 @@ from harness.fabric.relay_ends import RelayEnds
 from harness.spec.link import Impairment
 from harness.spec.topology import Link
 from harness.units import Duration
+from harness.wire.translator import Translation
 
 TOO_LATE = 0.1
 """The share of a link's packets that may leave more than 1 ms late.  A stall makes single ones late; this says that it is the rule."""
 
 
 class RelayExecutor:
-    """All its links through one relay process."""
+    """All its links through one relay process.  ``translations``: of the ends (``node/interface``) that are a userspace NAT's outside."""
 
     name = "relay"
 
-    def __init__(self, seed: int, ends: RelayEnds) -> None:
+    def __init__(self, seed: int, ends: RelayEnds, translations: Mapping[str, Translation] | None = None) -> None:
         self._seed = seed
         self._ends = ends
+        self._translations = translations or {}
         self._sources: dict[str, dict[Direction, End]] = {}
         self._unread: dict[tuple[str, Direction], int] = {}
         self._links: list[relay.RelayLink] = []
@@ -45,8 +48,10 @@ class RelayExecutor:
                 seed_a_to_b=seeds[0],
                 seed_b_to_a=seeds[1],
                 mtu=link.mtu,
-                addresses_a=[str(address.ip) for address in a.plan.addresses],
-                addresses_b=[str(address.ip) for address in b.plan.addresses],
+                addresses_a=_own(a),
+                addresses_b=_own(b),
+                nat_a=self._translations.get(link.a),
+                nat_b=self._translations.get(link.b),
             )
         )
 
@@ -65,6 +70,10 @@ class RelayExecutor:
         if self._control is None:
             raise HarnessError("the relay carries no link of this topology")
         return self._control
+
+    def ask_nat(self, router: str, do: str, **fields: Any) -> dict[str, Any]:
+        """One request about the userspace NAT of ``router``."""
+        return self._relay().ask_nat(router, do, **fields)
 
     def change(self, link: Link, direction: Direction, impairment: Impairment, over: Duration | None = None) -> dict[str, Any]:
         """One message to the relay."""
@@ -125,3 +134,8 @@ class RelayExecutor:
     def stalls(self) -> list[tuple[int, int]]:
         """As the relay recorded them."""
         return self._control.stalls() if self._control is not None else []
+
+
+def _own(end: End) -> list[str]:
+    """The addresses of an end, those that a userspace NAT has instead of the interface included."""
+    return [str(address.ip) for address in (*end.plan.addresses, *end.plan.translated)]

@@ -32,6 +32,7 @@ from harness.fabric.relay import (
     decode_impairment,
     decode_link,
 )
+from harness.fabric.relay_nats import RelayNats
 from harness.fabric.relay_way import NEVER, TOO_BIG, Line, Way
 from harness.fabric.seqpacket import Answerer
 from harness.spec.link import LEAST_SPREAD
@@ -81,6 +82,7 @@ class Relay:
         self._lines: dict[str, Line] = {}
         self._ways: list[Way] = []
         self._by_fd: dict[int, Way] = {}
+        self._nats = RelayNats()
         self._agenda: list[tuple[int, int]] = []
         self._lateness = Lateness()
         self._frames = 0
@@ -140,13 +142,18 @@ class Relay:
     def _take(self, way: Way, most: int, now: int) -> None:
         """Let in what waits at the near end, up to ``most`` frames, as of ``now``."""
         fd, size, push, read = way.read_fd, way.frame_size, way.shaper.push, os.read
-        taken = 0
+        taken, translated = 0, way.leaving is not None
         try:
             while taken < most:
                 frame = read(fd, size)
                 taken += 1
+                if translated:
+                    let_out = way.leave(frame, now)
+                    if let_out is None:
+                        continue
+                    frame = let_out
                 if push(frame, len(frame) - HEADER, now, is_chatter(frame)) is TOO_BIG:
-                    way.refuse(frame)
+                    way.refuse(frame, now)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -158,10 +165,25 @@ class Relay:
         if taken:
             self._frames += taken
             self._last_frame = way.last_frame = now
-            following = way.shaper.next_departure
-            if following is not None and following < way.vouched:
-                way.vouched = following
-                heappush(self._agenda, (following, way.number))
+            self._await_departure(way)
+
+    def _await_departure(self, way: Way) -> None:
+        """Put the next departure of ``way`` into the agenda if it is earlier than the one that is there."""
+        following = way.shaper.next_departure
+        if following is not None and following < way.vouched:
+            way.vouched = following
+            heappush(self._agenda, (following, way.number))
+
+    def _give(self, way: Way, frames: list[bytes], now: int) -> None:
+        """Hand over what has crossed the link; what the NAT at its end sends back crosses it the other way."""
+        if way.entering is not None:
+            frames, answers = way.enter(frames, now)
+            if answers:
+                back = self._ways[way.number ^ 1]
+                for answer in answers:
+                    back.shaper.push(answer, len(answer) - HEADER, now)
+                self._await_departure(back)
+        way.write(frames)
 
     def _serve(self, ahead: int = 0) -> None:
         """Write out everything that is due, and what will be within ``ahead`` ns when it is."""
@@ -182,7 +204,7 @@ class Relay:
             if now - due > LATE:
                 self._lateness.note(due, now, now - due)
                 way.late += len(frames)
-            way.write(frames)
+            self._give(way, frames, now)
             self._vouch(way)
             now = monotonic_ns()
 
@@ -226,6 +248,8 @@ class Relay:
                 result = {name: {d: way.shaper.impairment for d, way in line.ways.items()} for name, line in self._lines.items()}
             case "hold":
                 result = self._hold()
+            case "nat":
+                return self._nats.answer(message)
             case "restart":
                 result = self._restart()
             case "rulings":
@@ -236,7 +260,7 @@ class Relay:
                 self._done = True
                 result = self._counted()
             case op:
-                known = "start, impair, cut, uncut, counters, impairments, hold, restart, rulings, stats, shutdown"
+                known = "start, impair, cut, uncut, counters, impairments, hold, nat, restart, rulings, stats, shutdown"
                 raise HarnessError(f"there is no request {op!r}; there are {known}")
         return dict(to_plain(result))
 
@@ -252,6 +276,8 @@ class Relay:
             line = Line(link, len(self._ways))
             self._lines[link.name] = line
             self._ways += line.ways.values()
+            for nat in line.nats:
+                self._nats.add(nat)
             for way in line.ways.values():
                 try:
                     os.set_blocking(way.read_fd, False)
@@ -297,7 +323,7 @@ class Relay:
                 way.shaper.cut(at)
             else:
                 way.shaper.uncut()
-            way.write(way.shaper.release(at))
+            self._give(way, way.shaper.release(at), at)
             self._vouch(way)
         return Cut(at, line.name, cut, before)
 

@@ -11,11 +11,13 @@ from random import Random
 from harness.fabric.base import Direction, Dropped
 from harness.fabric.ethernet import HEADER, datagram_size, harmed
 from harness.fabric.relay import DirectionCounters, LinkCounters, RelayLink
+from harness.fabric.relay_nats import through
 from harness.fabric.udp_packets import datagram_untrusted
 from harness.spec.link import Impairment
 from harness.wire.shaper import Drop, Picked, Shaper
 from harness.wire.timetable import Timetable
 from harness.wire.too_big import answer_untrusted
+from harness.wire.translator import Back, Translator
 
 NEVER = 1 << 63
 TOO_BIG = Drop.TOO_BIG
@@ -43,6 +45,26 @@ class Way:
         self.last_frame = 0  # when one last came from the near end
         self.late = 0
         self.answered = 0
+        self.leaving: Translator | None = None  # the NAT at the near end
+        self.entering: Translator | None = None  # the NAT at the far end
+
+    def leave(self, frame: bytes, now: int) -> bytes | None:
+        """``frame`` as the near end's NAT lets it out; None when it does not, and what it gives back the near interface gets."""
+        if self.leaving is None:
+            return frame
+        result = through(self.leaving.outbound, frame, now)
+        if isinstance(result, Back):
+            with contextlib.suppress(OSError):  # the near interface has just gone down
+                os.write(self.read_fd, result.packet)
+            return None
+        return result
+
+    def enter(self, frames: list[bytes], now: int) -> tuple[list[bytes], list[bytes]]:
+        """Those of ``frames`` that the far end's NAT lets in, and what it sends back over the link."""
+        if self.entering is None:
+            return frames, []
+        results = [through(self.entering.inbound, frame, now) for frame in frames]
+        return [one for one in results if isinstance(one, bytes)], [one.packet for one in results if isinstance(one, Back)]
 
     def write(self, frames: list[bytes]) -> None:
         """Give ``frames`` to the far interface, counting by errno those that it does not take."""
@@ -54,12 +76,15 @@ class Way:
                 name = errno.errorcode.get(error.errno or 0, "unknown")
                 self.refusals[name] = self.refusals.get(name, 0) + 1
 
-    def refuse(self, frame: bytes) -> None:
+    def refuse(self, frame: bytes, now: int) -> None:
         """``frame`` is too big: tell its sender, in the far end's name, if the impairment says so."""
         impairment = self.shaper.impairment
         if not impairment.too_big or impairment.mtu is None:
             return
         answer = answer_untrusted(frame, impairment.mtu, self._far)
+        if answer is not None and self.leaving is not None:
+            told = through(self.leaving.inbound, answer, now)
+            answer = told if isinstance(told, bytes) else None
         if answer is not None:
             with contextlib.suppress(OSError):  # the near interface is down: then nobody is there to be told
                 os.write(self.read_fd, answer)
@@ -125,6 +150,15 @@ class Line:
             "a_to_b": Way(number, link.fd_a, link.fd_b, size, link.a_to_b, link.seed_a_to_b, link.addresses_b),
             "b_to_a": Way(number + 1, link.fd_b, link.fd_a, size, link.b_to_a, link.seed_b_to_a, link.addresses_a),
         }
+        there, back = self.ways["a_to_b"], self.ways["b_to_a"]
+        self.nats: list[Translator] = []
+        for translation, seed, out, into in (
+            (link.nat_a, link.seed_a_to_b, there, back),
+            (link.nat_b, link.seed_b_to_a, back, there),
+        ):
+            if translation is not None:
+                out.leaving = into.entering = Translator(translation, seed)
+                self.nats.append(out.leaving)
 
     @property
     def counters(self) -> LinkCounters:

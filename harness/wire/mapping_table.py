@@ -2,9 +2,10 @@
 
 A *binding* joins an inside with an outside endpoint; the mapping behaviour says to which remotes it is shown.  No two live bindings of one
 protocol share an outside endpoint.  A *flow* is a binding with one remote endpoint: it remembers that the two have spoken, which is what
-filtering asks for, and it is what receipts list.  A flow that came in by a binding is answered by the same binding, whatever the mapping
-behaviour would choose anew: else an answer would come from another port than it was asked at.  An inside and a remote endpoint have one
-living flow at most.
+filtering asks for, and it is what receipts list.  An inside and a remote endpoint have one living flow at most.
+
+By which binding a packet leaves, the mapping behaviour says alone: whom a laxer filter lets in by a binding that is not his, is answered
+from another port.  Only what came in by a port forward is answered from there.
 
 Bindings and flows each die when they have been idle for the timeout.  A *retired* binding (rebound away) makes no flow any more; it lets in
 what its filter let in before, until it stops lingering, and its outside endpoint is not given out again.
@@ -52,6 +53,10 @@ class Binding:
     def lives(self, now: int) -> bool:
         """Whether it still stands for new packets."""
         return self.lingers_until is None and (self.key is None or now - self.used < self.timeout)
+
+    def lets_in(self, now: int) -> bool:
+        """Whether, retired, it lets packets in still."""
+        return self.lingers_until is not None and now < self.lingers_until and now - self.used < self.timeout
 
 
 @dataclass(eq=False, slots=True)
@@ -102,6 +107,8 @@ class MappingTable:
 
     def clear(self) -> None:
         """Lose everything but the static bindings, whose flows go too."""
+        for binding in self._held.values():
+            binding.flows.clear()  # no cycle is left behind, since the relay collects none
         for table in (self.outgoing, self.incoming, self._bindings, self._held):
             table.clear()
         for binding in self._static.values():
@@ -164,7 +171,7 @@ class MappingTable:
         if binding is not None:
             if binding.lingers_until is not None:
                 refused = Reason.REBOUND
-                if now < binding.lingers_until and now - binding.used < binding.timeout:
+                if binding.lets_in(now):
                     return self._passed(binding, remote, now) or Reason.FILTERED
             elif not binding.lives(now):
                 self._remove(binding)
@@ -207,11 +214,13 @@ class MappingTable:
     def _entered(self, binding: Binding, remote: Endpoint, since: int, now: int) -> Flow:
         """The flow of a packet that comes in unasked, let in by what was last used at ``since``.
 
-        It is not remembered where the two have a living flow already, by another binding, nor by a retired binding.
+        It is not remembered where an answer would leave by another binding: by the mapping behaviour, because the two have a living flow
+        there already, or because this one is retired.
         """
         current = self.outgoing.get(flow_key(binding.protocol, binding.inside, remote))
         elsewhere = current is not None and current.binding is not binding and current.lives(now)
-        if elsewhere or binding.lingers_until is not None:
+        others = binding.key is not None and binding.key != self.key(binding.protocol, binding.inside, remote)
+        if elsewhere or others or binding.lingers_until is not None:
             return _flow(binding, remote, since)
         flow = binding.flows.get(remote) or self._begin(binding, remote, now)
         self.outgoing[flow_key(binding.protocol, binding.inside, remote)] = flow

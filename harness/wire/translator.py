@@ -298,6 +298,18 @@ class Translator:
         found = self._sides[version].table.quoted_by_inside(protocol, here, there, now)
         return None if found is None else _row(version, found)
 
+    def holds(self, inside: tuple[str, int], outside: tuple[str, int], remote: tuple[str, int], now: int, protocol: int = UDP) -> bool:
+        """Whether a packet from ``inside`` to ``remote`` would leave as ``outside`` by a binding that lives."""
+        here, there = ((_packed(address), port) for address, port in (inside, remote))
+        binding = self._sides[4 if len(here[0]) == 4 else 6].table.known(protocol, here, there, now)
+        return binding is not None and (_text(binding.outside[0]), binding.outside[1]) == outside
+
+    def lingers(self, outside: tuple[str, int], now: int, protocol: int = UDP) -> bool:
+        """Whether ``outside`` was rebound away and lets packets in still."""
+        place = _packed(outside[0]), outside[1]
+        binding = self._sides[4 if len(place[0]) == 4 else 6].table.dead(protocol, place)
+        return binding is not None and binding.lets_in(now)
+
     def rebind(self, hosts: Iterable[str], *, address: bool, linger: int, icmp: bool, now: int) -> list[tuple[FlowRow, FlowRow]]:
         """Retire every UDP binding of the inside addresses ``hosts``; their next packets get another port (and ``address``).
 

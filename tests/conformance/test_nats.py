@@ -24,7 +24,7 @@ from harness.units import Duration, ms, s
 from tests.conformance.networks import Talker, opened, talking, within_deadline
 from tests.conformance.sites import homes, sites
 
-EXECUTORS = ("nft",)
+EXECUTORS = ("nft", "userspace")
 INDEPENDENT, BY_ADDRESS, BY_PORT = get_args(Behaviour)
 BOB = {4: "198.51.100.2", 6: "2001:db8:b::2"}
 CAROL = {4: "198.51.100.18", 6: "2001:db8:c::2"}

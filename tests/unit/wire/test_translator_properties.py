@@ -144,7 +144,9 @@ class Model(RuleBasedStateMachine):
         return None
 
     def enter(self, one: Known, remote: Any, at: int) -> None:
-        """A packet came in unasked: remembered, unless the two speak by another mapping, or this one only lingers."""
+        """A packet came in unasked: remembered, unless an answer leaves by another mapping, or this one only lingers."""
+        if not one.static and one.chosen_by != self.choose(one.inside, remote):
+            return  # answered by another mapping
         others = [k for k in [*self.known, *self.statics] if k is not one and k.inside == one.inside]
         if one.lingers_until is None and not any(self.alive(k) and self.fresh(k, remote) for k in others):
             one.spoken[remote] = at
