@@ -19,7 +19,7 @@ UNFIT = 69  # EX_UNAVAILABLE
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600, help="stop the command after so long, exit code 124 (default 3600)")
-    parser.add_argument("--memory", default="2G")
+    parser.add_argument("--memory", default="1G")
     parser.add_argument("--write", type=Path, action="append", default=[], metavar="FOLDER", help="writable inside, beside the checkout")
     parser.add_argument("--env", action="append", default=[], metavar="NAME", help=f"a variable to pass on, beside {', '.join(KEPT)}")
     parser.add_argument("command", nargs=argparse.REMAINDER)

@@ -17,8 +17,7 @@ STARTED = b"the machine is up\n"
 
 MODULES = (
     *("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "crc32c_generic"),
-    *("veth", "tun", "bridge", "dummy", "ifb", "af_packet", "packet_diag"),
-    *("sch_netem", "sch_tbf", "sch_htb", "sch_prio", "sch_ingress", "sch_fq", "sch_fq_codel", "cls_u32", "cls_matchall", "act_mirred"),
+    *("veth", "tun", "af_packet", "sch_netem", "sch_tbf"),
     *("nf_conntrack", "nf_conntrack_netlink", "nfnetlink_cttimeout", "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat", "nft_redir"),
     *("nft_ct", "nft_limit", "nft_reject_inet", "nft_fib_inet", "nft_hash", "nft_numgen"),
 )
