@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.agent.messages import ClockStep, ConnectionEstablished
 from harness.errors import AgentError, HarnessError
+from harness.fabric.base import Direction
 from harness.fabric.capture import file_name
+from harness.fabric.link_ends import impairment_of
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
@@ -223,6 +225,19 @@ class Evidence:
         else:
             figures["freezes"] = str(heard.freezes().value)
         self.quality[heard.direction] = figures
+
+    def held(self, interface: str) -> int:
+        """For how long (ns) a packet that leaves by ``interface`` is surely kept before the capture there sees it.
+
+        netem stands before the capture; what the relay does comes behind it.  0 also where the impairment changed during the run.
+        """
+        network = self._network()
+        if network.carrier(interface) != "netem":
+            return 0
+        link = network.topology.link(interface)
+        direction: Direction = "a_to_b" if link.a == interface else "b_to_a"
+        told = self._lab.final["rulings"][link.name][direction]["rulings"]
+        return impairment_of(link, direction).least_delay if len(told) <= 1 else 0
 
     def _match(self, peer: Peer) -> None:
         """Every record of ``peer`` against the captures of its host; the first that matches none is told."""

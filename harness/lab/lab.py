@@ -376,7 +376,7 @@ class Lab:
 
     def expect_unanswered(self, prober: Peer, since: int, at: int) -> None:
         """The receipt will be that at ``at`` the first PATH_CHALLENGE that ``prober`` sent after ``since`` was out and not answered."""
-        self._expect("path being validated", at, prober, partial(proofs.unanswered, since=since, at=at))
+        self._expect("path being validated", at, prober, partial(proofs.unanswered, since=since, at=at, held=self.evidence.held))
 
     def _expect(self, kind: str, at: int, peer: Peer, prove: Callable[[Decrypted], Proof]) -> None:
         if self._fault is None:

@@ -5,6 +5,7 @@ A proof says whether the fault was there (``taken``) and what was observed, in w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from harness.fabric.base import Dropped
@@ -36,20 +37,24 @@ def carried(wire: Decrypted, dropped: Dropped, frame: str) -> Proof:
     return Proof(len(found) == 1 and bool(found[0].having(frame)), observed)
 
 
-def unanswered(wire: Decrypted, since: int, at: int) -> Proof:
-    """Whether at ``at`` (ns) the first PATH_CHALLENGE after ``since`` was out and not answered; ``wire``: captured at its sender's host."""
+def unanswered(wire: Decrypted, since: int, at: int, held: Callable[[str], int] = lambda interface: 0) -> Proof:
+    """Whether at ``at`` (ns) the first PATH_CHALLENGE after ``since`` was out and not answered; ``wire``: captured at its sender's host.
+
+    ``held``: for how long (ns) a packet is surely kept before it is captured on its way out by an interface.
+    """
     challenge = next((p for p in wire.packets if p.udp.outgoing and p.at >= since and p.having("PATH_CHALLENGE")), None)
     if challenge is None:
         return Proof(False, {"challenge": "none was sent"})
     data = challenge.having("PATH_CHALLENGE")[0].fields["data"]
+    out = challenge.at - held(challenge.udp.interface)
     answers = (p for p in wire.packets if not p.udp.outgoing and any(f.fields["data"] == data for f in p.having("PATH_RESPONSE")))
     answer = next(answers, None)
     observed = {
         "challenge": f"sent by {challenge.udp.interface} to {challenge.udp.destination[0]} {challenge.udp.destination[1]}",
-        "out for": str(Duration(at - challenge.at)),
+        "out for": str(Duration(at - out)),
         "answered": "never" if answer is None else f"{Duration(answer.at - at)} later",
     }
-    return Proof(challenge.at <= at and (answer is None or answer.at > at), observed)
+    return Proof(out <= at and (answer is None or answer.at > at), observed)
 
 
 def time_to_move(wire: Decrypted, asked: int) -> Figure:

@@ -197,6 +197,14 @@ class Impairment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return self == Impairment()
 
     @property
+    def least_delay(self) -> int:
+        """How long (ns) whoever is least delayed takes, but for the rate; the schedule is left aside."""
+        if self.delay is None or self.reorder is not None:
+            return 0
+        spread = LEAST_SPREAD[self.distribution] * self.jitter.ns if self.jitter is not None else 0
+        return max(int(self.delay.ns + spread), 0)
+
+    @property
     def at_start(self) -> Impairment:
         """What rules from 0 on: this impairment without its schedule."""
         return self if self.schedule is None else msgspec.structs.replace(self, schedule=None)

@@ -83,6 +83,12 @@ class TestUnanswered:
         seen = wire(packet(10, challenge(b"new"), outgoing=True), packet(20, challenge(b"new")))
         assert unanswered(seen, since=0, at=1000 * MS).observed["answered"] == "never"
 
+    def test_what_was_kept_before_the_capture_saw_it_was_out_before(self) -> None:
+        seen = wire(packet(50, challenge(b"new"), outgoing=True), packet(80, response(b"new")))
+        assert not unanswered(seen, since=0, at=30 * MS).taken
+        assert not unanswered(seen, since=0, at=30 * MS, held={"bob/eth": 19 * MS}.__getitem__).taken
+        assert unanswered(seen, since=0, at=30 * MS, held={"bob/eth": 20 * MS}.__getitem__).taken
+
     def test_the_peers_challenge_is_not_ours(self) -> None:
         assert unanswered(wire(packet(10, challenge(b"new"))), since=0, at=20 * MS) == (False, {"challenge": "none was sent"})
 

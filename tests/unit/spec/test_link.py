@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import SpecError
-from harness.spec.link import CLEAR, GilbertElliott, Impairment, Pick
+from harness.spec.link import CLEAR, LEAST_SPREAD, GilbertElliott, Impairment, Pick
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, Rate, Ratio, kbit, mbit, ms, percent
 
@@ -162,3 +162,18 @@ def test_picks_go_to_json_and_back() -> None:
 def test_what_a_pick_counts(pick: Pick, text: str, counted: set[int | None]) -> None:
     assert str(pick) == text
     assert {size for size in (None, 0, 99, 100, 200, 201) if pick.counts(size)} == counted
+
+
+@pytest.mark.parametrize(
+    ("impairment", "least"),
+    [
+        (CLEAR, 0),
+        (Impairment(delay=20 * ms), 20_000_000),
+        (Impairment(delay=20 * ms, jitter=5 * ms), 15_000_000),
+        (Impairment(delay=20 * ms, jitter=5 * ms, distribution="normal"), 20_000_000 + int(LEAST_SPREAD["normal"] * 5_000_000)),
+        (Impairment(delay=20 * ms, reorder=1 * percent), 0),
+        (Impairment(delay=20 * ms, jitter=30 * ms, truncate=True), 0),
+    ],
+)
+def test_least_delay(impairment: Impairment, least: int) -> None:
+    assert impairment.least_delay == least
