@@ -214,6 +214,7 @@ class Build:
         return {
             "captures": captures,
             "links": self._carriers.counters()["links"],
+            "nats": self._nats.counters(),
             "rulings": self._carriers.rulings(),
             "stalls": self._carriers.stalls(),
             "shortfalls": self._carriers.shortfalls(),

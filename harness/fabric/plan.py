@@ -85,6 +85,7 @@ def make_plan(topology: Topology, userspace: Collection[str] = ()) -> dict[str, 
     for plan in plans.values():
         for mine in plan.ports.values():
             peer = _peer(plans, mine)
+            _lead_back(mine, peer, plan.node, userspace)
             # Its own addresses too, where the interface has them not: a packet to them goes out to the NAT, which sends it back.
             mine.neighbours = [(address.ip, peer.mac) for address in (*peer.addresses, *peer.translated, *mine.translated)]
         (_route_router if plan.forwards else _route_host)(topology, plans, plan)
@@ -96,6 +97,13 @@ def _leave_to_userspace(port: PortPlan, nat: Nat) -> None:
     port.translated = [address for address in port.addresses if address.version == 4 or nat.ipv6 == "translate"]
     port.addresses = [address for address in port.addresses if address not in port.translated]
     port.routes += [Route(network, None) for network in dict.fromkeys(address.network for address in port.translated)]
+
+
+def _lead_back(mine: PortPlan, peer: PortPlan, node: Host | Router, userspace: Collection[str]) -> None:
+    """What is inside is also behind the outside interface under NPTv6's prefix, where the NAT sends it back."""
+    nat = node.nat if isinstance(node, Router) and node.name in userspace else None
+    if nat is not None and nat.prefix6 is not None and nat.outside == mine.port.name:
+        mine.routes.append(Route(IPv6Network(nat.prefix6), _gateway(peer, 6)))
 
 
 def reach(topology: Topology, caller: str, callee: str, port: int, version: int) -> tuple[str, int]:

@@ -50,13 +50,14 @@ async def outside_now(network: Network, router: str) -> dict[int, tuple[str, int
     return {flow.version: flow.outside for flow in flows if flow.remote == (BOB[flow.version], PORTS[flow.version])}
 
 
+@pytest.mark.parametrize("translate", ["nft", "userspace"])
 @pytest.mark.parametrize(("chain", "level"), REBOUND.values(), ids=REBOUND)
-def test_twenty_rebinds_with_traffic_both_ways(tmp_path: Path, chain: tuple[Nat, ...], level: int) -> None:
+def test_twenty_rebinds_with_traffic_both_ways(tmp_path: Path, chain: tuple[Nat, ...], level: int, translate: str) -> None:
     router, outermost = f"n0_{level}", level == len(chain) - 1
     receipts: list[Observation] = []
 
     async def main() -> None:
-        async with opened(sites([chain]), tmp_path, seen=receipts) as network, two_flows(network) as (near, far):
+        async with opened(sites([chain]), tmp_path, translate=translate, seen=receipts) as network, two_flows(network) as (near, far):
             history = [await outside_now(network, router)]
             for n in range(REBINDS):
                 receipt = await network.nat(router).rebind("h0", address=n % 2 == 1)
@@ -94,7 +95,7 @@ async def check_traffic(near: Talker, far: Talker, history: list[dict[int, tuple
         assert len(sources) == REBINDS + 1
         assert len(heard["runs"]) == REBINDS + 1, "none came by a mapping once the next had been seen"
         if outermost:
-            assert sources == [outside[int(version)] for outside in history], "bob sees what conntrack says"
+            assert sources == [outside[int(version)] for outside in history], "bob sees what the NAT says"
         for number, old in enumerate(sources[:-1]):
             await far.ask("poke", name=version, to=old, text=f"old {number}")
         await far.ask("poke", name=version, to=sources[-1], text="new")
@@ -116,9 +117,10 @@ def check_way_in(sent: list[Any], came: list[Any], last: tuple[str, int]) -> Non
             assert all(there)
 
 
-def test_of_a_host_that_sends_nothing_no_new_mapping_can_be_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize("translate", ["nft", "userspace"])
+def test_of_a_host_that_sends_nothing_no_new_mapping_can_be_seen(tmp_path: Path, translate: str) -> None:
     async def main() -> None:
-        async with opened(sites([(HOME,)]), tmp_path) as network, two_flows(network) as (near, _far):
+        async with opened(sites([(HOME,)]), tmp_path, translate=translate) as network, two_flows(network) as (near, _far):
             talking_still = await network.nat("n0_0").rebind("h0")
             await near.ask("quiet")
             silent = await network.nat("n0_0").rebind("h0", within=300 * ms)
@@ -130,10 +132,11 @@ def test_of_a_host_that_sends_nothing_no_new_mapping_can_be_seen(tmp_path: Path)
     within_deadline(main)
 
 
-def test_what_cannot_be_rebound_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("translate", ["nft", "userspace"])
+def test_what_cannot_be_rebound_is_told(tmp_path: Path, translate: str) -> None:
     async def main() -> None:
         bare = Nat(outside="wan", spare=0)
-        async with opened(sites([(bare,)]), tmp_path) as network:
+        async with opened(sites([(bare,)]), tmp_path, translate=translate) as network:
             with pytest.raises(SpecError, match=exactly("NAT n0_0: h0 has no UDP flow through it, so there is nothing to rebind")):
                 await network.nat("n0_0").rebind("h0")
             with pytest.raises(SpecError, match=r"^NAT internet: there is no "):
