@@ -19,11 +19,11 @@ IMPAIR_CHOICES = ("auto", "netem", "relay", "relay-packet")
 TRANSLATE_CHOICES = ("auto", "nft", "userspace")
 
 
-class Mapping(msgspec.Struct, frozen=True):
+class Mapping(msgspec.Struct, frozen=True, eq=False):
     """One UDP flow through a NAT: ``inside`` sends to ``remote``, where it is seen to come from ``outside``.  Each is (address, port).
 
     ``reached`` is who really answers: ``remote`` itself, or the host behind a port forward on it.  ``used``: when a packet last refreshed
-    it, ns of CLOCK_MONOTONIC; None from conntrack, which does not tell.
+    it, ns of CLOCK_MONOTONIC; None from conntrack, which does not tell.  Two are equal when they map alike, whenever used.
     """
 
     version: int
@@ -32,6 +32,16 @@ class Mapping(msgspec.Struct, frozen=True):
     remote: tuple[str, int]
     reached: tuple[str, int]
     used: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and self._maps == other._maps
+
+    def __hash__(self) -> int:
+        return hash(self._maps)
+
+    @property
+    def _maps(self) -> tuple[object, ...]:
+        return self.version, self.inside, self.outside, self.remote, self.reached
 
 
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.errors import SpecError
+from harness.fabric.base import Mapping
 from harness.fabric.nats import choose_translators, userspace_links
 from harness.fabric.plan import make_plan
 from harness.fabric.userspace_nat import translation_of
@@ -97,3 +99,10 @@ def test_the_translator_is_told_addresses_forwards_and_prefixes() -> None:
     told = translation_of(topology, make_plan(topology, {"home"})["home"], router, router.nat)
     assert told.pool == ("203.0.113.2",)
     assert told.prefixes == (("fd00:1::/64", "2001:db8:aa::/64"),)
+
+
+def test_a_mapping_is_the_same_whenever_it_was_used() -> None:
+    one = Mapping(4, ("192.168.1.2", 1), ("203.0.113.2", 2), ("198.51.100.2", 3), ("198.51.100.2", 3), 7)
+    again, other = msgspec.structs.replace(one, used=8), msgspec.structs.replace(one, outside=("203.0.113.2", 9))
+    assert one == again != other
+    assert len({one, again, other}) == 2
