@@ -198,7 +198,8 @@ class Lab:
         )
         report = self.network.report
         self.durations["build"] = Duration(self.now() - began)
-        text = f"{topology.name} on {report['executor']} ({report['why']}), seed {self.orders.seed}"
+        nats = [f", NAT {name} in userspace ({nat['why']})" for name, nat in report["nats"].items() if nat["executor"] == "userspace"]
+        text = f"{topology.name} on {report['executor']} ({report['why']}){''.join(nats)}, seed {self.orders.seed}"
         self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
         return self.network
 
