@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 3
 ARGS ?=
 
-.PHONY: help scenario scenarios docs doctor test test-vm check unit conformance controls stories bench soak soak-short lock clean
+.PHONY: help scenario scenarios docs doctor test test-vm accuracy check unit conformance controls stories bench soak soak-short lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -59,8 +59,12 @@ stories: $(STAMP) ## every scenario once, two at a time: they measure
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS)
 
-test-vm: $(STAMP) ## netem measured in a virtual machine, for kernels without it (docs/platforms.md)
-	$(BIN)/python -m tests.vm $(BIN)/pytest tests/conformance/test_links.py -k netem -q
+test-vm: $(STAMP) ## netem, and migration and rebinding with it, in a virtual machine (docs/platforms.md): some 10 minutes
+	$(BIN)/python -m tests.vm.suite
+
+accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`
+	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json
+	$(BIN)/python -m tests.accuracy artifacts/conformance/relay.json artifacts/vm/netem.json
 
 soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time, until there are N conclusive runs
 	@$(BIN)/harness soak "$(NAME)" --runs $(or $(N),10) $(ARGS)

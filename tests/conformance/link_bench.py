@@ -24,6 +24,20 @@ TRIES = 5
 DRIFT = 100_000  # ns; CLOCK_REALTIME, in which arrivals are stamped, was set or slewed
 
 
+@dataclass(frozen=True)
+class Figure:
+    """What was measured of an executor: a row of docs/accuracy.md; ``value`` None: it has refused what was ``asked``."""
+
+    asked: str
+    figure: str
+    executor: str
+    value: float | None
+    least: float
+    most: float
+    unit: str
+    count: int
+
+
 @dataclass
 class Run:
     """What became of the packets of one measurement."""
@@ -76,6 +90,12 @@ class Bench:
         command = [sys.executable, "-m", "tests.conformance.two_hosts", executor]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.unfit: str | None = self._answer().get("unfit")
+        self.figures: list[Figure] = []
+
+    def hold(self, asked: str, figure: str, value: float, least: float, most: float, count: int, unit: str = "") -> None:
+        """Hold a figure against its bounds, and put it down for docs/accuracy.md; ``count``: over how many packets."""
+        self.figures.append(Figure(asked, figure, self.executor, value, least, most, unit, count))
+        assert least <= value <= most, f"{asked}: {figure} {value:.4g}{unit}, allowed is {least:.4g} to {most:.4g}"
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
@@ -94,6 +114,8 @@ class Bench:
         """Whether the executor cannot do it, and says so of ``field`` by name; the relay can do everything."""
         refusal = netem.can_say(impairment) if self.executor == "netem" else None
         assert refusal is None or field in refusal, refusal
+        if refusal is not None:
+            self.figures.append(Figure(field, "", self.executor, None, 0, 0, "", 0))
         return refusal is not None
 
     def send(self, count: int, *, every: int, size: int = 200, changes: tuple[tuple[int, Impairment], ...] = (), more: bool = False) -> Run:

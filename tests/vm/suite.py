@@ -1,0 +1,65 @@
+"""``python -m tests.vm.suite``: what the virtual machine is to show; each part in a machine of its own, as many at a time as processors.
+
+An emulated machine is one thread of work, and the load of this computer stalls nobody inside.  Each part's output is shown when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.vm import machine, packages
+from tests.vm.__main__ import CHECKOUT, UNFIT
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "--durations=0", "--durations-min=20")
+FIGURES = Path("artifacts/vm/netem.json")
+
+
+def scenarios(name: str) -> tuple[str, ...]:
+    """Where netem can say a link it carries it, else the relay does."""
+    return (*PYTEST, f"scenarios/{name}.py", "-p", "harness.pytest_plugin", "--conclusive", f"--artifacts=artifacts/vm/{name}")
+
+
+PARTS = {
+    "migration with netem": scenarios("migration"),
+    "rebinding with netem": scenarios("rebinding"),
+    "conformance of netem": (*PYTEST, "tests/conformance/test_links.py", "-k", "netem", f"--figures={FIGURES}"),
+    "netem against the relay": (*PYTEST, "tests/conformance/test_differential.py"),
+    "limits on namespaces": (*PYTEST, "tests/conformance/test_unfit.py"),
+}
+SECONDS = 1800
+
+
+def main() -> int:
+    try:
+        packages.need_qemu()
+        machine.images()
+    except packages.Unfit as error:
+        print(f"no virtual machine here: {error}", file=sys.stderr)
+        return UNFIT
+    # What has no bytecode yet would be compiled inside, slowly, by every process.
+    subprocess.run([sys.executable, "-m", "compileall", "-q", "harness", "scenarios", "topologies", "tests"], cwd=CHECKOUT, check=True)
+    telling = threading.Lock()
+
+    def run(part: str) -> int:
+        began = time.monotonic()
+        command = [sys.executable, "-m", "tests.vm", f"--seconds={SECONDS}", *PARTS[part]]
+        done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        with telling:
+            print(f"== {part}: exit code {done.returncode} after {time.monotonic() - began:.0f} s\n{done.stdout}", flush=True)
+        return done.returncode
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        codes = dict(zip(PARTS, pool.map(run, PARTS), strict=True))
+    failed = [part for part, code in codes.items() if code]
+    print("all parts passed" if not failed else f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
