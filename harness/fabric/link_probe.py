@@ -37,7 +37,7 @@ _SMALL = 16  # bytes of payload
 _DELAY, _TRAIN, _LARGE = b"d", b"t", b"l"
 _TRAIN_NS = 60_000_000  # what a train takes at the rate, about
 _TRAIN_MOST, _TRAIN_LEAST = 60, 4  # packets
-_TRAINS = 10  # at most: a stall or another's packet in between spoils one
+_TRAINS, _TRAINS_THAT_FIT = 10, 2  # at most, and at least: a stall or another's packet in between spoils one
 _FASTEST_NS = 100_000  # below this time on the wire a train measures its sender
 _RATE_SLACK = 0.05
 _HOPELESS = 0.9  # share of loss above which nothing is measured
@@ -54,7 +54,7 @@ class _Way:
     delays: list[int] = field(default_factory=list)
     trains: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     passed: int | None = None
-    rate: float | None = None
+    rates: list[float] = field(default_factory=list)
 
     def note(self, data: bytes, arrived: int) -> None:
         """A packet came."""
@@ -99,19 +99,25 @@ class _Way:
         assert self.asked.rate is not None
         return 8 * (payload + _HEADERS[self.version]) * 1_000_000_000 // self.asked.rate.bits_per_second
 
-    def weigh(self, number: int, size: int) -> bool:
-        """Whether train ``number`` shows the rate that was asked for; it is kept if it comes nearer than those before."""
+    def weigh(self, number: int, size: int) -> None:
+        """Note the rate that train ``number`` shows."""
         stamps = sorted(self.trains.get(number, ()))
         if self.asked.jitter is not None:
             stamps = stamps[len(stamps) // 2 :]  # by then all wait for the rate, and nobody's own delay shows any more
-        if len(stamps) < 2 or stamps[-1] == stamps[0]:
-            return False
+        if len(stamps) >= 2 and stamps[-1] > stamps[0]:
+            self.rates.append((len(stamps) - 1) * 8 * (size + _HEADERS[self.version]) * 1e9 / (stamps[-1] - stamps[0]))
+
+    @property
+    def rate_fits(self) -> bool:
+        """Whether enough trains show the rate that was asked for; one may do so by an accident of this machine."""
         assert self.asked.rate is not None
         wanted = self.asked.rate.bits_per_second
-        seen = (len(stamps) - 1) * 8 * (size + _HEADERS[self.version]) * 1e9 / (stamps[-1] - stamps[0])
-        if self.rate is None or abs(seen - wanted) < abs(self.rate - wanted):
-            self.rate = seen
-        return abs(self.rate - wanted) <= _RATE_SLACK * wanted
+        return sum(abs(rate - wanted) <= _RATE_SLACK * wanted for rate in self.rates) >= _TRAINS_THAT_FIT
+
+    @property
+    def rate(self) -> float | None:
+        """In bits per second, the middle of what the trains show."""
+        return sorted(self.rates)[len(self.rates) // 2] if self.rates else None
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -233,7 +239,8 @@ async def _measure(link: Link, here: trio.socket.SocketType, there: trio.socket.
                 with trio.move_on_after((count * way.on_wire_ns(size) + _late_ns(way)) / 1e9):
                     while len(way.trains[number]) < count:
                         await news.wait()
-                if way.weigh(number, size):
+                way.weigh(number, size)
+                if way.rate_fits:
                     break
         nursery.cancel_scope.cancel()
 
@@ -265,7 +272,7 @@ def _differences(link: Link, way: _Way) -> list[str]:
         found.append(f"asked {wanted / 1e6:.3f} ms of least delay, measured {got / 1e6:.3f} ms")
     if way.passed is None:
         found.append(f"no packet of its MTU, {largest(link, way.asked)} bytes, passes")
-    if way.train is not None and (way.rate is None or abs(way.rate / way.asked.rate.bits_per_second - 1) > _RATE_SLACK):  # type: ignore[union-attr]
+    if way.train is not None and not way.rate_fits:
         seen = "nothing" if way.rate is None else f"{way.rate / 1000:.1f} kbit/s"
         found.append(f"asked a rate of {way.asked.rate}, measured {seen}")
     return found

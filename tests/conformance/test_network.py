@@ -106,7 +106,7 @@ def test_a_wrong_expectation_is_caught_by_name() -> None:
     assert len(delay) == 1
     assert delay[0].startswith("link alice/eth–bob/eth, a_to_b: asked 20.000 ms of least delay, measured 0.")
     assert len(rate) == 1
-    assert re.fullmatch(r"link alice/eth–bob/eth, a_to_b: asked a rate of 2mbit, measured \d{5,}\.\d kbit/s", rate[0])
+    assert re.fullmatch(r"link alice/eth–bob/eth, a_to_b: asked a rate of 2mbit, measured \d+\.\d kbit/s", rate[0])
 
 
 # -- links and routes ---
