@@ -29,7 +29,7 @@ MEDIAN, P99 = 0.5, 3.0  # ms
 CHATTER = 10  # packets of the hosts' own (MLD, router solicitation) that may be among the counted
 
 
-@pytest.fixture(scope="module", params=["relay", "relay-packet", "netem"])
+@pytest.fixture(scope="module", params=["relay", pytest.param("relay-packet", marks=pytest.mark.long), "netem"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made = Bench(request.param)
     if made.unfit is not None:

@@ -57,7 +57,7 @@ def test_each_packet_meets_the_step_in_which_it_was_sent(bench: Bench, base: flo
         if not (near or behind):
             off[n] = delay - (20 + 5 * (last % 11))
     assert len(off) > 200
-    assert_delay(off, base)
+    assert_delay(bench, "a schedule of ten delays, 100ms apart", off, base)
 
 
 def test_a_recorded_rate_is_kept_opportunity_by_opportunity(bench: Bench) -> None:
