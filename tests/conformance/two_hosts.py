@@ -95,7 +95,7 @@ class NetemWire:
         self.rtnl = a.rtnl
         self.indexes = [100, 101]
         a.rtnl.batch([rtnl.new_veth("wire", 100, MAC_A, "wire", 101, MAC_B, b.fd, 1500)])
-        netem.install(a.rtnl, 100)
+        netem.install(a.rtnl, 100, seed=1)
 
     def impair(self, impairment: Impairment) -> None:
         netem.change(self.rtnl, 100, impairment)
