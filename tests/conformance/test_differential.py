@@ -2,7 +2,8 @@
 
 ``test_links`` holds each against the spec; here they are held against each other, over whole distributions.  Two samples of delays are told
 apart by Kolmogorov's and Smirnov's distance after granting each delay the contract's 0.5 ms; shares by the normal approximation of a
-difference.  Chance would break either once in a million: there are many comparisons, and netem's luck is new in every run.  Where the kernel has no sch_netem there is nothing to compare (docs/platforms.md).
+difference.  Chance would break either once in a million: there are many comparisons, and netem's luck is new in every run.
+Where the kernel has no sch_netem there is nothing to compare (docs/platforms.md).
 """
 
 from __future__ import annotations
