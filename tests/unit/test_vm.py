@@ -30,6 +30,12 @@ def test_the_kernel_is_found_behind_a_false_beginning() -> None:
     assert kernel.uncompressed(b"setup" + kernel.XZ + b"no stream" + lzma.compress(b"other") + lzma.compress(elf) + b"tail") == elf
 
 
+def test_a_kernel_in_zstd_is_found_too() -> None:
+    elf = b"\x7fELFabcd"
+    frame = kernel.ZSTD + b"\x20\x08" + b"\x41\0\0" + elf  # RFC 8878: a frame of 8 bytes; its only block, as it is
+    assert kernel.uncompressed(b"setup" + kernel.ZSTD + b"no frame" + frame + b"tail") == elf
+
+
 def test_an_image_in_another_compression_boots_as_it_is() -> None:
     assert kernel.uncompressed(b"setup, then zstd") == b"setup, then zstd"
 

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+import ctypes
 import lzma
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-XZ, ELF = b"\xfd7zXZ\0", b"\x7fELF"
+XZ, ZSTD, ELF = b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x7fELF"
+LARGEST = 256 << 20
 
 
 def uncompressed(image: bytes) -> bytes:
-    """The ELF kernel inside a bzImage, which qemu enters directly (PVH): a second less than letting the guest unpack it.
+    """The ELF kernel inside a bzImage, which qemu enters directly (PVH): seconds less than letting the guest unpack it.
 
-    The image itself, when it is not compressed by xz as Debian's are; that boots too.
+    The image itself, when it is not compressed as Debian's are (xz in 12, zstd in 13) or there is no libzstd; that boots too.
     """
-    at = image.find(XZ)
-    while at >= 0:
-        try:
-            body = lzma.LZMADecompressor().decompress(image[at:])
-        except lzma.LZMAError:
-            body = b""  # the magic occurs in the unpacking code as well
-        if body.startswith(ELF):
-            return body
-        at = image.find(XZ, at + 1)
+    unpackers: dict[bytes, Callable[[bytes], bytes]] = {XZ: _unxz, ZSTD: _unzstd}
+    for magic, unpack in unpackers.items():
+        at = image.find(magic)
+        while at >= 0:
+            body = unpack(image[at:])  # the magic occurs in the unpacking code as well
+            if body.startswith(ELF):
+                return body
+            at = image.find(magic, at + 1)
     return image
+
+
+def _unxz(data: bytes) -> bytes:
+    """The stream at the head of ``data``; nothing when it is none."""
+    try:
+        return lzma.LZMADecompressor().decompress(data)
+    except lzma.LZMAError:
+        return b""
+
+
+class _Buffer(ctypes.Structure):
+    """ZSTD_inBuffer and ZSTD_outBuffer."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", ctypes.c_size_t), ("at", ctypes.c_size_t))
+
+
+def _unzstd(data: bytes) -> bytes:
+    """The frame at the head of ``data``, by the library that apt needs too; nothing when it is none.  (Python has it from 3.14 on.)"""
+    try:
+        library = ctypes.CDLL("libzstd.so.1")
+    except OSError:
+        return b""
+    library.ZSTD_createDStream.restype = ctypes.c_void_p
+    library.ZSTD_decompressStream.restype = ctypes.c_size_t
+    stream = ctypes.c_void_p(library.ZSTD_createDStream())
+    try:
+        room = ctypes.create_string_buffer(LARGEST)
+        source = _Buffer(ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p), len(data), 0)
+        target = _Buffer(ctypes.cast(room, ctypes.c_void_p), LARGEST, 0)
+        while True:
+            before = target.at
+            left = library.ZSTD_decompressStream(stream, ctypes.byref(target), ctypes.byref(source))
+            if library.ZSTD_isError(ctypes.c_size_t(left)) or (left and target.at == before and source.at == len(data)):
+                return b""
+            if left == 0:
+                return room.raw[: target.at]
+    finally:
+        library.ZSTD_freeDStream(stream)
 
 
 class Modules:
