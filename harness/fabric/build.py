@@ -248,8 +248,12 @@ class Build:
         began = time.monotonic_ns()
         before = self._states(link)
         ends = [self._end(end) for end in (link.a, link.b)]
+        if not up:
+            self._carriers.going_down(link)
         for end in ends:
             end.namespace.rtnl.batch([nl.set_link(end.plan.index, up=up)])
+        if up:
+            self._carriers.come_up(link)
         for end in ends if up else ():
             node = end.plan.port.node
             end.namespace.rtnl.batch(self._port_messages(self.nodes[node], end.plan))

@@ -64,6 +64,12 @@ class LinkExecutor(Protocol):
     def rulings(self) -> dict[str, Any]:
         """Per link and direction what was asked for and what has ruled since ``reset`` (``base.rulings_of``)."""
 
+    def going_down(self, link: Link) -> None:
+        """The interfaces of ``link`` are about to go down."""
+
+    def come_up(self, link: Link) -> None:
+        """The interfaces of ``link`` are up again."""
+
     def shortfalls(self) -> list[str]:
         """What it could not do of what its links were asked for since ``reset``, each in words: such a run proves nothing."""
 

@@ -157,6 +157,16 @@ class Carriers:
         for executor in self._executors.values():
             executor.reset()
 
+    def going_down(self, link: Link) -> None:
+        """The interfaces of ``link`` are about to go down."""
+        if self.carries(link):
+            self.of(link).going_down(link)
+
+    def come_up(self, link: Link) -> None:
+        """The interfaces of ``link`` are up again."""
+        if self.carries(link):
+            self.of(link).come_up(link)
+
     def shortfalls(self) -> list[str]:
         """What the executors could not do of what was asked of them since ``reset``, in words."""
         return [text for executor in self._executors.values() for text in executor.shortfalls()]

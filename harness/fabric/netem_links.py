@@ -129,6 +129,12 @@ class NetemExecutor:
             links.setdefault(name, {})[direction] = rulings_of(way.timetable)
         return links
 
+    def going_down(self, link: Link) -> None:
+        """Nothing: netem goes and comes with its interface."""
+
+    def come_up(self, link: Link) -> None:
+        """Nothing."""
+
     def shortfalls(self) -> list[str]:
         """None: the kernel does not tell."""
         return []

@@ -30,6 +30,7 @@ class RelayExecutor:
         self._translations = translations or {}
         self._sources: dict[str, dict[Direction, End]] = {}
         self._unread: dict[tuple[str, Direction], int] = {}
+        self._unread_when_down: dict[tuple[str, Direction], int] = {}
         self._links: list[relay.RelayLink] = []
         self._control: relay.RelayControl | None = None
 
@@ -111,13 +112,25 @@ class RelayExecutor:
     def _counted_unread(self) -> dict[tuple[str, Direction], int]:
         return {(name, way): self._ends.unread(end) for name, ends in self._sources.items() for way, end in ends.items()}
 
+    def going_down(self, link: Link) -> None:
+        """What is sent by an interface that is going down is lost as it should be, though the kernel counts it among what was not read."""
+        for way, end in self._sources[link.name].items():
+            self._unread_when_down.setdefault((link.name, way), self._ends.unread(end))
+
+    def come_up(self, link: Link) -> None:
+        """From here on what is not read is missing again."""
+        for way, end in self._sources[link.name].items():
+            key = (link.name, way)
+            if key in self._unread_when_down:
+                self._unread[key] = self._unread.get(key, 0) + self._ends.unread(end) - self._unread_when_down.pop(key)
+
     def shortfalls(self) -> list[str]:
         """Since ``reset``: links that lost packets before the relay could take them, or whose packets were late as a rule."""
         if self._control is None:
             return []
         counted, found = self._control.counters().links, []
         for (name, way), unread in self._counted_unread().items():
-            lost = unread - self._unread.get((name, way), 0)
+            lost = self._unread_when_down.get((name, way), unread) - self._unread.get((name, way), 0)
             counters = counted[name].a_to_b if way == "a_to_b" else counted[name].b_to_a
             if lost:
                 found.append(

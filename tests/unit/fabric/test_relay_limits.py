@@ -76,3 +76,18 @@ def test_a_delay_that_cannot_be_held_is_told(parts: tuple[RelayExecutor, Ends, C
     control.late = 101
     (told,) = executor.shortfalls()
     assert told.startswith("link a/eth–b/eth, a_to_b: 101 of 1000 packets left more than 1 ms after their time")
+
+
+def test_what_an_interface_loses_in_going_down_is_no_shortfall(parts: tuple[RelayExecutor, Ends, Control]) -> None:
+    executor, ends, _control = parts
+    (link,) = TOPOLOGY.links
+    executor.going_down(link)
+    ends.lost["a"] += 1
+    assert executor.shortfalls() == []
+    executor.come_up(link)
+    assert executor.shortfalls() == []
+    ends.lost["a"] += 2
+    assert executor.shortfalls()[0].startswith("link a/eth–b/eth, a_to_b: 2 packets beside the 1000")
+    executor.going_down(link)
+    ends.lost["a"] += 4
+    assert executor.shortfalls()[0].startswith("link a/eth–b/eth, a_to_b: 2 packets beside the 1000"), "what was lost before it went stays"
