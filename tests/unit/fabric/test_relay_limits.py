@@ -35,7 +35,7 @@ class Control:
     """A relay whose counters are told by the test."""
 
     def __init__(self) -> None:
-        self.late = 0
+        self.late, self.delivered = 0, 1000
 
     def restart(self) -> None:
         pass
@@ -43,7 +43,7 @@ class Control:
     def counters(self) -> Counted:
         def way(late: int) -> DirectionCounters:
             none = dict.fromkeys(("lost", "picked", "queue_dropped", "cut_dropped", "refused", "in_flight"), 0)
-            return DirectionCounters(received=1000, delivered=1000, late=late, **none)
+            return DirectionCounters(received=1000, delivered=self.delivered, late=late, **none)
 
         return Counted(0, {TOPOLOGY.links[0].name: LinkCounters(way(self.late), way(0), False)})
 
@@ -62,6 +62,14 @@ def test_a_relay_that_keeps_up_has_nothing_to_say(parts: tuple[RelayExecutor, En
     executor, _ends, control = parts
     control.late = 100  # stalls make single packets late
     assert executor.shortfalls() == []
+
+
+def test_of_a_few_packets_no_share_is_a_rule(parts: tuple[RelayExecutor, Ends, Control]) -> None:
+    executor, _ends, control = parts
+    control.late, control.delivered = 50, 60
+    assert executor.shortfalls() == []
+    control.late = 51
+    assert len(executor.shortfalls()) == 1
 
 
 def test_packets_that_came_too_fast_are_told(parts: tuple[RelayExecutor, Ends, Control]) -> None:
