@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -48,18 +49,33 @@ def main() -> int:
     shutil.rmtree(ARTIFACTS, ignore_errors=True)
     # What has no bytecode yet would be compiled inside, slowly, by every process.
     subprocess.run([sys.executable, "-m", "compileall", "-q", "harness", "scenarios", "topologies", "tests"], cwd=CHECKOUT, check=True)
-    telling = threading.Lock()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    telling, running, over = threading.Lock(), set[subprocess.Popen[str]](), threading.Event()
 
     def run(part: str) -> int:
         began = time.monotonic()
         command = [sys.executable, "-m", "tests.vm", f"--seconds={SECONDS}", *PARTS[part]]
-        done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         with telling:
-            print(f"== {part}: exit code {done.returncode} after {time.monotonic() - began:.0f} s\n{done.stdout}", flush=True)
-        return done.returncode
+            if over.is_set():
+                return 1
+            process = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+            running.add(process)
+        said = process.communicate()[0]
+        with telling:
+            running.remove(process)
+            print(f"== {part}: exit code {process.returncode} after {time.monotonic() - began:.0f} s\n{said}", flush=True)
+        return process.returncode
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        codes = dict(zip(PARTS, pool.map(run, PARTS), strict=True))
+        try:
+            codes = dict(zip(PARTS, pool.map(run, PARTS), strict=True))
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        finally:  # Ctrl-C or SIGTERM: the machines end with us
+            with telling:
+                over.set()
+                for process in running:
+                    process.terminate()
     failed = [part for part, code in codes.items() if code] or without_netem()
     print("all parts passed, with netem" if not failed else f"failed: {', '.join(failed)}")
     return 1 if failed else 0
