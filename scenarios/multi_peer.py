@@ -260,7 +260,7 @@ async def test_concurrent_media(lab: Lab) -> None:
     judge_unharmed(lab, *calls)
 
 
-@control("alice", "stalls-together", caught_by="longest audio silence", also=("longest video silence",))
+@control("alice", "stalls-together", caught_by="longest audio silence", silent=True, also=("longest video silence",))
 async def test_isolation(lab: Lab) -> None:
     """Alice has video calls with Bob, Carol and Dave when Bob's line begins to lose almost a third of all packets; only he suffers.
 

@@ -15,8 +15,10 @@ from harness.spec.topology import Link
 from harness.units import Duration
 from harness.wire.translator import Translation
 
-TOO_LATE = 0.1
-"""The share of a link's packets that may leave more than 1 ms late.  A stall makes single ones late; this says that it is the rule."""
+TOO_LATE = 0.5
+"""The share of a link's packets that may leave more than 1 ms late.  Stalls, which are recorded, make some late, on a busy machine a fifth
+(seen); when it is most of them this machine cannot hold the delay.
+"""
 FEW_LATE = 50
 """So few late packets are no rule, whatever their share: of nine packets one stall makes more than a tenth late (seen)."""
 
