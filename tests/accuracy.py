@@ -12,9 +12,9 @@ HEAD = """# How true the links are
 Made by `make accuracy` from a real run; do not edit. Every figure is from `tests/conformance/test_links.py`: packets sent between two
 namespaces across one link, their arrival stamped by the kernel, against the same path without an impairment. What is *allowed* is the
 contract, and fails the suite when broken: a delay within 0.5 ms in the median and 3 ms at the 99th percentile, a rate within 2 %, and
-shares and distributions within what chance breaks once in a thousand runs. Packets that met a recorded stall of the machine are left out
-of delays, and of nothing else. `tests/conformance/test_differential.py` holds both executors against each other, distribution by
-distribution.
+shares and distributions within what chance breaks once in a thousand runs, or, where no seed repeats it (netem), once in a million over
+more packets. Packets that met a recorded stall of the machine are left out of delays, and of nothing else.
+`tests/conformance/test_differential.py` holds both executors against each other, distribution by distribution.
 
 """
 
