@@ -161,7 +161,7 @@ class Build:
             "built_ns": self.built_ns,
         }
 
-    def in_force(self, link: Link) -> dict[str, Any]:
+    def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
         """Per direction what the executor of ``link`` says that it does now."""
         return self._carriers.in_force(link)
 

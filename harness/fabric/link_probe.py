@@ -76,9 +76,8 @@ class _Way:
     @property
     def period_s(self) -> float:
         """How far apart packets are sent that shall not wait for each other."""
-        on_wire = 2 * self.on_wire_ns(_SMALL) if self.asked.rate is not None else 0
         jitter = self.asked.jitter.ns if self.asked.jitter is not None else 0
-        return max(_PERIOD_NS, on_wire, jitter) / 1e9
+        return max(_PERIOD_NS, 2 * self.on_wire_ns(_SMALL), jitter) / 1e9
 
     @property
     def train(self) -> tuple[int, int] | None:
@@ -95,9 +94,8 @@ class _Way:
         return (count, size) if count >= 2 else None
 
     def on_wire_ns(self, payload: int) -> int:
-        """How long the rate takes for one packet."""
-        assert self.asked.rate is not None
-        return 8 * (payload + _HEADERS[self.version]) * 1_000_000_000 // self.asked.rate.bits_per_second
+        """How long the rate takes for one packet; 0 when there is none."""
+        return _on_wire_ns(self.asked, self.version, payload)
 
     def weigh(self, number: int, size: int) -> None:
         """Note the rate that train ``number`` shows."""
@@ -133,14 +131,17 @@ class _Way:
         }
 
 
+def _on_wire_ns(impairment: Impairment, version: int, payload: int) -> int:
+    bits = 8 * (payload + _HEADERS[version])
+    return bits * 1_000_000_000 // impairment.rate.bits_per_second if impairment.rate is not None else 0
+
+
 def least_delay_ns(impairment: Impairment, version: int, payload: int) -> int:
     """The least delay that the spec allows a packet of ``payload`` bytes."""
     delay = impairment.delay.ns if impairment.delay is not None else 0
     spread = LEAST_SPREAD[impairment.distribution] * impairment.jitter.ns if impairment.jitter is not None else 0
-    bits = 8 * (payload + _HEADERS[version])
-    serialised = bits * 1_000_000_000 // impairment.rate.bits_per_second if impairment.rate is not None else 0
     skips = impairment.reorder is not None and impairment.reorder.count > 0
-    return (0 if skips else max(round(delay + spread), 0)) + serialised
+    return (0 if skips else max(round(delay + spread), 0)) + _on_wire_ns(impairment, version, payload)
 
 
 def _fastest_allowed_ns(impairment: Impairment, version: int) -> int:
@@ -157,11 +158,12 @@ def largest(link: Link, impairment: Impairment) -> int:
 async def probe_link(build: Build, link: Link, result: dict[str, Any]) -> None:
     """Put what was asked of ``link``, what was built and what is measured into ``result["links"]``, and what differs into ``"differs"``."""
     asked = {direction: impairment_of(link, direction).at_step(0) for direction in DIRECTIONS}
-    told = result["links"][link.name] = {
+    told: dict[str, Any] = {
         "asked": {d: brief(impairment_of(link, d)) for d in DIRECTIONS},
         "built": build.in_force(link),
         "measured": None,
     }
+    result["links"][link.name] = told
     if any(mean_loss(impairment) > _HOPELESS for impairment in asked.values()):
         return
     first, second, ways = _ends(build, link)

@@ -127,11 +127,11 @@ class Carriers:
         """Per link and direction: packets received, delivered, lost, dropped."""
         return {"links": {name: each for executor in self._executors.values() for name, each in executor.counters()["links"].items()}}
 
-    def in_force(self, link: Link) -> dict[str, Any]:
+    def in_force(self, link: Link) -> dict[Direction, dict[str, Any]]:
         """Per direction what the link's executor itself says that it does now; of a plain wire, that it is one."""
         if not self.carries(link):
             return {way: {"executor": "wire"} for way in DIRECTIONS}
-        return {way: told for way, told in self.of(link).in_force(link).items()}  # noqa: C416 - the keys are read as text from here on
+        return self.of(link).in_force(link)
 
     def hold(self) -> None:
         """Put every schedule back to its start and hold it there, and let every rate trace wait: for the probe."""

@@ -170,8 +170,9 @@ class _View:
         async with udp(self.build, *self.inside) as here, udp(self.build, *self.places[0]) as there:
             return {"seen as": (await _seen_at(here, there))[0]}
 
-    async def mapping(self) -> dict[str, Any]:
-        """From where one socket is seen at two ports of one address and at another address."""
+    @contextlib.asynccontextmanager
+    async def _sockets(self) -> AsyncIterator[tuple[trio.socket.SocketType, ...]]:
+        """One inside; outside two at one address and one at another."""
         first_place, other_place = self.places
         async with (
             udp(self.build, *self.inside) as here,
@@ -179,6 +180,11 @@ class _View:
             udp(self.build, *first_place) as same_address,
             udp(self.build, *other_place) as other_address,
         ):
+            yield here, first, same_address, other_address
+
+    async def mapping(self) -> dict[str, Any]:
+        """From where one socket is seen at two ports of one address and at another address."""
+        async with self._sockets() as (here, first, same_address, other_address):
             outside = [await _seen_at(here, there) for there in (first, same_address, other_address)]
         if outside[0] == outside[1] == outside[2]:
             found: Behaviour = "endpoint-independent"
@@ -188,13 +194,7 @@ class _View:
 
     async def filtering(self) -> dict[str, Any]:
         """Who gets in beside the one that was spoken to."""
-        first_place, other_place = self.places
-        async with (
-            udp(self.build, *self.inside) as here,
-            udp(self.build, *first_place) as spoken_to,
-            udp(self.build, *first_place) as same_address,
-            udp(self.build, *other_place) as other_address,
-        ):
+        async with self._sockets() as (here, spoken_to, same_address, other_address):
             outside = await _seen_at(here, spoken_to)
             heard: set[bytes] = set()
             while b"spoken to" not in heard:
