@@ -13,7 +13,6 @@ it sees what leaves netem, when it leaves.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import sys
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import EnvironmentUnfit
+from harness.fabric.packet_sockets import open_packet_socket
 from harness.fabric.seqpacket import Asker
 from harness.units import Duration, s
 
@@ -30,9 +30,7 @@ SNAP = 2048
 LIMIT = 64 << 20
 """Bytes of one file at most."""
 _BUFFER = 16 << 20
-_ETH_P_ALL = 3
 _SO_TIMESTAMPNS = 35
-_SO_RCVBUFFORCE = 33
 
 
 def open_capture(interface: str) -> socket.socket:
@@ -41,19 +39,9 @@ def open_capture(interface: str) -> socket.socket:
     The interface may be down.  Non-blocking, not inheritable.  Raises EnvironmentUnfit that says what is missing.
     """
     try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+        return open_packet_socket(interface, _BUFFER, "captures need", ((socket.SOL_SOCKET, _SO_TIMESTAMPNS),))
     except OSError as error:
-        raise EnvironmentUnfit(f"no packet socket ({error.strerror}): captures need CAP_NET_RAW; in Docker --cap-add NET_RAW") from None
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max: for real root only
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-        sock.bind((interface, _ETH_P_ALL))
-    except OSError as error:
-        sock.close()
         raise EnvironmentUnfit(f"interface {interface!r} cannot be captured: {error.strerror}") from None
-    return sock
 
 
 def argv(control_fd: int) -> list[str]:

@@ -10,7 +10,6 @@ buffer.  A link's spec asks for none of these losses.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -23,6 +22,7 @@ from harness.fabric import offloads
 from harness.fabric import rtnl as nl
 from harness.fabric.link_ends import End
 from harness.fabric.netns import Namespace, inside, new_namespace
+from harness.fabric.packet_sockets import SOL_PACKET, open_packet_socket
 
 TX_QUEUE = 10_000
 """The transmit queue length that a TAP needs (IFLA_TXQLEN).  Of 100,000 packets/s the kernel's default of 1,000 lost 1.1 %, this 0.03 %."""
@@ -31,9 +31,7 @@ RECEIVE_BUFFER = 64 << 20
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
 _IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
-_ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
-_SO_RCVBUFFORCE = 33
+_PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 6, 23
 
 
 class RelayEnds(Protocol):
@@ -104,7 +102,7 @@ class PacketSockets:
             with inside(namespace.fd), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ethtool:
                 offloads.disable(ethtool, interface)
         with inside(self._far.fd):
-            sock = open_packet_socket(far)
+            sock = open_packet_socket(far, RECEIVE_BUFFER, "the relay needs", ((SOL_PACKET, _PACKET_IGNORE_OUTGOING),))
         self._far.rtnl.batch([nl.set_link(index, up=True, arp=False)])
         self._sockets[end.namespace.inode, index] = (sock, 0)
         return sock.fileno()
@@ -113,26 +111,9 @@ class PacketSockets:
         """What found the socket's buffer full.  The kernel's count begins anew with each reading."""
         key = (end.namespace.inode, end.plan.index)
         sock, before = self._sockets[key]
-        _packets, drops = struct.unpack("II", sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        _packets, drops = struct.unpack("II", sock.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
         self._sockets[key] = (sock, before + drops)
         return before + int(drops)
-
-
-def open_packet_socket(interface: str) -> socket.socket:
-    """A socket with every frame that comes to ``interface`` of the CURRENT namespace, whoever it is for, and by which frames leave.
-
-    Non-blocking, not inheritable.  Raises EnvironmentUnfit that says what is missing.
-    """
-    try:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    except OSError as error:
-        raise EnvironmentUnfit(f"no packet socket ({error.strerror}): this needs CAP_NET_RAW; in Docker --cap-add NET_RAW") from None
-    sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    with contextlib.suppress(PermissionError):  # beyond net.core.rmem_max: for real root only
-        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    sock.bind((interface, _ETH_P_ALL))
-    return sock
 
 
 def open_tap(name: str) -> int:
