@@ -29,23 +29,23 @@ _INIT = """#!/bin/busybox sh
 /bin/busybox mount -t sysfs sys /sys
 /bin/busybox mount -t devtmpfs dev /dev
 {modules}
-/bin/busybox mount -t 9p -o ro,{mount} root /root || {{ echo "this computer's files cannot be mounted"; /bin/busybox reboot -f; }}
-for one in proc sys dev; do /bin/busybox mount --move /$one /root/$one; done
-for one in run tmp var/tmp; do /bin/busybox mount -t tmpfs tmp /root/$one; done
-/bin/busybox chmod 1777 /root/tmp /root/var/tmp
-/bin/busybox mkdir -p /root/dev/net /root/dev/shm /root/dev/pts /root/run/job /root/run/netns
-[ -e /root/dev/net/tun ] || /bin/busybox mknod /root/dev/net/tun c 10 200
-/bin/busybox mount -t tmpfs tmp /root/dev/shm
-/bin/busybox mount -t devpts pts /root/dev/pts
-/bin/busybox mount -t 9p -o {mount} job /root/run/job
+/bin/busybox mount -t 9p -o ro,{mount} root /host || {{ echo "this computer's files cannot be mounted"; /bin/busybox reboot -f; }}
+for one in proc sys dev; do /bin/busybox mount --move /$one /host/$one; done
+for one in run tmp var/tmp; do /bin/busybox mount -t tmpfs tmp /host/$one; done
+/bin/busybox chmod 1777 /host/tmp /host/var/tmp
+/bin/busybox mkdir -p /host/dev/net /host/dev/shm /host/dev/pts /host/run/job /host/run/netns
+[ -e /host/dev/net/tun ] || /bin/busybox mknod /host/dev/net/tun c 10 200
+/bin/busybox mount -t tmpfs tmp /host/dev/shm
+/bin/busybox mount -t devpts pts /host/dev/pts
+/bin/busybox mount -t 9p -o {mount} job /host/run/job
 number=0
 while IFS= read -r path; do
-  /bin/busybox mkdir -p "/root$path"
-  /bin/busybox mount -t 9p -o {mount} w$number "/root$path" || {{ echo "$path cannot be mounted"; /bin/busybox reboot -f; }}
+  /bin/busybox mkdir -p "/host$path"
+  /bin/busybox mount -t 9p -o {mount} w$number "/host$path" || {{ echo "$path cannot be mounted"; /bin/busybox reboot -f; }}
   number=$((number + 1))
-done </root/run/job/mounts
+done </host/run/job/mounts
 /bin/busybox ip link set lo up
-exec /bin/busybox switch_root /root /bin/sh /run/job/start
+exec /bin/busybox switch_root /host /bin/sh /run/job/start
 """
 
 START = f"""exec >{PORT} 2>&1
@@ -61,7 +61,7 @@ echo b >/proc/sysrq-trigger
 def build(busybox: bytes, modules: dict[str, bytes]) -> bytes:
     """The archive, uncompressed: modules are loaded in the order in which they are given."""
     load = "\n".join(f"/bin/busybox insmod /modules/{name}.ko" for name in modules)
-    folders = ("bin", "modules", "proc", "sys", "dev", "root")
+    folders = ("bin", "modules", "proc", "sys", "dev", "host")
     entries = [
         *((folder, stat.S_IFDIR | 0o755, b"") for folder in folders),
         ("bin/busybox", stat.S_IFREG | 0o755, busybox),
