@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from harness import catalogue
-from harness.errors import SpecError
+from harness.errors import HarnessError, SpecError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
@@ -103,6 +103,19 @@ def presets_(name: Annotated[str, typer.Argument(help="one preset, told in full"
     except SpecError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+@app.command()
+def report(folders: Annotated[list[Path], typer.Argument(help="folders of runs, artifacts/<scenario>/<test>/<run>")]) -> None:
+    """Build the pages of runs anew from their artifacts."""
+    from harness.report import page  # only here: the other commands start faster without
+
+    try:
+        for folder in folders:
+            print(page.write(folder))
+    except HarnessError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @app.command()

@@ -31,7 +31,7 @@ from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
-from harness.report import junit, model, text
+from harness.report import junit, model, page, text
 from harness.report.repetition import TOLERATED
 from harness.units import Duration
 from harness.verdict import Blame, Result, conclude
@@ -207,7 +207,7 @@ def _table(report: model.Report) -> str:
 
 
 def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> model.Report:
-    """Run ``scenario`` in ``lab_``, conclude, and write ``report.json``; never raises for what the run did."""
+    """Run ``scenario`` in ``lab_``, conclude, and write ``report.json`` and its page; never raises for what the run did."""
     started = datetime.now(UTC)
     errors: list[BaseException] = []
 
@@ -258,9 +258,10 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         started=started,
         ended=datetime.now(UTC),
         durations=lab_.durations,
-        artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
+        artifacts=(*sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file()), page.FILE),
     )
     model.write(report, lab_.folder / "report.json")
+    page.write(lab_.folder)
     return report
 
 

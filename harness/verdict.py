@@ -94,7 +94,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """One named figure against its bound.
 
     ``value`` None: could not be measured.  ``direction``: "alice → bob audio".  ``blame``: None on PASS.  ``gaps``: the stretches that
-    miss an upper bound, the worst first.  ``evidence``: where to look (artifact names, packet numbers).
+    miss an upper bound, the worst first.  ``where``: the stretch that the value was taken from, on PASS too; None when it is of no one
+    stretch (a count, a share).  ``evidence``: where to look (artifact names, packet numbers).
     """
 
     name: str
@@ -107,6 +108,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     evidence: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    where: Gap | None = None
 
     @property
     def margin(self) -> Quantity | None:
@@ -181,6 +183,7 @@ def judge(
         note=note or figure.note,
         evidence=tuple(evidence),
         gaps=_above(figure.gaps, limit) if failed and relation is Relation.AT_MOST else (),
+        where=next((gap for gap in figure.gaps if gap.excess == measured and gap.end > gap.start), None),
     )
 
 
@@ -200,7 +203,7 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall]) -> Verdict:
     if unexplained:
         forgiven = len(verdict.gaps) - len(unexplained)
         note = _joined(verdict.note, f"{forgiven} longer or further gap{'s' if forgiven > 1 else ''} explained by stalls left out")
-        return msgspec.structs.replace(verdict, value=unexplained[0].excess, gaps=tuple(unexplained), note=note)
+        return msgspec.structs.replace(verdict, value=unexplained[0].excess, gaps=tuple(unexplained), where=unexplained[0], note=note)
     worst = verdict.gaps[0]
     who = sorted({stall.who for stall in known if stall.start < worst.end and stall.end > worst.start})
     note = _joined(verdict.note, f"stalls of {', '.join(who)} cover {covered(worst, known)} of this gap")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -72,6 +72,19 @@ class Call:
     def flows_of(self, peer: Peer) -> list[str]:
         """The flows that ``peer`` sends now."""
         return self._sending[peer]
+
+    def told(self) -> dict[str, Any]:
+        """The call as a line of ``calls.jsonl`` (``report.flows.CallLine``)."""
+        return {
+            "call": self.id,
+            "caller": self.caller.name,
+            "callee": self.callee.name,
+            "flows": self.flows,
+            "asked": self.asked,
+            "opened": self.opened,
+            "closed": self.closed,
+            "deadline": PLAYOUT.ns,
+        }
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 

@@ -133,7 +133,14 @@ class Lab:
                     await self._finish()
             finally:
                 nursery.cancel_scope.cancel()
+                self._write_calls()
                 self.timeline.close()
+
+    def _write_calls(self) -> None:
+        """Leave ``calls.jsonl``, however the run ended: who called whom, and the time in which it was judged."""
+        calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
+        lines = msgspec.json.Encoder().encode_lines([call.told() for call in calls])
+        (self.folder / "calls.jsonl").write_bytes(lines)
 
     async def _finish(self) -> None:
         """End the agents, close the captures, and add what they prove."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ class Timeline:
         self._file = path.open("wb", buffering=0)
         self._say = say
         self.started = time.monotonic_ns()
+        self.note("lab", "began", at=self.started, utc=datetime.now(UTC).isoformat())
 
     def note(self, source: str, kind: str, text: str = "", *, at: int | None = None, aloud: bool = False, **detail: Any) -> None:
         """Record one event; ``at`` is ns of CLOCK_MONOTONIC, now when left out."""

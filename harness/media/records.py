@@ -324,7 +324,10 @@ def _packet(record: SentRecord, index: int, arrivals: tuple[Arrival, ...], corru
 
 
 class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from", "receiver": "to"}):
-    """A line of ``media.jsonl``: one RTP packet of one direction.  ``arrived``: its first copy, or null.  ``copies``: how many came."""
+    """A line of ``media.jsonl``: one RTP packet of one direction; fields as in MediaPacket.
+
+    ``arrived``: its first copy, or null, and ``came_by`` the receiver's path by which that one came.  ``copies``: how many came.
+    """
 
     call: str
     flow: str
@@ -341,6 +344,8 @@ class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
     arrived: int | None
     copies: int
     path: str | None
+    came_by: str | None = None
+    unsent: str | None = None
 
 
 def media_line(packet: MediaPacket, *, sender: str, receiver: str) -> bytes:
@@ -361,5 +366,7 @@ def media_line(packet: MediaPacket, *, sender: str, receiver: str) -> bytes:
         arrived=packet.arrived,
         copies=len(packet.arrivals),
         path=packet.path,
+        came_by=packet.arrivals[0].path if packet.arrivals else None,
+        unsent=packet.unsent,
     )
     return _encoder.encode(line) + b"\n"

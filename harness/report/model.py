@@ -1,7 +1,7 @@
 """report.json: everything that a run came to, in one versioned file.
 
-* ``schema`` is 1.  A reader refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning
-  makes it 2.  Unknown fields are refused too: they are a typing error or another schema.
+* ``schema`` is 2.  A reader refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning
+  makes it 3.  Unknown fields are refused too: they are a typing error or another schema.
 * A quantity is ``{"kind": "duration", "count": 212400000, "unit": "ns", "text": "212.4ms"}``: ``count`` is exact and is what is read back,
   ``text`` is for people.  Kinds and units: duration ns, rate bit, ratio 1e-12, count packets.
 * Instants inside the run are nanoseconds of CLOCK_MONOTONIC; ``started`` and ``ended`` are wall-clock times with their offset.
@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.units import Count, Duration, Quantity, Rate, Ratio
 from harness.verdict import Blame, Fault, Outcome, Receipt, Result, Stall, Verdict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

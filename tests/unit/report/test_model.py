@@ -25,7 +25,7 @@ def test_the_file_is_readable_by_machines_and_people() -> None:
     text = encode(made())
     assert text.endswith(b"}\n")
     tree = json.loads(text)
-    assert tree["schema"] == SCHEMA == 1
+    assert tree["schema"] == SCHEMA == 2
     assert (tree["result"], tree["blame"]) == ("FAIL", "product")
     assert tree["verdicts"][0]["value"] == {"kind": "duration", "count": 212412345, "unit": "ns", "text": "212.412345ms"}
     assert tree["verdicts"][1]["gaps"] == [
@@ -65,8 +65,8 @@ def changed(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (changed(schema=2), "its schema is 2; this version reads schema 1"),
-        (changed(schema="1"), "schema"),
+        (changed(schema=1), "its schema is 1; this version reads schema 2"),
+        (changed(schema="2"), "schema"),
         (changed(unheard_of=1), "unheard_of"),
         (changed(result="GREEN"), "GREEN"),
         (changed(result="PASS"), "a PASS has none"),

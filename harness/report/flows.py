@@ -1,0 +1,156 @@
+"""The flows of a page: every packet of every direction, with its silences, scores and freezes by the same code that the verdicts use.
+
+``media.jsonl`` has them joined.  A run that ended before that was written has the agents' own records, which are then joined here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+
+import msgspec
+
+from harness.errors import AgentError, SpecError
+from harness.media import continuity, emodel, freezes, records
+from harness.media.records import Arrival, MediaLine, MediaPacket
+from harness.report.artifacts import Artifacts
+from harness.report.story import Flow, Second, Silence, delta, runs
+
+STANDSTILL = 100_000_000
+"""Nanoseconds without a new picture from which on a page shows it."""
+
+
+class CallLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of ``calls.jsonl``: who called whom for what.  Times in ns; ``opened`` is 0 when nothing was ever to be heard.
+
+    ``closed``: None when the run ended before the call did.  ``deadline``: ns from offered in which a packet can be played.
+    """
+
+    call: str
+    caller: str
+    callee: str
+    flows: list[str]
+    asked: int
+    opened: int
+    closed: int | None
+    deadline: int
+
+
+def read(artifacts: Artifacts, since_zero: Callable[[int], int], until: int) -> list[Flow]:
+    """The flows in the order of their calls, audio first.  ``since_zero``: ns to µs since zero.  ``until``: ns, when the run ended."""
+    calls = list(artifacts.lines("calls.jsonl", CallLine))
+    known = {call.call: call for call in calls}
+    lines = list(artifacts.lines("media.jsonl", MediaLine)) or [line for call in calls for line in _joined(artifacts, call)]
+    order = {call.call: number for number, call in enumerate(calls)}
+
+    def key(line: MediaLine) -> tuple[int, bool, str, str, str, str]:
+        return order.get(line.call, len(order)), line.flow != "audio", line.flow, line.sender, line.receiver, line.call
+
+    found = []
+    for _, group in groupby(sorted(lines, key=key), key):
+        packets = list(group)  # sorting is stable: in the order in which they were offered
+        first = packets[0]
+        call = known.get(first.call)
+        opened = call.opened if call is not None and call.opened else first.offered
+        closed = (call.closed if call is not None else None) or until
+        deadline = call.deadline if call is not None else None
+        found.append(_flow(packets, since_zero, opened, max(opened, closed), deadline))
+    return found
+
+
+def _flow(lines: Sequence[MediaLine], since_zero: Callable[[int], int], opened: int, closed: int, deadline: int | None) -> Flow:
+    first = lines[0]
+    packets = [_packet(line) for line in lines]
+    ways: dict[tuple[str | None, str | None], int] = {}
+    unsent: dict[str, int] = {}
+    for line in lines:
+        if line.sent is None:
+            why = line.unsent or "unknown"
+            unsent[why] = unsent.get(why, 0) + 1
+    gaps = continuity.silences(packets, since=opened, until=closed, deadline=deadline)
+    video = freezes.video_report(packets, since=opened, until=closed) if first.flow != "audio" else None
+    scored = emodel.worst_seconds(packets, since=opened, until=closed, deadline=deadline) if first.flow == "audio" else []
+    return Flow(
+        call=first.call,
+        speaker=first.sender,
+        listener=first.receiver,
+        flow=first.flow,
+        opened=since_zero(opened),
+        closed=since_zero(closed),
+        deadline=-1 if deadline is None else deadline // 1000,
+        way=runs([ways.setdefault((line.path, line.came_by), len(ways)) for line in lines]),
+        ways=[list(way) for way in ways],
+        offered=delta([since_zero(line.offered) for line in lines]),
+        left=[-1 if line.sent is None else (line.sent - line.offered) // 1000 for line in lines],
+        came=[-1 if line.arrived is None else (line.arrived - line.offered) // 1000 for line in lines],
+        size=[line.size for line in lines],
+        unsent=unsent,
+        silences=[
+            Silence(since=since_zero(gap.start), until=since_zero(gap.end), excess=gap.excess.ns // 1000, recovered=gap.recovered)
+            for gap in gaps
+            if gap.excess.ns >= 1000
+        ],
+        seconds=[
+            Second(
+                since=since_zero(one.start),
+                until=since_zero(one.end),
+                r=round(one.r, 2),
+                mos=round(one.mos, 3),
+                offered=one.offered,
+                unheard=one.unheard,
+            )
+            for one in sorted(scored, key=lambda one: one.start)
+        ],
+        codec=scored[0].codec if scored else "",
+        frozen=[[since_zero(gap.start), since_zero(gap.end)] for gap in video.freezes] if video else [],
+        standstills=[[since_zero(gap.start), since_zero(gap.end)] for gap in video.intervals if gap.excess.ns >= STANDSTILL]
+        if video
+        else [],
+    )
+
+
+def _packet(line: MediaLine) -> MediaPacket:
+    """The line as the measures take it; what they do not look at is left empty."""
+    arrivals = () if line.arrived is None else (Arrival(line.arrived, line.came_by or "", "", 0),) * max(1, line.copies)
+    return MediaPacket(
+        call=line.call,
+        flow=line.flow,
+        ssrc=line.ssrc,
+        seq=line.seq,
+        index=line.index,
+        rtp=0,
+        pt=0,
+        frame=line.frame,
+        marker=line.marker,
+        size=line.size,
+        offered=line.offered,
+        sent=line.sent,
+        path=line.path,
+        remote=None,
+        udp=None,
+        mode="datagram",
+        unsent=line.unsent,
+        arrivals=arrivals,
+    )
+
+
+def _joined(artifacts: Artifacts, call: CallLine) -> Iterable[MediaLine]:
+    """Both directions of ``call`` from the agents' own records, of a run that was not audited."""
+    of = {name: _records(artifacts, name, call.call) for name in (call.caller, call.callee)}
+    for speaker, listener in ((call.caller, call.callee), (call.callee, call.caller)):
+        sent = [one for one in of[speaker] if isinstance(one, records.SentRecord)]
+        came = [one for one in of[listener] if isinstance(one, records.ArrivedRecord)]
+        for packet in records.join(sent, came, sender_killed=True).packets:
+            yield msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
+
+
+def _records(artifacts: Artifacts, name: str, call: str) -> list[records.Record]:
+    found = []
+    try:
+        with (artifacts.folder / f"{name}.media.jsonl").open("rb") as file:
+            found = [one for one in records.read(file, name, killed=True) if one.call == call]
+    except FileNotFoundError:
+        pass
+    except (AgentError, SpecError, OSError) as error:
+        artifacts.unread.append(f"{name}.media.jsonl: {error}")
+    return found

@@ -1,0 +1,125 @@
+"""``report.html``: a run on one page, in one file that asks the network for nothing.
+
+The page is the template ``web/page.html`` with its styles and scripts inside, and the run's ``Story``, deflated and in base64: whatever is
+in it can be no markup.  The verdict table is plain HTML, escaped, and there without scripts.  The page's Content-Security-Policy allows the
+scripts by their digests and no request at all, so that what escaped the escaping still could not run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import zlib
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from harness.report import model
+from harness.report.printable import printable
+from harness.report.story import Story
+from harness.report.tell import tell
+from harness.report.text import amount
+from harness.verdict import Verdict
+
+FILE = "report.html"
+ASSETS = Path(__file__).with_name("web")
+STYLES = ("vendor/uPlot.min.css", "page.css")
+SCRIPTS = ("vendor/uPlot.iife.min.js", "core.js")
+"""In the order in which the page runs them; a panel's place on the page is its script's."""
+
+
+class Script(NamedTuple):
+    """A script and the digest by which the page's policy allows it."""
+
+    text: Markup
+    digest: str
+
+
+def write(folder: Path) -> Path:
+    """Write the page of the run in ``folder``, whole or not at all, and return its path; HarnessError when the folder is no run's."""
+    text = render(tell(folder), model.read(folder / "report.json"))
+    path = folder / FILE
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def render(story: Story, report: model.Report) -> str:
+    """The page, as HTML."""
+    return template("page.html").render(
+        report=report,
+        unread=story.unread,
+        verdicts=[_row(story, verdict) for verdict in report.verdicts],
+        started=report.started.isoformat(timespec="seconds"),
+        took=amount(report.took),
+        styles=styles(STYLES),
+        scripts=scripts(SCRIPTS),
+        story=pack(story),
+    )
+
+
+def pack(story: Any) -> Markup:
+    """A struct deflated, in base64: nothing in it is markup."""
+    return Markup(base64.b64encode(zlib.compress(msgspec.json.encode(story), 9)).decode())
+
+
+def _row(story: Story, verdict: Verdict) -> dict[str, Any]:
+    margin = verdict.margin
+    where = verdict.where
+    return {
+        "name": verdict.name,
+        "direction": verdict.direction,
+        "value": amount(verdict.value),
+        "bound": f"{verdict.relation.sign} {amount(verdict.bound)}",
+        "margin": amount(margin) if margin is None or margin.count <= 0 else f"+{amount(margin)}",
+        "result": verdict.result,
+        "blame": verdict.blame or "",
+        "note": verdict.note,
+        "since": "" if where is None else (where.start - story.zero) // 1000,
+        "until": "" if where is None else (where.end - story.zero) // 1000,
+    }
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        trim_blocks=True,
+    )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of the page's folder; everything put into it is escaped, and control characters are replaced."""
+    return _environment().get_template(name)
+
+
+@cache
+def styles(names: tuple[str, ...]) -> Markup:
+    """The style sheets, one after the other."""
+    return Markup("\n".join(_asset(name) for name in names))
+
+
+@cache
+def scripts(names: tuple[str, ...]) -> list[Script]:
+    """The scripts, each with its digest."""
+    found = []
+    for name in names:
+        text = _asset(name)
+        if "</script" in text.lower():
+            raise ValueError(f"{name} holds the end of a script element")
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        found.append(Script(Markup(text), f"sha256-{digest}"))
+    return found
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
