@@ -15,7 +15,6 @@ import platform
 import shlex
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from io import StringIO
@@ -32,7 +31,8 @@ from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
 from harness.report import junit, model, page, text
-from harness.report.repetition import TOLERATED
+from harness.report.printable import printable
+from harness.telling import Telling, Told, attach, attached, near
 from harness.units import Duration
 from harness.verdict import Blame, Result, conclude
 
@@ -40,15 +40,7 @@ DEADLINE_S = 180
 FURTHER = 2
 FURTHER_SEEDS = 1000
 """How far apart the seeds of ``--conclusive`` are: no other run of a repetition has them."""
-_OUTCOME = pytest.StashKey["list[Told]"]()
-
-
-@dataclass(frozen=True)
-class Told:
-    """What is left of a run for the test report: its result and its table."""
-
-    result: str
-    table: str
+_OUTCOME = pytest.StashKey[list[Told]]()
 
 
 class NotPassed(Exception):  # noqa: N818 - what it says
@@ -103,6 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
         agent_commands(config.getoption("--agent"))
     except SpecError as error:
         raise pytest.UsageError(str(error)) from None
+    if not hasattr(config, "workerinput"):  # a parallel worker's standard output is its line to the session, which tells for all
+        config.pluginmanager.register(Telling(config, os.environ), "harness-telling")
 
 
 def agent_commands(options: list[str]) -> dict[str, str]:
@@ -186,17 +180,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames if hasattr(pyfuncitem, "_fixtureinfo") else inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     told = pyfuncitem.stash[_OUTCOME] = []
-    while True:
+    follow = True
+    while follow:
         report = run(run_lab, pyfuncitem.obj, arguments)
-        told.append(Told(report.result.value, _table(report)))
-        if not pyfuncitem.config.getoption("--conclusive") or report.blame is not Blame.ENVIRONMENT or len(told) > FURTHER:
-            break
-        run_lab = arguments["lab"] = _lab(pyfuncitem.config, pyfuncitem, run_lab.orders.seed + FURTHER_SEEDS)
-    pyfuncitem.user_properties += junit.properties(report)
+        told.append(Told(report.result.value, _table(report), str(run_lab.folder)))
+        follow = pyfuncitem.config.getoption("--conclusive") and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER
+        prefix = f"followed_{len(told)}." if follow else ""
+        pyfuncitem.user_properties += junit.properties(report, near(run_lab.folder, Path.cwd()), prefix)
+        if follow:
+            run_lab = arguments["lab"] = _lab(pyfuncitem.config, pyfuncitem, run_lab.orders.seed + FURTHER_SEEDS)
     if run_lab.lacking is not None and report.result is Result.INCONCLUSIVE:
         pytest.skip(run_lab.lacking)
     if report.result is not Result.PASS:
-        raise NotPassed(f"{report.result} (blame: {report.blame}): {report.reasons[0]}")
+        raise NotPassed(printable(f"{report.result} (blame: {report.blame}): {report.reasons[0]}"))
     return True
 
 
@@ -282,12 +278,11 @@ def _versions() -> dict[str, str]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Put the run's result and table on pytest's own report, which also travels from a parallel worker."""
+    """Put the runs' results and tables on pytest's own report, which also travels from a parallel worker."""
     report = yield
     told = item.stash.get(_OUTCOME, None)
-    if told and report.when == "call" and not report.skipped:
-        report.harness_result = told[-1].result
-        report.harness_tables = [(one.result, one.table) for one in told]
+    if told and report.when == "call":
+        attach(report, told)
         if call.excinfo is not None and isinstance(call.excinfo.value, NotPassed):
             report.longrepr = f"{call.excinfo.value}\n\n{told[-1].table}"
     return report
@@ -295,49 +290,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> Any:
     """INCONCLUSIVE has its own word; it is no pass."""
-    if getattr(report, "harness_result", None) == Result.INCONCLUSIVE and getattr(report, "when", "") == "call":
+    told = attached(report)
+    if told and report.failed and told[-1].result == Result.INCONCLUSIVE:
         return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
     return None
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Nothing is printed here: see ``pytest_terminal_summary``; the hook keeps the tables in order of arrival."""
-    tables: list[tuple[str, str]] = getattr(report, "harness_tables", [])
-    for number, (result, table) in enumerate(tables, 1):
-        _RUNS.append(_Run(report.nodeid, result, table, last=number == len(tables)))
-
-
-@dataclass(frozen=True)
-class _Run:
-    """One run of this session; ``last``: it decided its test."""
-
-    nodeid: str
-    result: str
-    table: str
-    last: bool
-
-
-_RUNS: list[_Run] = []
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table of every run with ``--story``, else of every run that was inconclusive (pytest shows what failed)."""
-    for one in _RUNS:
-        if config.getoption("--story"):
-            terminalreporter.section(one.nodeid)
-            terminalreporter.write(one.table)
-        elif one.result == Result.INCONCLUSIVE:
-            terminalreporter.section(f"{one.nodeid}: INCONCLUSIVE" + ("" if one.last else ", followed by another seed"))
-            terminalreporter.write(one.table)
-    followed = sum(not one.last for one in _RUNS)
-    if followed:
-        terminalreporter.write_line(f"{followed} of {len(_RUNS)} runs were inconclusive and followed by another seed")
-    _RUNS.clear()
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """An inconclusive run is no pass (pytest itself counts only what it calls failed), and a machine that makes many so proves nothing."""
-    undecided = any(one.last and one.result == Result.INCONCLUSIVE for one in _RUNS)
-    followed = sum(not one.last for one in _RUNS)
-    if exitstatus == pytest.ExitCode.OK and (undecided or followed > TOLERATED.fraction * len(_RUNS)):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED

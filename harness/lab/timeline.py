@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from harness.report.printable import json
 
 
 class Timeline:
@@ -26,7 +26,7 @@ class Timeline:
         line: dict[str, Any] = {"at": at, "source": source, "kind": kind}
         if text:
             line["text"] = text
-        self._file.write(msgspec.json.encode(line | detail, enc_hook=str) + b"\n")
+        self._file.write(json(line | detail, str) + b"\n")
         if aloud:
             self._say((at - self.started) / 1e9, source, text or kind)
 

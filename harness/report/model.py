@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import HarnessError
+from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
 from harness.verdict import Blame, Fault, Outcome, Receipt, Result, Stall, Verdict
 
@@ -115,7 +116,7 @@ def _from_json(kind: type, value: Any) -> Any:
 
 def encode(of: Report) -> bytes:
     """The report as indented JSON with a newline at its end."""
-    return msgspec.json.format(msgspec.json.encode(of, enc_hook=_to_json), indent=2) + b"\n"
+    return msgspec.json.format(json(of, _to_json), indent=2) + b"\n"
 
 
 class _Versioned(msgspec.Struct):

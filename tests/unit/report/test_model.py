@@ -93,6 +93,13 @@ def test_an_unfinished_write_leaves_the_old_report(tmp_path: Path) -> None:
     assert read(path) == made()
 
 
+def test_a_name_that_no_utf8_can_say_costs_its_own_letters_and_not_the_report() -> None:
+    told = decode(encode(made(artifacts=("agents/b\udcff.log",), quality={"\ud800": (float("nan"), 1)})))
+    assert told.artifacts == ("agents/b?.log",)
+    assert told.quality == {"?": [None, 1]}
+    assert told.verdicts == made().verdicts
+
+
 def test_a_verdict_s_own_blame_is_kept() -> None:
     report = made([at_most("stray packets", 3, 0, blame=Blame.AGENT)])
     assert (report.result, report.blame) == (Result.FAIL, Blame.AGENT)

@@ -1,0 +1,163 @@
+"""What a session of pytest tells when it is over: tables on the terminal, and on GitHub a summary and annotations.
+
+A hooked object of the process that a person started; parallel workers send it their runs on pytest's own reports.  The summary goes to the
+file that ``$GITHUB_STEP_SUMMARY`` names, once a session; annotations are printed where ``$GITHUB_ACTIONS`` is "true".  Both variables are
+taken out of the environment for as long as the session goes on: a session inside this one (a soak's, a test's) speaks for itself, and an
+agent has no business with them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from harness.errors import HarnessError
+from harness.report import github, markdown, model
+from harness.report.repetition import TOLERATED
+from harness.report.session import Case, Run
+from harness.verdict import Result
+
+SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a run leaves on pytest's report of its test: its result, its table, and the folder with all the rest."""
+
+    result: str
+    table: str
+    folder: str
+
+
+def attach(report: pytest.TestReport, told: list[Told]) -> None:
+    """Put a test's runs on pytest's report, in a form that travels from a parallel worker."""
+    report.harness_runs = [msgspec.to_builtins(one) for one in told]  # type: ignore[attr-defined]
+
+
+def attached(report: pytest.TestReport | pytest.CollectReport) -> list[Told]:
+    """The runs on a report; none on a report of another kind of test."""
+    return msgspec.convert(getattr(report, "harness_runs", []), list[Told])
+
+
+@dataclass
+class _Heard:
+    """What pytest has reported of one test so far."""
+
+    told: list[Told] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+    skipped: str = ""
+
+
+class Telling:
+    """The plugin object.  GitHub's variables are taken from ``environment`` when it is made."""
+
+    def __init__(self, config: pytest.Config, environment: dict[str, str] | os._Environ[str]) -> None:
+        self._config = config
+        self._heard: dict[str, _Heard] = {}
+        self._environment = environment
+        self._taken = {name: environment.pop(name) for name in (SUMMARY, ACTIONS) if name in environment}
+        self._token = secrets.token_hex(16) if self._taken.get(ACTIONS) == "true" else ""
+        self._print(github.stop(self._token))
+
+    def _print(self, *lines: str) -> None:
+        """On GitHub, each on a line of its own, past pytest's capture, which is not at work when these hooks run."""
+        if self._token:
+            print("", *lines, sep="\n", file=sys.stdout, flush=True)
+
+    # -- hearing ---------------------------------------------------------------------------------------------------------------------------
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a test came to."""
+        heard = self._heard.setdefault(report.nodeid, _Heard())
+        told = attached(report)
+        heard.told += told
+        if report.failed and not told:
+            heard.trouble.append(f"{report.when}: {report.longreprtext}")
+        if report.skipped:
+            heard.skipped = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what could not be collected."""
+        if report.failed:
+            self._heard.setdefault(report.nodeid, _Heard()).trouble.append(f"collection: {report.longreprtext}")
+
+    # -- telling ---------------------------------------------------------------------------------------------------------------------------
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """The table of every run with ``--story``, else of every run that was inconclusive (pytest shows what failed)."""
+        for nodeid, heard in self._heard.items():
+            for number, one in enumerate(heard.told, 1):
+                last = number == len(heard.told)
+                if heard.skipped:
+                    continue
+                if self._config.getoption("--story"):
+                    terminalreporter.section(nodeid)
+                    terminalreporter.write(one.table)
+                elif one.result == Result.INCONCLUSIVE:
+                    terminalreporter.section(f"{nodeid}: INCONCLUSIVE" + ("" if last else ", followed by another seed"))
+                    terminalreporter.write(one.table)
+        followed, runs = self._followed()
+        if followed:
+            terminalreporter.write_line(f"{followed} of {runs} runs were inconclusive and followed by another seed")
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """An inconclusive run is no pass (pytest counts only what it calls failed), and a machine that makes many so proves nothing."""
+        undecided = any(one.told and one.told[-1].result == Result.INCONCLUSIVE and not one.skipped for one in self._heard.values())
+        followed, runs = self._followed()
+        if exitstatus == pytest.ExitCode.OK and (undecided or followed > TOLERATED.fraction * runs):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """The summary and the annotations, after everything that others print."""
+        cases = self.cases() if self._taken else []
+        self._print(github.resume(self._token), *github.remarks(cases))
+        if self._taken.get(SUMMARY):
+            try:
+                self._summarise(Path(self._taken[SUMMARY]), lambda room: markdown.summary(cases, room))
+            except OSError as error:
+                print(f"the summary could not be written to ${SUMMARY}: {error}", file=sys.stderr)
+        self._environment.update(self._taken)
+
+    @staticmethod
+    def _summarise(path: Path, text: Callable[[int], str]) -> None:
+        if told := text(markdown.room(path)):
+            markdown.append(path, told)
+
+    def _followed(self) -> tuple[int, int]:
+        """How many runs were followed by another, and how many runs there were."""
+        return sum(len(one.told[:-1]) for one in self._heard.values()), sum(len(one.told) for one in self._heard.values())
+
+    def cases(self) -> list[Case]:
+        """What was heard, with the runs' own reports; tests that are no scenarios only where something was wrong with them."""
+        return [self._case(nodeid, heard) for nodeid, heard in self._heard.items() if heard.told or heard.trouble]
+
+    def _case(self, nodeid: str, heard: _Heard) -> Case:
+        runs, trouble = [], list(heard.trouble)
+        for one in heard.told:
+            try:
+                runs.append(Run(model.read(Path(one.folder) / "report.json"), str(near(Path(one.folder), Path.cwd()))))
+            except (OSError, HarnessError) as error:
+                trouble.append(f"its report cannot be read: {error}")
+        file = self._config.rootpath / nodeid.partition("::")[0]
+        source = file.read_text(errors="replace") if file.is_file() else ""
+        return Case(
+            nodeid=nodeid,
+            runs=tuple(runs),
+            trouble="\n".join(trouble),
+            skipped=heard.skipped,
+            file=str(near(file, Path(os.environ.get("GITHUB_WORKSPACE", self._config.rootpath)))) if source else "",
+            line=github.line_of(source, nodeid),
+        )
+
+
+def near(path: Path, root: Path) -> Path:
+    """``path`` from ``root`` on, if it is in there."""
+    return path.relative_to(root) if path.is_relative_to(root) else path
