@@ -10,7 +10,7 @@ JOBS ?= 3
 ARGS ?=
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
-.PHONY: help scenario scenarios docs doctor test test-vm accuracy check unit conformance conformance-long controls stories bench soak soak-short lock clean
+.PHONY: help scenario scenarios docs doctor test test-vm accuracy check unit conformance conformance-long controls stories bench soak soak-short speech lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -77,11 +77,14 @@ soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time,
 soak-short: $(STAMP)
 	@$(MAKE) --no-print-directory soak NAME=migration N=3
 
+speech: $(STAMP) ## make harness/media/speech.ogg anew, the voice of `--media speech`
+	$(BIN)/python -m harness.media.voice harness/media/speech.ogg
+
 bench: $(STAMP) ## measure, as ratios within one run (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
 
 lock: ## renew requirements.lock (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra build -o requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra build --extra media -o requirements.lock pyproject.toml
 
 clean: ## remove what `make` made (artifacts are kept)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

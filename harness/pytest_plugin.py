@@ -30,6 +30,7 @@ from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
 from harness.lab.control import Controls
 from harness.lab.lab import Orders
+from harness.media import kinds
 from harness.report import junit, model, page, text
 from harness.report.printable import printable
 from harness.telling import Telling, Told, attach, attached, near
@@ -58,6 +59,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--agent", action="append", default=[], metavar="NAME=COMMAND", help="the command of agent NAME (default: the reference agent)"
+    )
+    group.addoption(
+        "--media",
+        choices=kinds.KINDS,
+        default="synthetic",
+        help="what agents send: numbered packets, Opus speech, or VP8 video too; real media leave what was heard and seen",
     )
     group.addoption("--repeat", type=_at_least_one, default=1, metavar="N", help="run each scenario N times, over the seeds from --seed on")
     group.addoption(
@@ -91,6 +98,9 @@ def _at_least_one(value: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
+    chosen = config.getoption("--media")
+    if chosen != "synthetic" and (lacking := kinds.lacking()):
+        raise pytest.UsageError(f"--media={chosen}: {lacking}")
     try:
         agent_commands(config.getoption("--agent"))
     except SpecError as error:
@@ -140,6 +150,7 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         translate=config.getoption("--translate"),
         agents=agent_commands(config.getoption("--agent")),
         patience=config.getoption("--patience"),
+        media=config.getoption("--media"),
     )
     return Lab(node.path.stem, node.name.removeprefix("test_"), orders, _teller(config), _command(config, node, seed))
 
@@ -149,6 +160,8 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
     test = node.name if config.getoption("--repeat") == 1 else node.originalname
     executors = [(option, config.getoption(option)) for option in ("--impair", "--translate")]
     extra = [f"{option}={chosen}" for option, chosen in executors if chosen != "auto"]
+    if (media := config.getoption("--media")) != "synthetic":
+        extra.append(f"--media={media}")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 

@@ -33,13 +33,15 @@ from harness.agent.files import AgentFiles
 from harness.agent.holdings import open_descriptors, task_names
 from harness.agent.lines import BadLine, LineSplitter, decode_request, ok
 from harness.agent.sockets import Family, PathSocket, SocketTable, canonical, errno_name
+from harness.agent.sources import Repertoire, SourceRefused
 from harness.agent.stdio import Output
-from harness.agent.studio import SourceRefused, Studio
+from harness.agent.studio import Studio
 from harness.call.capabilities import MediaConstraints
 from harness.call.errors import CallError, InvalidState, TransportError
 from harness.call.events import Address, CallHeld, CallResumed, Event, MediaExpired, MediaReceived, StateChanged, Transmit, VideoAdapted
 from harness.call.session import Endpoint
 from harness.call.states import State
+from harness.media import kinds
 
 CAPABILITIES = (
     "datagram",
@@ -56,6 +58,8 @@ CAPABILITIES = (
     "redial",
     "adapt",
 )
+CODECS = kinds.CAPABILITIES["video"]
+"""What it can do besides where the libraries are there."""
 LAG = 10_000_000
 YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
 LAST_WORDS = 2  # seconds for the harness to read them
@@ -80,7 +84,7 @@ class Driver:
         self.output = output
         self.agent = agent
         self.version = version
-        self.capabilities: tuple[str, ...] = CAPABILITIES
+        self.capabilities: tuple[str, ...] = CAPABILITIES + (() if kinds.lacking() else CODECS)
         self.clock = StampClock()
         self.configuration: messages.Configure | None = None
         self.endpoint: Endpoint
@@ -390,6 +394,10 @@ class Driver:
             raise BadRequest(str(error)) from None
         if not request.name or set(request.name) & set("/\0"):
             raise BadRequest(f"name {request.name!r} cannot be used for files")
+        kind = request.options.media
+        if kind != "synthetic" and (lacking := kinds.lacking()):
+            raise BadRequest(f"options.media {kind!r}: {lacking}")
+        repertoire = Repertoire(kind)
         try:
             files = AgentFiles(request.folder, request.name)
         except OSError as error:
@@ -411,6 +419,8 @@ class Driver:
             generator=generator,
             expiry=request.options.media_expiry_ms * MS,
             complain=lambda line: self.log("warning", line),
+            repertoire=repertoire,
+            kept=None if kind == "synthetic" else files.heard(),
         )
         self._nursery.start_soon(self._keep_time, name="timer")
         gc.collect()

@@ -1,5 +1,7 @@
 """The files that an agent leaves in its folder: ``<name>.media.jsonl``, ``keys.log``, ``qlog/<name>-<connection>.sqlog``.
 
+Of real media also ``<name>.heard.rtpdump``.
+
 Buffered, and handed to the kernel at least once a second and at the end, so that a kill costs a second and not the run.  ``keys.log`` is
 opened for appending and each secret is one write: agents may share a folder.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from harness.media.records import RecordWriter
+from harness.media.rtpdump import RtpDump
 
 _BUFFER = 1 << 18
 
@@ -47,7 +50,13 @@ class AgentFiles:
         self._media: BinaryIO = (self._folder / f"{name}.media.jsonl").open("wb", buffering=_BUFFER)
         self.records = RecordWriter(self._media)
         keys = os.open(self._folder / "keys.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._heard: BinaryIO | None = None
         self.keys: TextIO = os.fdopen(keys, "w", buffering=1, encoding="ascii")
+
+    def heard(self) -> RtpDump:
+        """Where the packets that come in are kept whole."""
+        self._heard = (self._folder / f"{self._name}.heard.rtpdump").open("wb", buffering=_BUFFER)
+        return RtpDump(self._heard)
 
     def qlog(self, connection: str) -> QlogFile:
         """Where the qlog of ``connection`` goes; a second file of one name gets a number."""
@@ -67,6 +76,8 @@ class AgentFiles:
     def flush(self) -> None:
         """Hand all that is buffered to the kernel."""
         self.records.flush()
+        if self._heard is not None:
+            self._heard.flush()
         for qlog in self._qlogs:
             qlog.flush()
 
@@ -75,4 +86,6 @@ class AgentFiles:
         for qlog in list(self._qlogs):
             qlog.close()
         self._media.close()
+        if self._heard is not None:
+            self._heard.close()
         self.keys.close()

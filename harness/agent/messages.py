@@ -1,4 +1,4 @@
-"""The agent protocol, version 2: JSON lines between a scenario and an agent, as data.
+"""The agent protocol, version 3: JSON lines between a scenario and an agent, as data.
 
 Rules.  One JSON object a line, UTF-8, at most ``MAX_LINE`` bytes with its newline.  The agent speaks first, with ``hello``.  The harness
 sends requests, tagged by ``op`` and numbered by ``id`` (1 and up, never reused); the agent gives each exactly one answer, ``ok`` or
@@ -16,7 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
-PROTOCOL = 2
+from harness.media.kinds import MediaKind
+
+PROTOCOL = 3
 MAX_LINE = 1 << 20
 
 Flow = Literal["audio", "video", "screen", "data"]
@@ -61,7 +63,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     0 turns ``keepalive_ms``, ``rtcp_ms``, ``queue_bound_ms`` and ``redial_window_ms`` off.  ``accepts``: which media an incoming call may
     ask for; ``requires``: what a caller must offer.  ``media_expiry_ms``: how long a packet may wait in the stack's queue before it is
-    dropped unsent.  ``receive_buffer``: bytes asked for with SO_RCVBUF.
+    dropped unsent.  ``receive_buffer``: bytes asked for with SO_RCVBUF.  ``media``: what its sources send; what comes
+    of real media, for which the capabilities ``opus`` and ``vp8`` stand, is kept in ``<name>.heard.rtpdump``.
     """
 
     alpn: str | None = None
@@ -97,6 +100,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retry_above: int | None = None
     media_expiry_ms: Positive = 150
     receive_buffer: Positive = 4 << 20
+    media: MediaKind = "synthetic"
 
 
 class Configure(Request, frozen=True, kw_only=True, tag="configure"):

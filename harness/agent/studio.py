@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.agent.messages import Media
+from harness.agent.sources import Repertoire, SourceRefused
 from harness.agent.translate import remote
 from harness.call.errors import CallError
 from harness.call.events import Address, MediaReceived, Mode
 from harness.call.session import Endpoint
 from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, checksum
-from harness.media.source import Source, SourcePacket, SyntheticAudio, SyntheticVideo, read_payload
+from harness.media.rtpdump import RtpDump
+from harness.media.source import Source, SourcePacket, VideoSource, read_payload
 from harness.rtp.packet import parse_rtp_untrusted
-
-
-class SourceRefused(ValueError):  # noqa: N818 - an answer
-    """A source that cannot be started or stopped as asked."""
 
 
 @dataclass(slots=True)
@@ -61,7 +59,10 @@ class _Count:
 
 
 class Studio:
-    """``generator`` makes a generator for a named purpose; ``expiry``: ns that a packet may wait in the stack; ``complain`` logs a line."""
+    """``generator`` makes a generator for a named purpose; ``expiry``: ns that a packet may wait in the stack; ``complain`` logs a line.
+
+    ``kept``: where packets that came are kept whole, when media are real: their records alone cannot be listened to.
+    """
 
     def __init__(
         self,
@@ -71,12 +72,16 @@ class Studio:
         generator: Callable[[str], random.Random],
         expiry: int,
         complain: Callable[[str], None],
+        repertoire: Repertoire | None = None,
+        kept: RtpDump | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._records = records
         self._generator = generator
         self._expiry = expiry
         self._complain = complain
+        self._repertoire = repertoire or Repertoire()
+        self._kept = kept
         self._running: dict[tuple[str, str], _Running] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._counts: dict[tuple[str, str], _Count] = {}
@@ -96,33 +101,15 @@ class Studio:
         """
         if (call, flow) in self._running:
             raise SourceRefused(f"{flow} of call {call} is being sent already")
-        source = self._make(flow, bitrate_kbps, payload_bytes, now)
-        running = _Running(call, flow, mode, source, kbps=source.kbps if isinstance(source, SyntheticVideo) else 0)
+        rng = self._generator(f"source {self._started}")
+        self._started += 1
+        source = self._repertoire.source(flow, kbps=bitrate_kbps, payload_bytes=payload_bytes, rng=rng, now=now)
+        running = _Running(call, flow, mode, source, kbps=source.kbps if isinstance(source, VideoSource) else 0)
         if self._limits.get(call) != 0 or not running.kbps:
             for packet in source.take(now):
                 self._send(running, packet)
         self._running[call, flow] = running
         self._apply_limit(call, now)
-
-    def _make(self, flow: str, kbps: int | None, payload_bytes: int | None, now: int) -> Source:
-        if payload_bytes is not None and (flow != "audio" or kbps is not None):
-            raise SourceRefused(
-                f"payload_bytes {payload_bytes} is for audio, and instead of a bitrate; {flow} was asked for at {kbps} kbit/s"
-            )
-        rng = self._generator(f"source {self._started}")
-        self._started += 1
-        ssrc, sequence, timestamp = rng.getrandbits(32), rng.getrandbits(16), rng.getrandbits(32)
-        try:
-            if flow == "audio":
-                size = payload_bytes if kbps is None else kbps * 1000 // (8 * 50)
-                given = {} if size is None else {"payload_bytes": size}
-                return SyntheticAudio(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **given)
-            if flow in ("video", "screen"):
-                rate = {} if kbps is None else {"kbps": kbps}
-                return SyntheticVideo(start=now, ssrc=ssrc, sequence=sequence, timestamp=timestamp, rng=rng, **rate)
-        except ValueError as error:
-            raise SourceRefused(f"{flow}: {error}") from None
-        raise SourceRefused(f"there is no source for flow {flow}; there is one for audio, video and screen")
 
     def stop(self, call: str, flow: str) -> None:
         """Stop a source; SourceRefused when there is none."""
@@ -160,7 +147,7 @@ class Studio:
         limit = self._limits.get(call)
         if limit is None:
             return
-        moving = [(running, running.source) for running in self._of(call) if isinstance(running.source, SyntheticVideo)]
+        moving = [(running, running.source) for running in self._of(call) if isinstance(running.source, VideoSource)]
         asked = sum(running.kbps for running, _ in moving)
         for running, source in moving:
             was_stopped, running.stopped = running.stopped, limit == 0
@@ -237,6 +224,8 @@ class Studio:
         count = self._count(media.call, media.flow)
         count.heard += 1
         count.last_heard = media.arrived
+        if self._kept is not None:
+            self._kept.write(media.packet, media.arrived)
         self._records.write(
             ArrivedRecord(
                 call=media.call,
@@ -274,6 +263,8 @@ class Studio:
         """Write a record of every packet that still waits: the process ends before they are sent."""
         for token in list(self._waiting):
             self.unsent(token, "ended")
+        if self._kept is not None and self._kept.left_out:
+            self._complain(f"{self._kept.left_out} heard packets are not kept: the file has reached its largest size")
 
     def _write_sent(
         self,

@@ -106,7 +106,7 @@ def constraints(media: messages.MediaSet) -> MediaConstraints:
 
 
 _OFF_AT_ZERO = ("keepalive", "rtcp", "queue_bound", "redial_window")
-_NOT_THE_STACKS = ("media_expiry_ms", "receive_buffer")
+_NOT_THE_STACKS = ("media_expiry_ms", "receive_buffer", "media")
 
 
 def config(asked: messages.Configure) -> EndpointConfig:

@@ -26,7 +26,7 @@ from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
-from harness.lab import proofs, rulings
+from harness.lab import proofs, recordings, rulings
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
@@ -34,6 +34,8 @@ from harness.lab.peer import PORT, Move, Peer, spawn
 from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline
 from harness.lab.watch import watch_runner
+from harness.media import kinds
+from harness.media.kinds import MediaKind
 from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
 from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
@@ -53,6 +55,7 @@ class Orders:
     translate: str = "auto"
     patience: Duration = 5 * s
     """How long a scenario waits for media beyond the time that it wants to hear it."""
+    media: MediaKind = "synthetic"
     agents: dict[str, str] = field(default_factory=dict)
 
 
@@ -155,6 +158,10 @@ class Lab:
             if peer.crashed is not None
         ]
         self.evidence.audit()
+        if self.orders.media != "synthetic":
+            began = self.now()
+            recordings.make(self)
+            self.durations["listen"] = Duration(self.now() - began)
 
     async def _close_captures(self) -> None:
         for peer in self.peers.values():
@@ -225,6 +232,8 @@ class Lab:
             await self._greet(names)
             probed = await network.probe()
         await self._greet(names)
+        for name in names:
+            self.peers[name].need(*kinds.CAPABILITIES[self.orders.media])
         self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
         await network.capture()
         async with trio.open_nursery() as nursery:
@@ -266,7 +275,7 @@ class Lab:
             key=str(tls / f"{peer.name}.key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
-            options=options or Options(auto_answer=True),
+            options=msgspec.structs.replace(options or Options(auto_answer=True), media=self.orders.media),
         )
         if listen:
             await peer.remote.listen(self.port)

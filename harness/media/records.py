@@ -182,7 +182,7 @@ class MediaPacket(msgspec.Struct, frozen=True, kw_only=True):
     """One RTP packet that a source offered, with everything known of its fate; fields as in SentRecord.
 
     ``index``: the sequence number without wrap, counted from the first packet of its SSRC.  ``arrivals``: by time; empty when lost.
-    ``corrupted``: copies that came with other bytes, which are no arrivals.
+    ``corrupted``: copies that came with other bytes, which are no arrivals.  ``crc``: of the bytes that were offered.
     """
 
     call: str
@@ -204,6 +204,7 @@ class MediaPacket(msgspec.Struct, frozen=True, kw_only=True):
     unsent: str | None = None
     arrivals: tuple[Arrival, ...] = ()
     corrupted: int = 0
+    crc: int = 0
 
     @property
     def arrived(self) -> int | None:
@@ -320,6 +321,7 @@ def _packet(record: SentRecord, index: int, arrivals: tuple[Arrival, ...], corru
         unsent=record.unsent,
         arrivals=arrivals,
         corrupted=corrupted,
+        crc=record.crc,
     )
 
 

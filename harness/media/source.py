@@ -102,37 +102,27 @@ class _Filler:
         return self._block[self._at : self._at + count]
 
 
-class SyntheticAudio:
-    """50 packets a second of ``payload_bytes`` each on RTP's 48 kHz clock, one packet a frame.
+class AudioSource:
+    """50 packets a second on RTP's 48 kHz clock, one packet a frame; what is in them is ``_payload``'s.
 
     The first packet, also after a pause, carries the marker: a talk spurt begins (RFC 3551 §4.1).
 
     ``start``: when the first packet is owed (monotonic ns).  ``sequence`` and ``timestamp`` are the first packet's (RFC 3550 §5.1 wants
-    them random; the caller's generator decides).  ValueError if ``payload_bytes`` cannot hold the stamp.
+    them random; the caller's generator decides).
     """
 
-    def __init__(
-        self,
-        *,
-        start: int,
-        ssrc: int,
-        sequence: int,
-        timestamp: int,
-        rng: random.Random,
-        payload_bytes: int = AUDIO_PAYLOAD_BYTES,
-        payload_type: int = AUDIO_PAYLOAD_TYPE,
-    ) -> None:
-        if not _STAMP.size <= payload_bytes <= _FILLER_BYTES:
-            raise ValueError(f"payload_bytes {payload_bytes} is out of range; allowed is {_STAMP.size} to {_FILLER_BYTES}")
+    def __init__(self, *, start: int, ssrc: int, sequence: int, timestamp: int, payload_type: int) -> None:
         self.ssrc = ssrc
         self._start = start
         self._sequence = sequence
         self._timestamp = timestamp
         self._payload_type = payload_type
-        self._filler_bytes = payload_bytes - _STAMP.size
-        self._filler = _Filler(rng)
         self._frame = 0
         self._spurt = 0
+
+    def _payload(self, frame: int, now: int) -> bytes:
+        """What packet ``frame``, offered at ``now``, holds; asked for once each, in order."""
+        raise NotImplementedError
 
     @property
     def due(self) -> int:
@@ -146,10 +136,14 @@ class SyntheticAudio:
             frame = self._frame
             sequence = (self._sequence + frame) & 0xFFFF
             timestamp = (self._timestamp + frame * (AUDIO_CLOCK // 50)) & 0xFFFFFFFF
-            payload = _STAMP.pack(_MAGIC["audio"], frame & 0xFFFFFFFF, now) + self._filler.take(self._filler_bytes)
             first = frame == self._spurt
             data = RtpPacket(
-                payload_type=self._payload_type, sequence=sequence, timestamp=timestamp, ssrc=self.ssrc, marker=first, payload=payload
+                payload_type=self._payload_type,
+                sequence=sequence,
+                timestamp=timestamp,
+                ssrc=self.ssrc,
+                marker=first,
+                payload=self._payload(frame, now),
             ).encode()
             packets.append(SourcePacket(data, sequence, timestamp, first, frame, due, now))
             self._frame = frame + 1
@@ -167,14 +161,8 @@ class SyntheticAudio:
         """Every audio frame stands alone: nothing to do."""
 
 
-class SyntheticVideo:
-    """30 frames a second on RTP's 90 kHz clock, cut into packets of at most ``largest`` bytes of RTP.
-
-    The marker is on each frame's last packet (RFC 3551 §4.1).
-
-    Every 60th frame, and the next one after ``request_key_frame``, is a key frame of three times a delta frame's size; delta frames are
-    sized so that the payload over one period of 60 frames comes to ``kbps`` (set it at any time).  A frame's packets are owed together.
-    """
+class SyntheticAudio(AudioSource):
+    """Packets of ``payload_bytes`` each: a stamp and filler.  ValueError if ``payload_bytes`` cannot hold the stamp."""
 
     def __init__(
         self,
@@ -184,10 +172,27 @@ class SyntheticVideo:
         sequence: int,
         timestamp: int,
         rng: random.Random,
-        kbps: int = VIDEO_KBPS,
-        payload_type: int = VIDEO_PAYLOAD_TYPE,
-        largest: int = VIDEO_LARGEST_PACKET,
+        payload_bytes: int = AUDIO_PAYLOAD_BYTES,
+        payload_type: int = AUDIO_PAYLOAD_TYPE,
     ) -> None:
+        if not _STAMP.size <= payload_bytes <= _FILLER_BYTES:
+            raise ValueError(f"payload_bytes {payload_bytes} is out of range; allowed is {_STAMP.size} to {_FILLER_BYTES}")
+        super().__init__(start=start, ssrc=ssrc, sequence=sequence, timestamp=timestamp, payload_type=payload_type)
+        self._filler_bytes = payload_bytes - _STAMP.size
+        self._filler = _Filler(rng)
+
+    def _payload(self, frame: int, now: int) -> bytes:
+        return _STAMP.pack(_MAGIC["audio"], frame & 0xFFFFFFFF, now) + self._filler.take(self._filler_bytes)
+
+
+class VideoSource:
+    """30 frames a second on RTP's 90 kHz clock, cut into packets of at most ``largest`` bytes of RTP; what is in them is ``_payloads``'s.
+
+    The marker is on each frame's last packet (RFC 3551 §4.1).  Every 60th frame, and the next one after ``request_key_frame``, is a key
+    frame.  ``kbps`` is the wanted payload bitrate (set it at any time).  A frame's packets are owed together.
+    """
+
+    def __init__(self, *, start: int, ssrc: int, sequence: int, timestamp: int, kbps: int, payload_type: int, largest: int) -> None:
         self._room = largest - HEADER.size
         if not _STAMP.size <= self._room <= _FILLER_BYTES:
             raise ValueError(f"largest {largest} is out of range; allowed is {HEADER.size + _STAMP.size} to {HEADER.size + _FILLER_BYTES}")
@@ -197,10 +202,13 @@ class SyntheticVideo:
         self._sequence = sequence
         self._timestamp = timestamp
         self._payload_type = payload_type
-        self._filler = _Filler(rng)
         self._frame = 0
         self._since_key = 0
         self._packets = 0
+
+    def _payloads(self, kind: FrameKind, frame: int, now: int) -> list[bytes]:
+        """What the packets of ``frame``, offered at ``now``, hold, ``_room`` bytes each at most; asked for once each, in order."""
+        raise NotImplementedError
 
     @property
     def kbps(self) -> int:
@@ -211,8 +219,13 @@ class SyntheticVideo:
     def kbps(self, value: int) -> None:
         if value < 1:
             raise ValueError(f"kbps {value} is out of range; allowed is 1 and above")
+        changed = value != getattr(self, "_kbps", value)
         self._kbps = value
-        self._delta_bytes = value * 1000 * KEY_FRAME_EVERY // (8 * VIDEO_RATE * (KEY_FRAME_EVERY - 1 + KEY_FRAME_WEIGHT))
+        if changed:
+            self._rate_changed()
+
+    def _rate_changed(self) -> None:
+        """``kbps`` is another from the next frame on."""
 
     @property
     def due(self) -> int:
@@ -236,24 +249,53 @@ class SyntheticVideo:
         packets: list[SourcePacket] = []
         while (due := self.due) <= now:
             kind: FrameKind = "delta" if self._since_key else "key"
-            packets += self._cut(kind, self._delta_bytes * (KEY_FRAME_WEIGHT if kind == "key" else 1), due, now)
+            packets += self._cut(self._payloads(kind, self._frame, now), due, now)
             self._frame += 1
             self._since_key = (self._since_key + 1) % KEY_FRAME_EVERY
         return packets
 
-    def _cut(self, kind: FrameKind, size: int, due: int, now: int) -> list[SourcePacket]:
-        """One frame of about ``size`` bytes as packets of nearly equal size (never less than a stamp each)."""
-        count = max(1, -(-size // self._room))
+    def _cut(self, payloads: list[bytes], due: int, now: int) -> list[SourcePacket]:
         timestamp = (self._timestamp + self._frame * (VIDEO_CLOCK // VIDEO_RATE)) & 0xFFFFFFFF
-        stamp = _STAMP.pack(_MAGIC[kind], self._frame & 0xFFFFFFFF, now)
         packets = []
-        for index in range(count):
+        for index, payload in enumerate(payloads):
             sequence = (self._sequence + self._packets) & 0xFFFF
             self._packets += 1
-            last = index == count - 1
-            payload = stamp + self._filler.take(max(0, (size * (index + 1) // count - size * index // count) - _STAMP.size))
+            last = index == len(payloads) - 1
             data = RtpPacket(
                 payload_type=self._payload_type, sequence=sequence, timestamp=timestamp, ssrc=self.ssrc, marker=last, payload=payload
             ).encode()
             packets.append(SourcePacket(data, sequence, timestamp, last, self._frame, due, now))
         return packets
+
+
+class SyntheticVideo(VideoSource):
+    """Stamps and filler.
+
+    A key frame has three times a delta frame's size; delta frames are sized so that the payload over one period of 60 comes to ``kbps``.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: int,
+        ssrc: int,
+        sequence: int,
+        timestamp: int,
+        rng: random.Random,
+        kbps: int = VIDEO_KBPS,
+        payload_type: int = VIDEO_PAYLOAD_TYPE,
+        largest: int = VIDEO_LARGEST_PACKET,
+    ) -> None:
+        super().__init__(
+            start=start, ssrc=ssrc, sequence=sequence, timestamp=timestamp, kbps=kbps, payload_type=payload_type, largest=largest
+        )
+        self._filler = _Filler(rng)
+
+    def _payloads(self, kind: FrameKind, frame: int, now: int) -> list[bytes]:
+        """One frame as packets of nearly equal size (never less than a stamp each)."""
+        delta = self.kbps * 1000 * KEY_FRAME_EVERY // (8 * VIDEO_RATE * (KEY_FRAME_EVERY - 1 + KEY_FRAME_WEIGHT))
+        size = delta * (KEY_FRAME_WEIGHT if kind == "key" else 1)
+        count = max(1, -(-size // self._room))
+        stamp = _STAMP.pack(_MAGIC[kind], frame & 0xFFFFFFFF, now)
+        shares = [size * (index + 1) // count - size * index // count for index in range(count)]
+        return [stamp + self._filler.take(max(0, share - _STAMP.size)) for share in shares]

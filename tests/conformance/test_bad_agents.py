@@ -53,7 +53,7 @@ async def test_call(lab):
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 """
 
-HELLO = """print('{"event":"hello","protocol":2,"agent":"fake","version":"0","capabilities":[]}', flush=True);"""
+HELLO = """print('{"event":"hello","protocol":3,"agent":"fake","version":"0","capabilities":[]}', flush=True);"""
 ANSWER = """r=json.loads(sys.stdin.readline()); ok={"sockets":[]} if r["op"]=="listen" else {};"""
 ANSWER += """print(json.dumps({"id":r["id"],"ok":ok}), flush=True);"""
 REFERENCE = """
@@ -100,7 +100,7 @@ BAD = {
     "speaks protocol 99": Bad(
         "start",
         """print('{"event":"hello","protocol":99,"mood":"new"}', flush=True); import sys; sys.stdin.read()""",
-        "agent alice: hello: the agent speaks protocol 99, this harness speaks 2",
+        "agent alice: hello: the agent speaks protocol 99, this harness speaks 3",
     ),
     "ends with a code": Bad(
         "start",

@@ -350,3 +350,18 @@ def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
     ran = run(tmp_path, lacking + "    raise CapabilityLacking('bob', 'no migrate')\n", "-q")
     assert ran.code == 1
     assert "1 failed" in ran.out
+
+
+def test_the_kind_of_media_is_part_of_the_command(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("passes"), "-q", "--media=video")
+    assert ran.code == 0, ran.out
+    assert report(ran, "passes")["command"] == "harness run passes --seed=1 --media=video"
+
+
+def test_real_media_without_their_libraries_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("from harness.media import kinds\nkinds.find_spec = lambda name: None\n")
+    ran = run(tmp_path, one("passes"), "-q", "--media=speech")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "--media=speech: PyAV and numpy cannot be imported; the extra `media` brings what is needed: pip install" in ran.out
+    assert ran.reports == {}
+    assert run(tmp_path, one("passes"), "-q").code == 0, "synthetic media need neither"

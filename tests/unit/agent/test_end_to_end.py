@@ -379,7 +379,7 @@ def test_bad_lines_are_answered_and_the_agent_lives() -> None:
         lines = [b"what?", b'{"id":5,"op":"dance"}', b"x" * (2 << 20), b'{"id":6,"op":"stats"}', b'{"id":7,"op":"shutdown"}']
         code, out, _ = await raw(b"\n".join(lines) + b"\n")
         hello, *answers = out.decode().splitlines()
-        assert hello.startswith('{"event":"hello","protocol":2,"agent":"reference"')
+        assert hello.startswith('{"event":"hello","protocol":3,"agent":"reference"')
         assert [answer[: answer.index(",")] for answer in answers] == ['{"id":0', '{"id":5', '{"id":0', '{"id":6', '{"id":7']
         for answer, what in zip(
             answers, ["not JSON", 'unknown op \\"dance\\"', "longer than 1048576", "required field `call`"], strict=False

@@ -65,7 +65,7 @@ def test_every_request_comes_back_as_it_went(kind: type[Request]) -> None:
 
 @pytest.mark.parametrize("kind", EVENTS.values(), ids=EVENTS)
 def test_every_event_comes_back_as_it_went(kind: type[Event]) -> None:
-    given = {"protocol": 2} if kind is Hello else {}
+    given = {"protocol": 3} if kind is Hello else {}
     event = filled(kind, **given)
     assert decode_agent_line(encode(event)) == event
 
@@ -147,7 +147,7 @@ BAD_AGENT_LINES = {
     "event of another type": (b'{"event":7}', "unknown event 7"),
     "unknown field": (b'{"event":"lag","at":1,"late_ns":2,"mood":3}', "event lag: object contains unknown field `mood`"),
     "wrong type": (b'{"event":"lag","at":"now","late_ns":2}', 'event lag: field at is "now": expected `int`, got `str`'),
-    "another version": (b'{"event":"hello","protocol":99,"dialect":1}', "hello: the agent speaks protocol 99, this harness speaks 2"),
+    "another version": (b'{"event":"hello","protocol":99,"dialect":1}', "hello: the agent speaks protocol 99, this harness speaks 3"),
     "a version as truth": (b'{"event":"hello","protocol":true}', "the agent speaks protocol true"),
     "no version": (b'{"event":"hello"}', "the agent speaks protocol null"),
     "neither answer nor event": (b'{"ok":{}}', 'neither an answer (no id) nor an event (no event): {"ok":{}}'),

@@ -18,7 +18,7 @@ from harness.errors import AgentError
 from harness.units import ms, s
 from tests.unit.agent.processes import started, within_deadline
 
-HELLO = 'print(\'{"event":"hello","protocol":2,"agent":"fake","version":"0","capabilities":["datagram"]}\', flush=True)\n'
+HELLO = 'print(\'{"event":"hello","protocol":3,"agent":"fake","version":"0","capabilities":["datagram"]}\', flush=True)\n'
 READ = "import sys, json\nrequest = json.loads(sys.stdin.readline())\n"
 IDLE = "sys.stdin.read()\n"
 DEVICE = "import sys, json, os\nsay = lambda text: print(text, flush=True)\n"
@@ -55,7 +55,7 @@ BROKEN = {
     "death in a request": (HELLO + READ + "os._exit(3)", "closed its pipe: it died; inventory was not answered"),
     "death in a line": (HELLO + READ + "sys.stdout.write('{\"id\":')", "it died in the middle of the line b'{\"id\":'"),
     "death before hello": ("sys.exit(1)", "closed its pipe before its hello (it died, or was never an agent)"),
-    "version 99": ('say(\'{"event":"hello","protocol":99,"mood":"new"}\')\n' + IDLE, "the agent speaks protocol 99, this harness speaks 2"),
+    "version 99": ('say(\'{"event":"hello","protocol":99,"mood":"new"}\')\n' + IDLE, "the agent speaks protocol 99, this harness speaks 3"),
     "a line of 2 MiB": (HELLO + READ + "say('x' * (2 << 20))\n" + IDLE, "the line is longer than 1048576 bytes; it begins 'xxx"),
     "2 MiB without an end": (
         HELLO + READ + "sys.stdout.write('x' * (2 << 20)); sys.stdout.flush()\n" + IDLE,
@@ -86,7 +86,7 @@ def test_a_broken_agent_gives_one_clear_error(script: str, what: str) -> None:
 def test_hello_tells_both_versions() -> None:
     async def main() -> None:
         async with fake('say(\'{"event":"hello","protocol":99,"mood":"new"}\')\n' + IDLE) as agent:
-            with pytest.raises(AgentError, match="speaks protocol 99, this harness speaks 2"):
+            with pytest.raises(AgentError, match="speaks protocol 99, this harness speaks 3"):
                 await agent.hello(within=20 * s)
 
     within_deadline(main)

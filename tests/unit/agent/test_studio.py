@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from harness.agent.studio import SourceRefused, Studio
+from harness.agent.sources import Repertoire, SourceRefused
+from harness.agent.studio import Studio
+from harness.call.events import Address, MediaReceived
+from harness.media.kinds import MediaKind
+from harness.media.opus import SAMPLES, duration
 from harness.media.records import RecordWriter
+from harness.media.rtpdump import RtpDump, read
 from harness.media.source import read_payload
-from harness.rtp.packet import parse_rtp_untrusted
+from harness.media.vp8 import depacketize, is_key_frame
+from harness.rtp.packet import RtpPacket, parse_rtp_untrusted
 
 S = 1_000_000_000
 
@@ -27,13 +33,14 @@ class Taker:
         return len(self.packets)
 
 
-def studio(taker: Taker) -> Studio:
+def studio(taker: Taker, repertoire: Repertoire | None = None) -> Studio:
     return Studio(
         taker,  # type: ignore[arg-type]
         RecordWriter(io.BytesIO()),
         generator=random.Random,
         expiry=1,
         complain=pytest.fail,
+        repertoire=repertoire,
     )
 
 
@@ -116,3 +123,64 @@ def test_video_that_is_started_while_there_is_no_room_waits_and_audio_does_not()
     assert len(taker.packets) == 1
     one.adapt("c", 400, 1 * S)
     assert len(taker.packets) > 1
+
+
+def test_real_media_are_what_the_repertoire_has() -> None:
+    taker = Taker()
+    one = studio(taker, Repertoire("video"))
+    one.start("c", "audio", now=0)
+    one.start("c", "video", now=0)
+    audio, *video = (parse_rtp_untrusted(packet).payload for packet in taker.packets)
+    assert duration(audio) == SAMPLES
+    assert is_key_frame(depacketize(video) or b"\x01")
+
+
+def test_packets_of_an_exact_size_are_synthetic_among_real_media_too() -> None:
+    taker = Taker()
+    studio(taker, Repertoire("speech")).start("c", "audio", payload_bytes=700, now=0)
+    payload = parse_rtp_untrusted(taker.packets[0]).payload
+    assert len(payload) == 700
+    assert read_payload(payload) is not None
+
+
+@pytest.mark.parametrize(("kind", "flow", "real"), [("speech", "video", False), ("video", "video", True), ("video", "screen", True)])
+def test_video_is_real_where_it_was_asked_for(kind: MediaKind, flow: str, real: bool) -> None:
+    taker = Taker()
+    studio(taker, Repertoire(kind)).start("c", flow, now=0)
+    assert (read_payload(parse_rtp_untrusted(taker.packets[0]).payload) is None) == real
+
+
+def test_a_bitrate_that_opus_has_not_is_refused() -> None:
+    with pytest.raises(SourceRefused, match="audio: 700 kbit/s of Opus; allowed is 6 to 510"):
+        studio(Taker(), Repertoire("speech")).start("c", "audio", bitrate_kbps=700, now=0)
+
+
+def test_adaptation_reaches_a_real_encoder() -> None:
+    taker = Taker()
+    one = studio(taker, Repertoire("video"))
+    one.start("c", "video", now=0)
+    one.offer(4 * S)
+    before, taker.packets = taker.packets, []
+    one.adapt("c", 150, 4 * S)
+    one.offer(8 * S)
+    assert sum(map(len, before)) * 8 / 4000 == pytest.approx(400, rel=0.15)
+    assert sum(map(len, taker.packets)) * 8 / 4000 == pytest.approx(150, rel=0.2)
+
+
+def test_what_comes_is_kept_whole_where_media_are_real() -> None:
+    file = io.BytesIO()
+    one = Studio(
+        Taker(),  # type: ignore[arg-type]
+        RecordWriter(io.BytesIO()),
+        generator=random.Random,
+        expiry=1,
+        complain=pytest.fail,
+        kept=RtpDump(file),
+    )
+    packet = RtpPacket(payload_type=111, sequence=1, timestamp=2, ssrc=3, payload=b"opus").encode()
+    one.heard(
+        MediaReceived(
+            at=5, call="c", flow="audio", packet=packet, address=Address("eth", "10.0.0.1", 4), mode="datagram", udp_size=99, arrived=4
+        )
+    )
+    assert list(read(file.getvalue(), "bob")) == [packet]

@@ -82,7 +82,7 @@ def test_no_option_given_is_the_stacks_own_settings() -> None:
 def test_every_option_is_a_setting_of_the_stack_or_of_the_agent() -> None:
     known = set(EndpointConfig.__struct_fields__)
     for field in messages.Options.__struct_fields__:
-        assert field in ("media_expiry_ms", "receive_buffer") or field.removesuffix("_ms") in known
+        assert field in ("media_expiry_ms", "receive_buffer", "media") or field.removesuffix("_ms") in known
 
 
 def test_options_are_translated() -> None:

@@ -1,0 +1,125 @@
+"""After a run with real media: decode what came to each listener, and leave it to be listened to and looked at.
+
+``<listener>-heard.wav``, ``.ogg`` and ``.png`` of audio, ``<listener>-seen.webm`` and ``.png`` of video; a second recording of the same
+listener gets a number.  ``heard.json`` says which is which (``harness.media.recording``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.lab.conversation import PLAYOUT, Call
+from harness.lab.folder import plain
+from harness.media import rtpdump
+from harness.media.listening import LONGEST, listen, wav
+from harness.media.ogg import write_opus
+from harness.media.recording import FILE, Recording, encode
+from harness.media.records import MediaPacket, checksum
+from harness.media.source import read_payload
+from harness.media.spectrogram import spectrogram
+from harness.rtp.packet import PacketError, parse_rtp_untrusted
+
+if TYPE_CHECKING:
+    from harness.lab.lab import Lab
+    from harness.lab.peer import Peer
+
+EMBEDDED_KBPS = 24
+"""3 KB a second."""
+
+
+def make(lab: Lab) -> None:
+    """Write every recording of ``lab``'s run, and the index of them; adds the figures to ``report.json``'s ``quality``."""
+    kept = {peer.name: _kept(peer) for peer in lab.peers.values()}
+    calls = {call.id: call for peer in lab.peers.values() for call in peer.calls if call.opened and call.closed is not None}
+    made: list[Recording] = []
+    for call in calls.values():
+        for speaker, listener in call.sides:
+            for flow in call.flows:
+                heard = call.heard_by(listener, flow)
+                if heard.packets:
+                    recording = _recording(lab, call, speaker, listener, flow, heard.packets, kept[listener.name], made)
+                    made.append(recording)
+                    lab.evidence.quality.setdefault(heard.direction, {})["heard"] = {**recording.figures, "note": recording.note}
+    (lab.folder / FILE).write_bytes(encode(made))
+
+
+Kept = dict[tuple[int, int, int], bytes]
+"""RTP payloads by SSRC, sequence number and checksum of their packet."""
+
+
+def _kept(peer: Peer) -> Kept | None:
+    """What ``peer`` left of the packets that came to it; None when it left nothing."""
+    path = peer.folder / f"{peer.name}.heard.rtpdump"
+    if not path.is_file():
+        return None
+    found: Kept = {}
+    for data in rtpdump.read(path.read_bytes(), peer.name):
+        try:
+            packet = parse_rtp_untrusted(data)
+        except PacketError:
+            continue  # its record says that something came; what was offered had another checksum in any case
+        found[packet.ssrc, packet.sequence, checksum(data)] = packet.payload
+    return found
+
+
+def _recording(
+    lab: Lab,
+    call: Call,
+    speaker: Peer,
+    listener: Peer,
+    flow: str,
+    packets: Sequence[MediaPacket],
+    kept: Kept | None,
+    made: list[Recording],
+) -> Recording:
+    assert call.closed is not None
+    bare = Recording(
+        listener=listener.name,
+        speaker=speaker.name,
+        call=call.id,
+        flow=flow,
+        starts_ns=call.opened,
+        duration_ns=call.closed - call.opened,
+    )
+
+    def payload(packet: MediaPacket) -> bytes | None:
+        return kept.get((packet.ssrc, packet.seq, packet.crc)) if kept else None
+
+    if kept is None:
+        return msgspec.structs.replace(bare, note=f"{listener.name} left no {listener.name}.heard.rtpdump")
+    came = next((data for packet in packets if packet.arrivals and (data := payload(packet)) is not None), None)
+    if came is not None and read_payload(came) is not None:
+        return msgspec.structs.replace(bare, note="synthetic packets: there is nothing to hear in them")
+    if flow != "audio":
+        return msgspec.structs.replace(bare, note="video is not decoded yet")
+    stem = _stem(listener.name, flow, made)
+    sound = listen(packets, payload, opened=call.opened, closed=call.closed, deadline=PLAYOUT.ns)
+    files = {
+        "wav": (f"{stem}.wav", wav(sound.pcm)),
+        "ogg": (f"{stem}.ogg", write_opus(sound.pcm, rate=48_000, kbps=EMBEDDED_KBPS)),
+        "spectrogram": (f"{stem}.png", spectrogram(sound)),
+    }
+    for name, data in files.values():
+        (lab.folder / name).write_bytes(data)
+    return msgspec.structs.replace(
+        bare,
+        duration_ns=sound.duration,
+        files={kind: name for kind, (name, _) in files.items()},
+        concealed=sound.concealed,
+        figures=msgspec.structs.asdict(sound.figures),
+        note="" if call.closed - call.opened <= LONGEST else f"the first {LONGEST // 60_000_000_000} minutes of it",
+    )
+
+
+def _stem(listener: str, flow: str, made: list[Recording]) -> str:
+    """A name for the files of one recording that no other of this run has."""
+    name = plain(listener) + {"audio": "-heard", "video": "-seen"}.get(flow, f"-seen-{flow}")
+    used = {file.rpartition(".")[0] for one in made for file in one.files.values()}
+    number = 2
+    stem = name
+    while stem in used:
+        stem, number = f"{name}-{number}", number + 1
+    return stem
