@@ -3,10 +3,9 @@
 #   docker build -t quic-call-harness .
 #   docker run --rm --privileged -v "$PWD/artifacts:/harness/artifacts" quic-call-harness make scenario NAME=migration
 FROM debian:trixie-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends git make nftables python3 python3-venv \
- && rm -rf /var/lib/apt/lists/*
 WORKDIR /harness
+COPY .ci/base-packages .ci/base-packages
+RUN .ci/base-packages
 COPY requirements.lock pyproject.toml README.md LICENSE Makefile ./
 COPY .ci/system-packages .ci/system-packages
 COPY harness/__init__.py harness/__init__.py

@@ -62,7 +62,7 @@ stories: $(STAMP) ## every scenario once, two at a time: they measure
 	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive $(ARGS)
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
-	$(BIN)/pytest tests/controls -q -n $(JOBS)
+	$(BIN)/pytest tests/controls -q -n $(JOBS) $(ARGS)
 
 test-vm: $(STAMP) ## netem, and migration and rebinding with it, in a virtual machine (docs/platforms.md): some 10 minutes
 	$(BIN)/python -m tests.vm.suite

@@ -187,6 +187,21 @@ def _tally(one: Tally, wanted: int) -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
+# -- negative controls ---------------------------------------------------------------------------------------------------------------------
+
+
+def controls(rows: Iterable[tuple[str, str, str, str]], room: int = LIMIT) -> str:
+    """Which scenario (the first of each row) caught which broken agent by which verdict, and how that came out: "red" is right."""
+    ordered = sorted(rows, key=lambda row: (row[3] == "red", row))
+    wrong = sum(row[3] != "red" for row in ordered)
+    title = f"## Negative controls: {len(ordered) - wrong} red, {wrong} wrong\n\n"
+    head = "<table>\n<tr><th>came out</th><th>scenario</th><th>broken agent</th><th>caught by</th></tr>\n"
+    lines = (_row([f"{'✅' if row[3] == 'red' else '❌'} {row[3]}", *map(code, row[:3])]) + "\n" for row in ordered)
+    kept, out, _ = _fitting(lines, room - len((title + head).encode()) - _TAIL)
+    tail = f"\nLeft out for GitHub's limit of {LIMIT} bytes a step: {out} rows.\n" if out else ""
+    return title + head + "".join(kept) + "</table>\n" + tail
+
+
 # -- the file ------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,12 @@
-"""Prints the table of the controls: which scenario caught which broken agent, by which verdict."""
+"""Prints the table of the controls: which scenario caught which broken agent, by which verdict; on GitHub also into the job's summary."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from harness.report import markdown
+from tests.conftest import GITHUB
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -17,3 +21,5 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         widths = [max(len(row[column]) for row in rows) for column in range(2)]
         for scenario, sabotage, verdict, came_out in sorted(rows):
             terminalreporter.write_line(f"{came_out:<5}  {scenario:<{widths[0]}}  {sabotage:<{widths[1]}}  {verdict}")
+        if summary := GITHUB.get("GITHUB_STEP_SUMMARY"):
+            markdown.append(Path(summary), markdown.controls(rows, markdown.room(Path(summary))))

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from harness.report.markdown import LIMIT, append, code, repetition, room, summary
+from harness.report.markdown import LIMIT, append, code, controls, repetition, room, summary
 from harness.report.repetition import tally
 from harness.report.session import Case, Run
 from harness.units import ms
@@ -199,6 +199,13 @@ def test_a_repetition_is_told_test_by_test_those_that_do_not_hold_first() -> Non
         ["figure", "direction", "bound", "least", "median", "95 %", "most", "runs"],
         ["longest silence at bob", "alice → bob audio", "≤ 400 ms", *["212.412 ms"] * 4, "4"],
     ]
+
+
+def test_the_controls_are_told_what_came_out_wrong_first() -> None:
+    rows = [("migration.py::test_a", "bob: x", "silence: 2s, wanted ≤ 1s", "red"), ("z.py::<b>", "bob: y|", "MISSED `silence`", "WRONG")]
+    page = Page(controls(rows))
+    assert page.text.startswith("Negative controls: 1 red, 1 wrong\n")
+    assert page.tables[0][1:] == [["❌ WRONG", *rows[1][:3]], ["✅ red", *rows[0][:3]]]
 
 
 def test_what_others_wrote_to_the_summary_stays_and_takes_its_room(tmp_path: Path) -> None:
