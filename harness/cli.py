@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from harness import catalogue
-from harness.errors import HarnessError, SpecError
+from harness.errors import BlamedError, HarnessError, SpecError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
@@ -114,6 +114,22 @@ def report(folders: Annotated[list[Path], typer.Argument(help="folders of runs, 
         for folder in folders:
             print(page.write(folder))
     except HarnessError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def capture(folders: Annotated[list[Path], typer.Argument(help="folders of runs, artifacts/<scenario>/<test>/<run>")]) -> None:
+    """Make capture.pcapng of runs anew: all their captures in one file, with secrets and comments, however big it gets."""
+    from harness.lab.merged import merge_captures  # only here: the other commands start faster without
+    from harness.report import model
+    from harness.report.artifacts import need
+
+    try:
+        for folder in folders:
+            run = model.read(need(folder) / "report.json")
+            print(merge_captures(folder, run.faults, run.receipts, f"{run.test}: {run.command}"))
+    except (BlamedError, OSError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
 

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from harness.errors import HarnessError
 
-SECTION, INTERFACE, STATISTICS, PACKET = 0x0A0D0D0A, 1, 5, 6
+SECTION, INTERFACE, STATISTICS, PACKET, SECRETS = 0x0A0D0D0A, 1, 5, 6, 10
 _MAGIC = 0x1A2B3C4D
 _END, _COMMENT = 0, 1
 _SHB_USERAPPL = 4
@@ -31,8 +31,10 @@ _EPB_FLAGS = 2
 _ISB_IFRECV, _ISB_OSDROP, _ISB_USRDELIV = 4, 7, 8
 _INBOUND, _OUTBOUND = 1, 2
 _LINKTYPE_ETHERNET = 1
-_LARGEST = 1 << 24
-_OFFSET = re.compile(r"CLOCK_REALTIME - CLOCK_MONOTONIC = (-?\d+) ns")
+_TLS_KEY_LOG = 0x544C534B
+LARGEST = 1 << 24
+"""Bytes of a block at most: no frame is as long."""
+OFFSET = re.compile(r"CLOCK_REALTIME - CLOCK_MONOTONIC = (-?\d+) ns")
 
 _HEAD = struct.Struct("<II")
 _PACKET = struct.Struct("<IIIII")
@@ -77,11 +79,9 @@ class Writer:
         self._file = file
         self._blocks: list[bytes] = []
         self.size = 0
-        application = _option(_SHB_USERAPPL, b"quic-call-harness")
-        self._add(SECTION, struct.pack("<IHHq", _MAGIC, 1, 0, -1) + application)
+        self._put(section())
         for name in interfaces:
-            options = _option(_IF_NAME, name.encode()) + _option(_IF_TSRESOL, b"\x09")
-            self._add(INTERFACE, struct.pack("<HHI", _LINKTYPE_ETHERNET, 0, snap) + options)
+            self._put(interface(name, snap))
         self.flush()
 
     def packet(
@@ -92,7 +92,7 @@ class Writer:
             options = _DIRECTED_END[outgoing]
         else:
             options = b"" if outgoing is None else _DIRECTED_END[outgoing][:-4]
-            options += b"" if comment is None else _option(_COMMENT, comment.encode())
+            options += b"" if comment is None else option(_COMMENT, comment.encode())
             options += b"\0\0\0\0" if options else b""
         captured = len(data)
         padding = _PADDING[captured & 3]
@@ -108,10 +108,10 @@ class Writer:
         comments = [note] if note else []
         if offset is not None:
             comments.append(f"CLOCK_REALTIME - CLOCK_MONOTONIC = {offset} ns")
-        options = b"".join(_option(_COMMENT, comment.encode()) for comment in comments)
+        options = b"".join(option(_COMMENT, comment.encode()) for comment in comments)
         for code, value in ((_ISB_IFRECV, received), (_ISB_OSDROP, dropped), (_ISB_USRDELIV, written)):
-            options += _option(code, struct.pack("<Q", value))
-        self._add(STATISTICS, _STATISTICS.pack(interface, time >> 32, time & 0xFFFFFFFF) + options)
+            options += option(code, struct.pack("<Q", value))
+        self._put(block(STATISTICS, _STATISTICS.pack(interface, time >> 32, time & 0xFFFFFFFF), options))
 
     @property
     def is_flushed(self) -> bool:
@@ -125,16 +125,46 @@ class Writer:
             data = data[self._file.write(data) :]
         self._file.flush()
 
-    def _add(self, kind: int, body: bytes) -> None:
-        if kind != PACKET:
-            body += b"\0\0\0\0"  # opt_endofopt
-        length = 12 + len(body)
-        self._blocks.append(_HEAD.pack(kind, length) + body + length.to_bytes(4, "little"))
-        self.size += length
+    def _put(self, whole: bytes) -> None:
+        self._blocks.append(whole)
+        self.size += len(whole)
 
 
-def _option(code: int, value: bytes) -> bytes:
+def option(code: int, value: bytes) -> bytes:
+    """One option of a block."""
     return struct.pack("<HH", code, len(value)) + value + _PADDING[len(value) & 3]
+
+
+def block(kind: int, body: bytes, options: bytes = b"") -> bytes:
+    """A whole block; ``body`` is what stands before its options."""
+    inside = body + _PADDING[len(body) & 3] + options + b"\0\0\0\0"  # opt_endofopt
+    length = 12 + len(inside)
+    return _HEAD.pack(kind, length) + inside + length.to_bytes(4, "little")
+
+
+def section(comment: str = "") -> bytes:
+    """The block that begins a file."""
+    said = option(_COMMENT, comment.encode()) if comment else b""
+    return block(SECTION, struct.pack("<IHHq", _MAGIC, 1, 0, -1), said + option(_SHB_USERAPPL, b"quic-call-harness"))
+
+
+def interface(name: str, snap: int, options: bytes = b"") -> bytes:
+    """The block of one interface, of whose frames ``snap`` bytes at most are kept."""
+    named = option(_IF_NAME, name.encode()) + options + option(_IF_TSRESOL, b"\x09")
+    return block(INTERFACE, struct.pack("<HHI", _LINKTYPE_ETHERNET, 0, snap), named)
+
+
+def secrets(log: bytes) -> bytes:
+    """A Decryption Secrets Block (§4.7) of the lines of a TLS key log; it opens the packets that come after it."""
+    return block(SECRETS, struct.pack("<II", _TLS_KEY_LOG, len(log)) + log)
+
+
+def commented(packet: bytes, comments: Sequence[str]) -> bytes:
+    """A whole packet block with ``comments`` more."""
+    end = 28 + (int.from_bytes(packet[20:24], "little") + 3 & ~3)
+    options = b"".join(option(_COMMENT, text.encode()) for text in comments) + (packet[end:-4] or b"\0\0\0\0")
+    length = (end + len(options) + 4).to_bytes(4, "little")
+    return packet[:4] + length + packet[8:end] + options + length
 
 
 class Reader:
@@ -197,7 +227,7 @@ class Reader:
         options = list(_options(body[12:]))
         numbers = {code: int.from_bytes(value, "little") for code, value in options if code != _COMMENT}
         comment = "; ".join(value.decode() for code, value in options if code == _COMMENT)
-        found = _OFFSET.search(comment)
+        found = OFFSET.search(comment)
         time = high << 32 | low
         if found:
             self._clock.append((time, int(found[1])))
@@ -209,7 +239,7 @@ class Reader:
             while head := file.read(8):
                 at = file.tell() - len(head)
                 kind, length = _HEAD.unpack(head) if len(head) == 8 else (0, 0)
-                if len(head) == 8 and (length < 12 or length % 4 or length > _LARGEST or (at == 0 and kind != SECTION)):
+                if len(head) == 8 and (length < 12 or length % 4 or length > LARGEST or (at == 0 and kind != SECTION)):
                     raise HarnessError(f"{self.path}: byte {at} begins no block of a pcapng file of this harness")
                 if kind == PACKET and not with_packets:
                     file.seek(length - 12, io.SEEK_CUR)

@@ -26,7 +26,7 @@ from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
-from harness.lab import proofs, recordings, rulings
+from harness.lab import merged, proofs, recordings, rulings
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
@@ -137,6 +137,7 @@ class Lab:
             finally:
                 nursery.cancel_scope.cancel()
                 self._write_calls()
+                self._merge_captures()
                 self.timeline.close()
 
     def _write_calls(self) -> None:
@@ -144,6 +145,15 @@ class Lab:
         calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
         lines = msgspec.json.Encoder().encode_lines([call.told() for call in calls])
         (self.folder / "calls.jsonl").write_bytes(lines)
+
+    def _merge_captures(self) -> None:
+        """Leave ``capture.pcapng``, however the run ended; that there is none changes no verdict."""
+        began = self.now()
+        try:
+            told = merged.merge_captures(self.folder, self.fault_records(), self.receipts, f"{self.test}: {self.command}", merged.LIMIT)
+        except (BlamedError, OSError) as error:
+            told = f"no {merged.NAME}: {error}"
+        self.timeline.note("lab", "capture", told, took_ns=self.now() - began)
 
     async def _finish(self) -> None:
         """End the agents, close the captures, and add what they prove."""
