@@ -6,15 +6,15 @@ listener gets a number.  ``heard.json`` says which is which (``harness.media.rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.folder import plain
-from harness.media import rtpdump
-from harness.media.listening import LONGEST, listen, wav
+from harness.media import film, listening, rtpdump
+from harness.media.listening import listen, wav
 from harness.media.ogg import write_opus
 from harness.media.recording import FILE, Recording, encode
 from harness.media.records import MediaPacket, checksum
@@ -93,25 +93,51 @@ def _recording(
     came = next((data for packet in packets if packet.arrivals and (data := payload(packet)) is not None), None)
     if came is not None and read_payload(came) is not None:
         return msgspec.structs.replace(bare, note="synthetic packets: there is nothing to hear in them")
-    if flow != "audio":
-        return msgspec.structs.replace(bare, note="video is not decoded yet")
-    stem = _stem(listener.name, flow, made)
-    sound = listen(packets, payload, opened=call.opened, closed=call.closed, deadline=PLAYOUT.ns)
+    decode = _sound if flow == "audio" else _film
+    return decode(lab, bare, packets, payload, call.closed, _stem(listener.name, flow, made))
+
+
+Payload = Callable[[MediaPacket], bytes | None]
+
+
+def _sound(lab: Lab, bare: Recording, packets: Sequence[MediaPacket], payload: Payload, closed: int, stem: str) -> Recording:
+    sound = listen(packets, payload, opened=bare.starts_ns, closed=closed, deadline=PLAYOUT.ns)
     files = {
         "wav": (f"{stem}.wav", wav(sound.pcm)),
         "ogg": (f"{stem}.ogg", write_opus(sound.pcm, rate=48_000, kbps=EMBEDDED_KBPS)),
         "spectrogram": (f"{stem}.png", spectrogram(sound)),
     }
-    for name, data in files.values():
-        (lab.folder / name).write_bytes(data)
     return msgspec.structs.replace(
         bare,
         duration_ns=sound.duration,
-        files={kind: name for kind, (name, _) in files.items()},
+        files=_write(lab, files),
         concealed=sound.concealed,
         figures=msgspec.structs.asdict(sound.figures),
-        note="" if call.closed - call.opened <= LONGEST else f"the first {LONGEST // 60_000_000_000} minutes of it",
+        note=_cut_at(closed - bare.starts_ns, listening.LONGEST),
     )
+
+
+def _film(lab: Lab, bare: Recording, packets: Sequence[MediaPacket], payload: Payload, closed: int, stem: str) -> Recording:
+    seen = film.watch(packets, payload, opened=bare.starts_ns, closed=closed)
+    return msgspec.structs.replace(
+        bare,
+        duration_ns=seen.duration,
+        files=_write(lab, {"film": (f"{stem}.webm", seen.film), "sheet": (f"{stem}.png", seen.sheet)}),
+        concealed=seen.frozen,
+        damaged=seen.damaged,
+        figures=msgspec.structs.asdict(seen.figures),
+        note=_cut_at(closed - bare.starts_ns, film.LONGEST),
+    )
+
+
+def _write(lab: Lab, files: dict[str, tuple[str, bytes]]) -> dict[str, str]:
+    for name, data in files.values():
+        (lab.folder / name).write_bytes(data)
+    return {kind: name for kind, (name, _) in files.items()}
+
+
+def _cut_at(length: int, longest: int) -> str:
+    return "" if length <= longest else f"only the first {longest // 1_000_000_000} s of it"
 
 
 def _stem(listener: str, flow: str, made: list[Recording]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -86,8 +87,24 @@ def is_freeze(interval: int, before: Sequence[int]) -> bool:
     return interval * len(last) >= max(3 * sum(last), sum(last) + EXTRA * len(last))
 
 
-def rendered(packets: Sequence[MediaPacket], *, until: int) -> tuple[list[int], list[int], list[int]]:
-    """Up to ``until``, in ns: when each shown frame was rendered, when those too late to show were whole, when each frame was offered."""
+class ShownFrame(NamedTuple):
+    """A frame that was shown: when (ns), its number among those offered, its packets in the order offered."""
+
+    at: int
+    number: int
+    packets: list[MediaPacket]
+
+
+class Shown(NamedTuple):
+    """``frames`` in the order shown; when each frame that was whole too late to show was so; when each frame was offered (ns)."""
+
+    frames: list[ShownFrame]
+    dropped: list[int]
+    offered: list[int]
+
+
+def shown(packets: Sequence[MediaPacket], *, until: int) -> Shown:
+    """Which frames were rendered up to ``until``."""
     frames: list[list[MediaPacket]] = []
     for packet in sorted((packet for packet in packets if packet.offered <= until), key=lambda packet: packet.offered):
         # A frame's packets are offered together; an index that comes again later (a source started anew) is another frame.
@@ -100,7 +117,7 @@ def rendered(packets: Sequence[MediaPacket], *, until: int) -> tuple[list[int], 
         arrivals = [packet.arrived for packet in frame if packet.arrived is not None]
         if len(arrivals) == len(frame) and any(packet.marker for packet in frame) and max(arrivals) <= until:
             complete.append((max(arrivals), number))
-    times: list[int] = []
+    inorder: list[ShownFrame] = []
     dropped: list[int] = []
     newest = -1
     for at, number in sorted(complete):
@@ -108,8 +125,14 @@ def rendered(packets: Sequence[MediaPacket], *, until: int) -> tuple[list[int], 
             dropped.append(at)
         else:
             newest = number
-            times.append(at)
-    return times, dropped, [frame[0].offered for frame in frames]
+            inorder.append(ShownFrame(at, number, frames[number]))
+    return Shown(inorder, dropped, [frame[0].offered for frame in frames])
+
+
+def rendered(packets: Sequence[MediaPacket], *, until: int) -> tuple[list[int], list[int], list[int]]:
+    """Up to ``until``, in ns: when each shown frame was rendered, when those too late to show were whole, when each frame was offered."""
+    found = shown(packets, until=until)
+    return [frame.at for frame in found.frames], found.dropped, found.offered
 
 
 def video_report(packets: Sequence[MediaPacket], *, since: int, until: int) -> VideoReport:
