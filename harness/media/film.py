@@ -89,7 +89,7 @@ def watch(packets: Sequence[MediaPacket], payload: Callable[[MediaPacket], bytes
     frozen = tuple((max(gap.start, opened), gap.end) for gap in freezes)
     found = shown(packets, until=closed)
     screen = _Screen(found.frames, payload, frozen)
-    ticks = range(opened, until, _SECOND // RATE)
+    ticks = range(opened, max(until, opened + 1), _SECOND // RATE)  # an empty film plays nowhere
     film = _Film()
     sheet = set(_moments(frozen, opened, until))
     kept: list[_View] = []

@@ -133,6 +133,11 @@ def test_a_call_without_a_picture_has_a_grey_film() -> None:
     assert seen([], closed=1 * S).figures.offered == 0
 
 
+def test_the_shortest_call_has_a_film_too() -> None:
+    assert len(pictures(seen([], closed=0).film)) == 1
+    assert seen(lose(), closed=1).duration == 1
+
+
 def test_frames_of_which_nothing_was_left_are_told_apart() -> None:
     sound = seen(lose(), lambda packet: None if packet.frame < 3 else offered()[packet.index][1])
     assert sound.figures.not_kept == 3

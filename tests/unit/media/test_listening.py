@@ -141,6 +141,7 @@ def test_nothing_heard_at_all_is_silence() -> None:
     assert sound.pcm == bytes(2 * 2 * RATE)
     assert sound.figures.concealment_events == 1
     assert heard([], closed=2 * S).pcm == bytes(2 * 2 * RATE)
+    assert heard(audio(3), closed=0).pcm == b""
 
 
 @settings(deadline=None, max_examples=60)

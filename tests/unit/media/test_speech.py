@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.media import kinds
-from harness.media.ogg import read_opus
+from harness.media.ogg import read_opus, write_opus
 from harness.media.opus import FRAME_BYTES, SAMPLES, OpusDecoder, duration
 from harness.media.source import AUDIO_INTERVAL
 from harness.media.speech import FILE, SpeechAudio, voice
@@ -78,9 +78,12 @@ def test_nothing_is_lacking_here_and_what_lacks_is_named(monkeypatch: pytest.Mon
 
 
 def test_an_ogg_file_comes_back() -> None:
-    from harness.media.ogg import write_opus
-
     pcm = voice()
     again = read_opus(write_opus(pcm, rate=RATE, kbps=24))
     assert len(again) == pytest.approx(len(pcm), abs=2 * 2 * SAMPLES)
     assert len(write_opus(pcm, rate=RATE, kbps=24)) < 4096 * SECONDS
+
+
+@pytest.mark.parametrize("samples", [0, 1, 100, 961])
+def test_the_shortest_sound_is_a_file_too(samples: int) -> None:
+    assert len(read_opus(write_opus(bytes(2 * samples), rate=RATE, kbps=24))) >= 2 * samples
