@@ -10,7 +10,8 @@ JOBS ?= 3
 ARGS ?=
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
-.PHONY: help scenario scenarios docs doctor test test-vm accuracy check unit conformance conformance-long controls stories bench soak soak-short speech lock clean
+.PHONY: help scenario scenarios report docs doctor test test-vm test-browser accuracy check unit conformance conformance-long controls stories bench
+.PHONY: soak soak-short speech lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -29,6 +30,9 @@ scenario: $(STAMP) ## NAME=migration: run a scenario (ARGS="--seed 7 --impair re
 
 scenarios: $(STAMP) ## list the scenarios, a line each
 	@$(BIN)/harness list
+
+report: $(STAMP) ## RUNS=artifacts/…: build the pages of runs anew
+	@$(BIN)/harness report $(or $(RUNS),artifacts)
 
 docs: $(STAMP) ## write docs/scenarios.md anew from the scenarios
 	@$(BIN)/harness docs
@@ -66,6 +70,10 @@ controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red 
 
 test-vm: $(STAMP) ## netem, and migration and rebinding with it, in a virtual machine (docs/platforms.md): some 10 minutes
 	$(BIN)/python -m tests.vm.suite
+
+test-browser: $(STAMP) ## the pages of real runs in headless Chromium
+	@./.ci/browser
+	$(BIN)/pytest tests/browser -q
 
 accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`
 	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json
