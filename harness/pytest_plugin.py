@@ -29,8 +29,10 @@ from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
 from harness.lab.control import Controls
+from harness.lab.folder import plain
 from harness.lab.lab import Orders
 from harness.media import kinds
+from harness.onlookers import columns, onlooker, prepare
 from harness.report import junit, model, page, text
 from harness.report.printable import printable
 from harness.telling import Telling, Told, attach, attached, near
@@ -107,6 +109,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if not hasattr(config, "workerinput"):  # a parallel worker's standard output is its line to the session, which tells for all
         config.pluginmanager.register(Telling(config, os.environ), "harness-telling")
+        prepare(config)
 
 
 def agent_commands(options: list[str]) -> dict[str, str]:
@@ -152,7 +155,9 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         patience=config.getoption("--patience"),
         media=config.getoption("--media"),
     )
-    return Lab(node.path.stem, node.name.removeprefix("test_"), orders, _teller(config), _command(config, node, seed))
+    scenario, test = node.path.stem, node.name.removeprefix("test_")
+    view = onlooker(config, f"{test}, seed {seed}", orders.artifacts / plain(scenario) / plain(test))
+    return Lab(scenario, test, orders, view, _command(config, node, seed))
 
 
 def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
@@ -164,24 +169,6 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
         extra.append(f"--media={media}")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
-
-
-def _teller(config: pytest.Config) -> Callable[[float, str, str], None]:
-    """Where the story goes: pytest's own terminal, past its capturing; nowhere in a parallel worker or without ``--story``."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if reporter is None or capture is None or not config.getoption("--story"):
-        return lambda seconds, source, what: None
-
-    def say(seconds: float, source: str, what: str) -> None:
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write(f"{seconds:7.3f}  ")
-            reporter.write(f"{source:<8}", cyan=True)
-            reporter.write(f"  {what}\n", red="NOT SEEN" in what)
-            reporter.flush()
-
-    return say
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -196,7 +183,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     follow = True
     while follow:
         report = run(run_lab, pyfuncitem.obj, arguments)
-        told.append(Told(report.result.value, _table(report), str(run_lab.folder)))
+        told.append(Told(report.result.value, _table(report, columns(pyfuncitem.config)), str(run_lab.folder)))
         follow = pyfuncitem.config.getoption("--conclusive") and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER
         prefix = f"followed_{len(told)}." if follow else ""
         pyfuncitem.user_properties += junit.properties(report, near(run_lab.folder, Path.cwd()), prefix)
@@ -209,9 +196,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-def _table(report: model.Report) -> str:
+def _table(report: model.Report, width: int | None) -> str:
     out = StringIO()
-    text.show(report, out, width=None)
+    text.show(report, out, width=width)
     return out.getvalue()
 
 

@@ -23,6 +23,7 @@ from harness.errors import HarnessError
 from harness.report import github, markdown, model
 from harness.report.repetition import TOLERATED
 from harness.report.session import Case, Run
+from harness.report.text import sayable
 from harness.verdict import Result
 
 SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
@@ -99,10 +100,10 @@ class Telling:
                     continue
                 if self._config.getoption("--story"):
                     terminalreporter.section(nodeid)
-                    terminalreporter.write(one.table)
+                    terminalreporter.write(sayable(one.table, sys.stdout.encoding))
                 elif one.result == Result.INCONCLUSIVE:
                     terminalreporter.section(f"{nodeid}: INCONCLUSIVE" + ("" if last else ", followed by another seed"))
-                    terminalreporter.write(one.table)
+                    terminalreporter.write(sayable(one.table, sys.stdout.encoding))
         followed, runs = self._followed()
         if followed:
             terminalreporter.write_line(f"{followed} of {runs} runs were inconclusive and followed by another seed")

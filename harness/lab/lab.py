@@ -32,7 +32,7 @@ from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
 from harness.lab.peer import PORT, Move, Peer, spawn
 from harness.lab.proofs import Proof
-from harness.lab.timeline import Timeline
+from harness.lab.timeline import Timeline, View
 from harness.lab.watch import watch_runner
 from harness.media import kinds
 from harness.media.kinds import MediaKind
@@ -85,14 +85,14 @@ class Lab:
 
     port = PORT
 
-    def __init__(self, scenario: str, test: str, orders: Orders, say: Callable[[float, str, str], None], command: str) -> None:
+    def __init__(self, scenario: str, test: str, orders: Orders, view: View, command: str) -> None:
         self.scenario = scenario
         self.test = test
         self.orders = orders
         self.command = command
         self.folder = folders.new_folder(orders.artifacts, scenario, test, orders.seed)
         folders.point_latest(orders.artifacts, scenario, self.folder)
-        self.timeline = Timeline(self.folder / "timeline.jsonl", say)
+        self.timeline = Timeline(self.folder / "timeline.jsonl", view)
         self.evidence = Evidence(self)
         self.verdicts: list[Verdict] = []
         self.faults: list[FaultMark] = []

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.report.printable import json
 
 
-class Timeline:
-    """Writes as it goes, so that what led to a crash is on disk.  ``say`` gets (seconds since the start, source, text) of the story."""
+class View(Protocol):
+    """Somebody who looks on while a run happens."""
 
-    def __init__(self, path: Path, say: Callable[[float, str, str], None]) -> None:
+    def note(self, line: dict[str, Any], *, aloud: bool) -> None:
+        """A line of the timeline as it is written, details as the objects that they are; ``aloud``: it tells the story."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Unseen:
+    """Nobody looks on."""
+
+    def note(self, line: dict[str, Any], *, aloud: bool) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Timeline:
+    """Writes as it goes, so that what led to a crash is on disk; ``view`` is shown every line."""
+
+    def __init__(self, path: Path, view: View) -> None:
         self._file = path.open("wb", buffering=0)
-        self._say = say
+        self._view = view
         self.started = time.monotonic_ns()
         self.note("lab", "began", at=self.started, utc=datetime.now(UTC).isoformat())
 
@@ -26,10 +45,11 @@ class Timeline:
         line: dict[str, Any] = {"at": at, "source": source, "kind": kind}
         if text:
             line["text"] = text
-        self._file.write(json(line | detail, str) + b"\n")
-        if aloud:
-            self._say((at - self.started) / 1e9, source, text or kind)
+        line |= detail
+        self._file.write(json(line, str) + b"\n")
+        self._view.note(line, aloud=aloud)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and send the onlooker away."""
         self._file.close()
+        self._view.close()

@@ -39,10 +39,15 @@ def show(report: Report, file: TextIO | None = None, *, width: int | None = None
     text = capture.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-    if not console.encoding.lower().startswith("utf"):
-        text = text.translate(_SPELT_OUT).encode(console.encoding, "replace").decode(console.encoding)
-    console.file.write(text)
+    console.file.write(sayable(text, console.encoding))
     console.file.flush()
+
+
+def sayable(text: str, encoding: str | None) -> str:
+    """``text`` with what ``encoding`` cannot say spelt out; all of it stays for a stream that has none."""
+    if encoding is None or encoding.lower().startswith("utf"):
+        return text
+    return text.translate(_SPELT_OUT).encode(encoding, "replace").decode(encoding)
 
 
 def _body(report: Report, *, wide: bool, fancy: bool) -> list[RenderableType]:
