@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import msgspec
 
@@ -50,6 +51,14 @@ def examine() -> list[Finding]:
         finding("tap", False, "the userspace relay; without it over packet sockets", "in Docker --device /dev/net/tun; else modprobe tun"),
         finding("ipv6 forwarding", False, "topologies with IPv6", "allow mounts, or a writable /proc/sys"),
         finding("captures", True, "receipts from outside the agents", "allow CAP_NET_RAW"),
+        Finding(
+            "real media",
+            all(find_spec(name) is not None for name in ("av", "numpy")),
+            False,
+            ", ".join(f"{name} {'found' if find_spec(name) else 'missing'}" for name in ("av", "numpy")),
+            "--media=speech and --media=video",
+            "pip install 'quic-call-harness[media]'",
+        ),
         Finding("tshark", tshark is not None, False, tshark or "no", "reading captures by hand", "apt-get install tshark"),
     ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.errors import AgentError
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.folder import plain
 from harness.media import film, listening, rtpdump
@@ -31,8 +32,17 @@ EMBEDDED_KBPS = 24
 
 
 def make(lab: Lab) -> None:
-    """Write every recording of ``lab``'s run, and the index of them; adds the figures to ``report.json``'s ``quality``."""
-    kept = {peer.name: _kept(peer) for peer in lab.peers.values()}
+    """Write every recording of ``lab``'s run, and the index of them; adds the figures to ``report.json``'s ``quality``.
+
+    An agent whose file is not what it should be has broken its contract: the run says so, and has no recording of what it heard.
+    """
+    kept: dict[str, Kept | str] = {}
+    for peer in lab.peers.values():
+        try:
+            kept[peer.name] = _kept(peer)
+        except AgentError as error:
+            lab.evidence.errors.append(error)
+            kept[peer.name] = error.what
     calls = {call.id: call for peer in lab.peers.values() for call in peer.calls if call.opened and call.closed is not None}
     made: list[Recording] = []
     for call in calls.values():
@@ -50,11 +60,13 @@ Kept = dict[tuple[int, int, int], bytes]
 """RTP payloads by SSRC, sequence number and checksum of their packet."""
 
 
-def _kept(peer: Peer) -> Kept | None:
-    """What ``peer`` left of the packets that came to it; None when it left nothing."""
+def _kept(peer: Peer) -> Kept | str:
+    """What ``peer`` left of the packets that came to it, or in words that it left nothing; AgentError for a file that is no rtpdump."""
     path = peer.folder / f"{peer.name}.heard.rtpdump"
     if not path.is_file():
-        return None
+        return f"{peer.name} left no {path.name}"
+    if (size := path.stat().st_size) > rtpdump.LARGEST_FILE:
+        raise AgentError(peer.name, f"{path.name} has {size} bytes; allowed are {rtpdump.LARGEST_FILE}")
     found: Kept = {}
     for data in rtpdump.read(path.read_bytes(), peer.name):
         try:
@@ -72,7 +84,7 @@ def _recording(
     listener: Peer,
     flow: str,
     packets: Sequence[MediaPacket],
-    kept: Kept | None,
+    kept: Kept | str,
     made: list[Recording],
 ) -> Recording:
     assert call.closed is not None
@@ -86,10 +98,10 @@ def _recording(
     )
 
     def payload(packet: MediaPacket) -> bytes | None:
-        return kept.get((packet.ssrc, packet.seq, packet.crc)) if kept else None
+        return None if isinstance(kept, str) else kept.get((packet.ssrc, packet.seq, packet.crc))
 
-    if kept is None:
-        return msgspec.structs.replace(bare, note=f"{listener.name} left no {listener.name}.heard.rtpdump")
+    if isinstance(kept, str):
+        return msgspec.structs.replace(bare, note=kept)
     came = next((data for packet in packets if packet.arrivals and (data := payload(packet)) is not None), None)
     if came is not None and read_payload(came) is not None:
         return msgspec.structs.replace(bare, note="synthetic packets: there is nothing to hear in them")
