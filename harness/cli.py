@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -59,31 +61,33 @@ def soak(
     """Run a scenario many times over seeds; exit code 0 only if all conclusive runs passed and at most 5 % were inconclusive."""
     import trio  # only here: the other commands start faster without
 
+    from harness import telling
     from harness.report import repetition
+    from harness.report.progress import progress
     from harness.soak import Soak
 
     chosen = _chosen(name)
+    github = telling.take(os.environ)  # its runs say nothing to GitHub, but what they all come to is said
     pytest_ = [sys.executable, "-m", "pytest", *PYTEST, "-q"]
     listed = subprocess.run([*pytest_, "--collect-only", *chosen, *context.args], capture_output=True, text=True, check=False)
     nodeids = [line for line in listed.stdout.splitlines() if "::" in line]
     if listed.returncode or not nodeids:
         sys.exit(listed.stdout + listed.stderr)
+    names = [nodeid.partition("::test_")[2] for nodeid in nodeids]
     folder = artifacts.resolve() / "soak" / f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    try:
-        repeated = Soak(
-            nodeids, runs=runs, jobs=jobs, first=seed, folder=folder, command=[*pytest_, *context.args], until_fail=until_fail, say=_say
-        )
-    except SpecError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
-    tallies = trio.run(repeated.run)
-    repetition.show(tallies, runs)
-    print(f"stopped early by {repeated.stopped}; runs in {folder}" if repeated.stopped else f"runs in {folder}")
+    command = [*pytest_, *context.args]
+    with telling.hushed(github):
+        try:
+            with closing(progress(sys.stdout, names, runs)) as view:
+                repeated = Soak(nodeids, runs=runs, jobs=jobs, first=seed, folder=folder, command=command, until_fail=until_fail, view=view)
+                tallies = trio.run(repeated.run)
+        except SpecError as error:
+            print(error, file=sys.stderr)
+            raise typer.Exit(2) from None
+        repetition.show(tallies, runs)
+        print(f"stopped early by {repeated.stopped}; runs in {folder}" if repeated.stopped else f"runs in {folder}")
+    telling.tell_soak(github, dict(zip(nodeids, tallies, strict=True)), runs)
     raise typer.Exit(0 if all(tally.holds(runs) for tally in tallies) else 1)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 @app.command("list")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from harness.errors import SpecError
 from harness.lab.folder import plain
 from harness.report import model, repetition
 from harness.report.model import Report
+from harness.report.progress import Lines, View
 from harness.report.repetition import Tally
 from harness.verdict import Result
 
@@ -38,11 +39,25 @@ class Tested:
     broken: int = 0
     given: int = 0
 
+    @property
+    def passed(self) -> int:
+        """Runs that came to PASS."""
+        return sum(report.result is Result.PASS for report in self.reports)
+
+    @property
+    def failed(self) -> int:
+        """Runs that came to FAIL."""
+        return sum(report.result is Result.FAIL for report in self.reports)
+
+    @property
+    def inconclusive(self) -> int:
+        """Runs that came to nothing, broken ones included."""
+        return self.broken + len(self.reports) - self.passed - self.failed
+
     def wants(self, runs: int) -> bool:
         """Whether one more seed is to be given out for ``runs`` conclusive runs in all."""
-        inconclusive = self.broken + sum(report.result is Result.INCONCLUSIVE for report in self.reports)
         allowed = runs + math.floor(runs * repetition.TOLERATED.fraction) + 1  # one beyond what is tolerated shows that it was too many
-        return self.given < min(allowed, runs + inconclusive)
+        return self.given < min(allowed, runs + self.inconclusive)
 
     def tally(self) -> Tally:
         """Its runs, counted."""
@@ -52,7 +67,8 @@ class Tested:
 class Soak:
     """Runs ``nodeids``, ``runs`` conclusive times each from seed ``first`` on, ``jobs`` at a time, into ``folder``.
 
-    ``command``: what runs a test, without node id and options.  ``until_fail``: stop at the first FAIL.  ``say``: gets a line per run.
+    ``command``: what runs a test, without node id and options.  ``until_fail``: stop at the first FAIL.
+    ``view``: is told a line per run, and how far all tests have come.
     """
 
     def __init__(
@@ -65,7 +81,7 @@ class Soak:
         folder: Path,
         command: list[str],
         until_fail: bool = False,
-        say: Callable[[str], None] = print,
+        view: View | None = None,
     ) -> None:
         for name, value in (("runs", runs), ("jobs", jobs)):
             if value < 1:
@@ -78,7 +94,7 @@ class Soak:
         self._folder = folder
         self._command = command
         self._until_fail = until_fail
-        self._say = say
+        self._view: View = view or Lines(sys.stdout)
         self._done = 0
 
     async def run(self) -> list[Tally]:
@@ -125,7 +141,8 @@ class Soak:
             (self._folder / f"broken-{plain(name)}-seed{seed}.log").write_bytes(
                 done.stdout if done is not None else b"ended after its time"
             )
-        self._say(f"{self._done:4d}  {name} seed {seed}: {result}, {time.monotonic() - began:.1f} s")
+        self._view.say(f"{self._done:4d}  {name} seed {seed}: {result}, {time.monotonic() - began:.1f} s")
+        self._view.update(self.tests)
 
     async def _listen(self, everything: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
@@ -133,4 +150,4 @@ class Soak:
                 if self.stopped:
                     everything.cancel()
                 self.stopped = signal.Signals(number).name
-                self._say(f"{self.stopped}: nothing new is started, what runs is waited for; once more to end it too")
+                self._view.say(f"{self.stopped}: nothing new is started, what runs is waited for; once more to end it too")

@@ -11,22 +11,29 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
 
 from harness.errors import HarnessError
 from harness.report import github, markdown, model
-from harness.report.repetition import TOLERATED
+from harness.report.repetition import TOLERATED, Tally, sentence
 from harness.report.session import Case, Run
 from harness.report.text import sayable
 from harness.verdict import Result
 
+Environment = MutableMapping[str, str]
 SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
+
+
+class _Place(TypedDict):
+    file: str
+    line: int | None
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -59,11 +66,11 @@ class _Heard:
 class Telling:
     """The plugin object.  GitHub's variables are taken from ``environment`` when it is made."""
 
-    def __init__(self, config: pytest.Config, environment: dict[str, str] | os._Environ[str]) -> None:
+    def __init__(self, config: pytest.Config, environment: Environment) -> None:
         self._config = config
         self._heard: dict[str, _Heard] = {}
         self._environment = environment
-        self._taken = {name: environment.pop(name) for name in (SUMMARY, ACTIONS) if name in environment}
+        self._taken = take(environment)
         self._token = secrets.token_hex(16) if self._taken.get(ACTIONS) == "true" else ""
         self._print(github.stop(self._token))
 
@@ -120,17 +127,8 @@ class Telling:
         """The summary and the annotations, after everything that others print."""
         cases = self.cases() if self._taken else []
         self._print(github.resume(self._token), *github.remarks(cases))
-        if self._taken.get(SUMMARY):
-            try:
-                self._summarise(Path(self._taken[SUMMARY]), lambda room: markdown.summary(cases, room))
-            except OSError as error:
-                print(f"the summary could not be written to ${SUMMARY}: {error}", file=sys.stderr)
+        summarise(self._taken, lambda room: markdown.summary(cases, room))
         self._environment.update(self._taken)
-
-    @staticmethod
-    def _summarise(path: Path, text: Callable[[int], str]) -> None:
-        if told := text(markdown.room(path)):
-            markdown.append(path, told)
 
     def _followed(self) -> tuple[int, int]:
         """How many runs were followed by another, and how many runs there were."""
@@ -147,16 +145,57 @@ class Telling:
                 runs.append(Run(model.read(Path(one.folder) / "report.json"), str(near(Path(one.folder), Path.cwd()))))
             except (OSError, HarnessError) as error:
                 trouble.append(f"its report cannot be read: {error}")
-        file = self._config.rootpath / nodeid.partition("::")[0]
-        source = file.read_text(errors="replace") if file.is_file() else ""
-        return Case(
-            nodeid=nodeid,
-            runs=tuple(runs),
-            trouble="\n".join(trouble),
-            skipped=heard.skipped,
-            file=str(near(file, Path(os.environ.get("GITHUB_WORKSPACE", self._config.rootpath)))) if source else "",
-            line=github.line_of(source, nodeid),
-        )
+        place = _place(self._config.rootpath, nodeid)
+        return Case(nodeid=nodeid, runs=tuple(runs), trouble="\n".join(trouble), skipped=heard.skipped, **place)
+
+
+def _place(root: Path, nodeid: str) -> _Place:
+    """Where a test is written, as GitHub names files: from the workspace on."""
+    file = root / nodeid.partition("::")[0]
+    if not file.is_file():
+        return {"file": "", "line": None}
+    workspace = Path(os.environ.get("GITHUB_WORKSPACE", root))
+    return {"file": str(near(file, workspace)), "line": github.line_of(file.read_text(errors="replace"), nodeid)}
+
+
+def take(environment: Environment) -> dict[str, str]:
+    """What GitHub says in ``environment``, out of which it is taken."""
+    return {name: environment.pop(name) for name in (SUMMARY, ACTIONS) if name in environment}
+
+
+def summarise(taken: dict[str, str], text: Callable[[int], str]) -> None:
+    """Add ``text``, which is given the bytes that there is room for, to the step's summary; that it cannot be written is said, no more."""
+    if not taken.get(SUMMARY):
+        return
+    try:
+        path = Path(taken[SUMMARY])
+        if told := text(markdown.room(path)):
+            markdown.append(path, told)
+    except OSError as error:
+        print(f"the summary could not be written to ${SUMMARY}: {error}", file=sys.stderr)
+
+
+@contextmanager
+def hushed(taken: dict[str, str]) -> Iterator[None]:
+    """On GitHub: nothing that is printed inside is a command."""
+    token = secrets.token_hex(16) if taken.get(ACTIONS) == "true" else ""
+    if token:
+        print(github.stop(token), flush=True)
+    try:
+        yield
+    finally:
+        if token:
+            print(f"\n{github.resume(token)}", flush=True)
+
+
+def tell_soak(taken: dict[str, str], tallies: dict[str, Tally], wanted: int) -> None:
+    """On GitHub: what a repetition came to, by node id; an annotation for each test that does not hold."""
+    if taken.get(ACTIONS) == "true":
+        for nodeid, tally in tallies.items():
+            if not tally.holds(wanted):
+                message = "\n".join([sentence(tally, wanted), *tally.reasons])
+                print(github.command("error", message, **_place(Path.cwd(), nodeid), title=f"SOAK {tally.test}"), flush=True)
+    summarise(taken, lambda room: markdown.repetition(list(tallies.values()), wanted, room))
 
 
 def near(path: Path, root: Path) -> Path:

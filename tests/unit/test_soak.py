@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import trio
 
 from harness.errors import SpecError
 from harness.report import model
+from harness.report.progress import Counts
 from harness.report.repetition import Tally
 from harness.soak import Soak
 from tests.unit.report.runs import made
@@ -27,6 +28,17 @@ folder = root / "x" / nodeid.partition("::test_")[2] / f"20260101-000000-seed{{s
 folder.mkdir(parents=True)
 (folder / "report.json").write_bytes(pathlib.Path({reports!r}, seed if seed in {special!r} else "other").read_bytes())
 """
+
+
+class Watcher:
+    """Looks on: hands each line to ``say``, and keeps how far it had come after each run."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.seen: list[tuple[int, int, int]] = []
+
+    def update(self, counts: Sequence[Counts]) -> None:
+        self.seen.append((counts[0].passed, counts[0].failed, counts[0].inconclusive))
 
 
 @pytest.fixture
@@ -43,7 +55,7 @@ def soak(tmp_path: Path) -> Callable[..., Soak]:
         special = [*failing.split(), *unclear.split()]
         text = RUN.format(broken=broken.split(), special=special, reports=str(tmp_path))
         settings = {"runs": 4, "jobs": 2, "first": 1, "folder": tmp_path / "soak", "command": [sys.executable, "-c", text], **rest}
-        return Soak(["x.py::test_a"], **{"say": lambda line: None, **settings})
+        return Soak(["x.py::test_a"], **{"view": Watcher(lambda line: None), **settings})
 
     return make
 
@@ -91,7 +103,7 @@ def test_a_signal_stops_it_and_what_was_found_is_told(soak: Callable[..., Soak],
         if len(told) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    repeated = soak(runs=100, jobs=1, say=say)
+    repeated = soak(runs=100, jobs=1, view=Watcher(say))
     (tally,) = trio.run(repeated.run)
     assert repeated.stopped == "SIGTERM"
     assert 2 <= tally.passed <= 3  # what was running when the signal came is waited for
@@ -107,3 +119,11 @@ def test_nonsense_is_refused_by_name(soak: Callable[..., Soak], name: str, value
 def test_a_tally_names_its_test(soak: Callable[..., Soak]) -> None:
     tallies: list[Tally] = trio.run(soak(runs=1).run)
     assert [tally.test for tally in tallies] == ["a"]
+
+
+def test_who_looks_on_is_told_how_far_it_has_come_after_each_run(soak: Callable[..., Soak]) -> None:
+    told: list[str] = []
+    watcher = Watcher(told.append)
+    trio.run(soak(failing="2", unclear="3", broken="4", runs=3, jobs=1, view=watcher).run)
+    assert watcher.seen == [(1, 0, 0), (1, 1, 0), (1, 1, 1), (1, 1, 2)]
+    assert [line.split(",")[0] for line in told][:1] == ["   1  a seed 1: PASS"]
