@@ -61,6 +61,7 @@ class _Heard:
     told: list[Told] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     skipped: str = ""
+    ran: bool = False
 
 
 class Telling:
@@ -86,6 +87,7 @@ class Telling:
         heard = self._heard.setdefault(report.nodeid, _Heard())
         told = attached(report)
         heard.told += told
+        heard.ran = heard.ran or report.when == "call" or not report.passed
         if report.failed and not told:
             heard.trouble.append(f"{report.when}: {report.longreprtext}")
         if report.skipped:
@@ -121,6 +123,10 @@ class Telling:
         followed, runs = self._followed()
         if exitstatus == pytest.ExitCode.OK and (undecided or followed > TOLERATED.fraction * runs):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        not_run = session.testscollected - sum(bool(one.ran) for one in self._heard.values())
+        if not_run > 0 and not self._config.getoption("collectonly"):
+            trouble = f"{not_run} of {session.testscollected} tests did not run to their end: {_why(session, exitstatus)}"
+            self._heard["the session"] = _Heard(trouble=[trouble])
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -147,6 +153,16 @@ class Telling:
                 trouble.append(f"its report cannot be read: {error}")
         place = _place(self._config.rootpath, nodeid)
         return Case(nodeid=nodeid, runs=tuple(runs), trouble="\n".join(trouble), skipped=heard.skipped, **place)
+
+
+def _why(session: pytest.Session, exitstatus: int) -> str:
+    """Why a session ended before its tests did."""
+    stopped = session.shouldfail or session.shouldstop
+    if isinstance(stopped, str):
+        return stopped
+    return {pytest.ExitCode.INTERRUPTED: "it was interrupted", pytest.ExitCode.INTERNAL_ERROR: "pytest broke"}.get(
+        pytest.ExitCode(exitstatus), f"exit code {exitstatus}"
+    )
 
 
 def _place(root: Path, nodeid: str) -> _Place:

@@ -151,6 +151,36 @@ def test_what_cannot_be_collected_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     assert "SyntaxError" in line
 
 
+ENDS = {
+    "interrupted": ("raise KeyboardInterrupt", [], "of 2 tests did not run to their end: it was interrupted"),
+    "stopped at the first": ("lab.equal('ones', 2, 1)", ["-x"], "of 2 tests did not run to their end: stopping after 1 failures"),
+}
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "workers"])
+@pytest.mark.parametrize(("does", "arguments", "says"), ENDS.values(), ids=ENDS)
+def test_what_did_not_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str], does: str, arguments: list[str], says: str
+) -> None:
+    source = f"async def test_first(lab):\n    {does}\n\nasync def test_second(lab):\n    lab.equal('ones', 1, 1)\n"
+    ran, summary, _xml = told(tmp_path, monkeypatch, source, *arguments, *workers)
+    assert ran.code != 0
+    missing = 2 if "Keyboard" in does and not workers else 1  # xdist tells an interrupted worker's test as crashed
+    assert f"<code>{missing} {says.replace(':', '&#58;')}" in summary, summary
+    assert [line for line in remarks(ran.out) if f"{missing} {says}" in line]
+
+
+def test_a_worker_that_dies_is_told_at_the_test_that_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "async def test_first(lab):\n    os._exit(3)\n\nasync def test_second(lab):\n    lab.equal('ones', 1, 1)\n"
+    ran, summary, _xml = told(tmp_path, monkeypatch, source, "-n", "1")
+    assert ran.code != 0
+    assert "## Scenarios: 1 ERROR, 1 PASS\n" in summary
+    (line,) = remarks(ran.out)
+    at = line_of("async def test_first(lab):", tmp_path)
+    assert line.startswith(f"::error file=tale.py,line={at},title=ERROR tale.py%3A%3Atest_first::")
+    assert "crashed while running" in line
+
+
 def test_runs_that_were_followed_are_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran, summary, xml = told(tmp_path, monkeypatch, BUSY.format(seeds="{1, 1001}", ones=1), "--conclusive")
     known = properties(xml, "test_busy")
