@@ -44,6 +44,36 @@ class Mapping(msgspec.Struct, frozen=True, eq=False):
         return self.version, self.inside, self.outside, self.remote, self.reached
 
 
+def told(mapping: Mapping) -> dict[str, Any]:
+    """A mapping as plain data for people and pages: endpoints as ``203.0.113.2:4433`` or ``[2001:db8::1]:4433``, and no time."""
+    ends = {name: endpoint(*getattr(mapping, name)) for name in ("inside", "outside", "remote", "reached")}
+    return {"protocol": "udp", "version": mapping.version, **ends}
+
+
+def endpoint(address: str, port: int) -> str:
+    """An address and a port as one writes them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class MappingChange(msgspec.Struct, frozen=True):
+    """A NAT made ``mapping`` at ``at`` (ns), or lost it (``gone``)."""
+
+    at: int
+    gone: bool
+    mapping: Mapping
+
+
+class MappingHistory(msgspec.Struct, frozen=True):
+    """What became of one NAT's UDP mappings since the run went live, in order: told by ``source`` (``conntrack``, ``translator``).
+
+    ``unlisted``: how many changes there were after the list was full.
+    """
+
+    source: str
+    changes: list[MappingChange]
+    unlisted: int
+
+
 class Dropped(msgspec.Struct, frozen=True, kw_only=True):
     """A packet that a link dropped for its number: by which ``pick``, ``at`` what time (ns), and as which ``number`` of all that entered.
 

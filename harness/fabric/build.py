@@ -21,6 +21,7 @@ from harness.fabric import offloads, probe
 from harness.fabric import rtnl as nl
 from harness.fabric.base import Direction
 from harness.fabric.captures import CaptureSet
+from harness.fabric.conntrack import Conntrack
 from harness.fabric.link_ends import End, make_wire
 from harness.fabric.links import Carriers, choose
 from harness.fabric.nats import Nats, choose_translators, userspace_links
@@ -218,6 +219,7 @@ class Build:
             "rulings": self._carriers.rulings(),
             "stalls": self._carriers.stalls(),
             "shortfalls": self._carriers.shortfalls(),
+            "mappings": self._nats.history(),
         }
 
     # -- ports of hosts ----------------------------------------------------------------------------------------------------------------
@@ -356,6 +358,14 @@ class Build:
     def op_remembered(self, router: str, flows: list[dict[str, Any]]) -> dict[str, Any]:
         """Which of these UDP flows the NAT still maps, and which it only still lets in."""
         return self._nats.remembered(router, flows)
+
+    def op_history(self) -> dict[str, Any]:
+        """What became of the mappings of every NAT since the run went live."""
+        return self._nats.history()
+
+    def told(self) -> list[Conntrack]:
+        """What the kernel tells of by itself; to be taken in with ``look`` when it is readable."""
+        return self._nats.told()
 
     def op_rebind(self, router: str, host: str, address: bool, linger_ns: int = 0, icmp: bool = False) -> dict[str, Any]:
         """Move every UDP flow of ``host`` through this NAT to a new outside port (and address)."""

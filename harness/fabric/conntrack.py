@@ -10,12 +10,11 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
 
+from harness.fabric.flow_table import Endpoint, Flow, FlowTable, Key
 from harness.fabric.rtnl import Netlink, NetlinkRefused, Request
-
-Endpoint = tuple[str, int]
 
 _NETLINK_NETFILTER = 12
 _SUBSYSTEM = 1 << 8  # NFNL_SUBSYS_CTNETLINK
@@ -32,27 +31,8 @@ _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _ATTRIBUTE = struct.Struct("=HH")
 _HEADER = struct.Struct("=IHHII")
 _GENERIC = 4  # nfgenmsg: family, version, resource id
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """A UDP flow: ``source`` sent its first packet to ``target``; packets of ``answerer`` to ``answered`` are its answers."""
-
-    version: int
-    source: Endpoint
-    target: Endpoint
-    answerer: Endpoint
-    answered: Endpoint
-
-    @property
-    def snat(self) -> bool:
-        """Whether its source is translated, to ``answered``."""
-        return self.answered != self.source
-
-    @property
-    def dnat(self) -> bool:
-        """Whether its destination is translated, to ``answerer``."""
-        return self.answerer != self.target
+_LOOK = 500  # datagrams with events, mostly of one each, that one look takes in: 10 ms
+_WALK_EVERY = 1_000_000_000  # ns between two walks that only events which were lost want
 
 
 class _Raw:
@@ -68,18 +48,23 @@ class _Raw:
 
 
 class Conntrack(Netlink):
-    """ctnetlink in the namespace that is current when this is made."""
+    """ctnetlink in the namespace that is current when this is made.
+
+    ``changed`` is called with a flow, and whether it is gone, as the kernel tells so (``FlowTable``).  ``fresh``: nothing has been tracked
+    in that namespace yet, so that the table need not be walked first.
+    """
 
     family = _NETLINK_NETFILTER
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[Flow, bool], None] = lambda flow, gone: None, *, fresh: bool = False) -> None:
         super().__init__()
         self._events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, _NETLINK_NETFILTER)
         self._events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._events.bind((0, 0))
         for group in (_GROUP_NEW, _GROUP_DESTROY):
             self._events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-        self._known: dict[tuple[int, Endpoint, Endpoint], Flow] | None = None
+        self._table = FlowTable(changed, fresh=fresh)
+        self._walked = 0
 
     def marshal(self) -> _Raw:
         """None: messages stay bytes."""
@@ -103,17 +88,35 @@ class Conntrack(Netlink):
         now = [self.lookup(flow.version, flow.source, flow.target) for flow in candidates]
         return [flow for flow in now if flow is not None]
 
-    def _followed(self) -> dict[tuple[int, Endpoint, Endpoint], Flow]:
-        if not self._drain() or self._known is None:
-            self._known = {}
-            for _kind, body in self.request(_message(_GET, 0, b"", "the connection tracking table"), dump=True):
-                self._note(_NEW, body)
-            self._drain()
-        return self._known
+    def fileno(self) -> int:
+        """What is readable when the kernel has told something that was not taken in."""
+        return self._events.fileno()
 
-    def _drain(self) -> bool:
+    def look(self) -> None:
+        """Take in what the kernel has told, or a good part of it; walk the table again where that was too much, but not all the time."""
+        self._drain(_LOOK)
+        if self._table.known is None and time.monotonic_ns() - self._walked >= _WALK_EVERY:
+            self._walk()
+
+    def _followed(self) -> dict[Key, Flow]:
+        known = self._table.known if self._drain() else None
+        return self._walk() if known is None else known
+
+    def _walk(self) -> dict[Key, Flow]:
+        """The whole table as it is now; it is followed from here on, unless the kernel tells too much even during this."""
+        self._table.lose()
+        self._walked = time.monotonic_ns()
+        self._drain()  # what was told before is in the table
+        walked = [_flow(body) for _kind, body in self.request(_message(_GET, 0, b"", "the connection tracking table"), dump=True)]
+        table = self._table.walked(flow for flow in walked if flow is not None)
+        self._drain()
+        return table
+
+    def _drain(self, most: int | None = None) -> bool:
         """Take in what the kernel has told; False when it told more than was kept, so that the table must be walked again."""
-        while True:
+        taken = 0
+        while most is None or taken < most:
+            taken += 1
             try:
                 data = self._events.recv(1 << 16)
             except BlockingIOError:
@@ -121,20 +124,13 @@ class Conntrack(Netlink):
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self._known = None
+                self._table.lose()
                 return False
-            for kind, body in _Raw.parse(data):
-                self._note(kind & 0xFF, body)
-
-    def _note(self, kind: int, body: bytes) -> None:
-        flow = _flow(body)
-        if flow is None or self._known is None:
-            return
-        key = (flow.version, flow.source, flow.target)
-        if kind == _NEW:
-            self._known[key] = flow
-        elif self._known.get(key) == flow:  # and not one that took its place: the events of two processors may come in either order
-            del self._known[key]
+            for kind, body in _Raw.parse(data) if self._table.known is not None else ():
+                flow = _flow(body)
+                if flow is not None:
+                    self._table.event(flow, gone=kind & 0xFF != _NEW)
+        return True
 
     def lookup(self, version: int, source: Endpoint, target: Endpoint) -> Flow | None:
         """The one flow with packets from ``source`` to ``target``, in whichever direction it began, or None."""

@@ -5,7 +5,8 @@ of that PID namespace: when it dies, however it dies, the kernel kills every age
 entry.  So clean-up needs no clean-up code.  It dies when the socket ``FD`` to the lab closes, on SIGTERM, and with its parent.
 
 It is single-threaded and does all kernel work itself, synchronously, on request (``wires``); ``Build`` does the building.  Unasked it takes
-the steps of those schedules whose executor does not (netem's), when their time has come and no request is being answered.
+the steps of those schedules whose executor does not (netem's), when their time has come and no request is being answered, and takes in what
+the kernel tells of the flows of NATs (``flow_events``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.fabric import wires
 from harness.fabric.build import Build
+from harness.fabric.flow_events import FlowEvents
 from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
 from harness.timer import Timer
 
@@ -60,6 +62,7 @@ class Keeper:
         self._build: Build | None = None
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._timer = Timer()
+        self._flows = FlowEvents()
         self._wake, self._woken = socket.socketpair()
         for end in (self._wake, self._woken):
             end.setblocking(False)
@@ -73,10 +76,13 @@ class Keeper:
         wires.send(self._control, {"id": 0, "ok": {"pid": os.getpid()}})
         sources: list[Any] = [self._control, self._wake, self._timer]
         while True:
-            self._timer.arm(self._next_step())
-            readable, _, _ = select.select(sources, [], [])
-            if self._timer in readable:
-                self._network.take_steps()
+            resting = self._flows.rests_until
+            self._timer.arm(min((at for at in (self._next_step(), resting) if at), default=0))
+            readable, _, _ = select.select(sources if resting else [*sources, self._flows], [], [])
+            if self._timer in readable and self._build is not None:
+                self._build.take_steps()
+            if self._flows in readable:
+                self._flows.look()
             if self._wake in readable:
                 if signal.SIGTERM in self._wake.recv(4096):
                     return
@@ -107,6 +113,7 @@ class Keeper:
         try:
             if op == "build":
                 self._build = Build(**message)
+                self._flows.follow(self._build.told())
                 result = self._build.report()
             elif op == "spawn":
                 result, out = self._spawn(fds, **message)

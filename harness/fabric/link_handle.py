@@ -42,7 +42,8 @@ class LinkHandle:
         taken = all(state["up"] == up for state in answer["after"].values())
         name = f"{self.end} {'up' if up else 'down'}"
         seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
-        self.network.observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen)))
+        line = {"kind": "link", "link": answer["link"], "up": {end: state["up"] for end, state in answer["after"].items()}}
+        self.network.observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen), line))
 
     async def impair(
         self,

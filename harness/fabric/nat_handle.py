@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from harness.errors import HarnessError, SpecError
-from harness.fabric.base import Mapping
+from harness.fabric.base import Mapping, MappingHistory, told
 from harness.fabric.receipts import Observation
 from harness.spec.nat import Nat
 from harness.spec.topology import Router
@@ -56,6 +56,10 @@ class NatHandle:
         """The UDP flows that it maps now."""
         answer = await self.network.ask("mappings", router=self.router)
         return msgspec.convert(answer["mappings"], list[Mapping])
+
+    async def history(self) -> MappingHistory:
+        """What became of its mappings since the run went live, in order."""
+        return msgspec.convert((await self.network.ask("history"))[self.router], MappingHistory)
 
     async def carries(self, host: str, *, within: Duration = 5 * s) -> None:
         """Wait until it maps a UDP flow of ``host``; HarnessError when there is none ``within`` the time."""
@@ -120,7 +124,9 @@ class NatHandle:
             taken = taken and lingered
         kind = "rebind address and port" if address else "rebind port"
         name = f"{self.router} rebinds {host}: {'new address and port' if address else 'new port'}"
-        return self._observed(Observation(name, kind, answer["at"], there, taken, answer["source"]))
+        how = {"host": host, "address": address, "linger_ns": linger.ns if linger is not None else 0, "icmp": icmp}
+        line = self._line("rebind", **how, before=_plain(answer["before"]), expected=_plain(answer["expected"]))
+        return self._observed(Observation(name, kind, answer["at"], there, taken, answer["source"], line=line))
 
     async def reboot(self, *, dark: Duration | None = None, within: Duration = 5 * s) -> Observation:
         """Lose all mappings, those of rebinds included; returns once one of the flows there were is mapped anew, or ``within`` the time.
@@ -146,7 +152,8 @@ class NatHandle:
             "icmp errors sent": told,
         }
         taken = answer["old_gone"] and told == 0
-        return self._observed(Observation(f"{self.router} reboots", "reboot", answer["at"], there, taken, answer["source"]))
+        line = self._line("reboot", before=_plain(answer["before"]))
+        return self._observed(Observation(f"{self.router} reboots", "reboot", answer["at"], there, taken, answer["source"], line=line))
 
     async def expired(self, host: str, *, within: Duration | None = None) -> Observation:
         """Wait until the NAT has forgotten every UDP flow of ``host`` for want of traffic, as it does after ``udp_timeout``.
@@ -166,7 +173,12 @@ class NatHandle:
         at = time.monotonic_ns()
         there = {"before": _named(before), "held still": sum(answer["holds"]), "after": str(Duration(at - began))}
         source = "conntrack" if self.network.report["nats"][self.router]["executor"] == "nft" else "translator"
-        return self._observed(Observation(f"{self.router} forgets {host}", "expiry", at, there, not any(answer["holds"]), source))
+        line = self._line("expiry", host=host, before=_plain(before))
+        taken = not any(answer["holds"])
+        return self._observed(Observation(f"{self.router} forgets {host}", "expiry", at, there, taken, source, line=line))
+
+    def _line(self, did: str, **fields: Any) -> dict[str, Any]:
+        return {"kind": "nat", "nat": self.router, "did": did, **fields}
 
     async def _flows_of(self, host: str) -> list[Mapping]:
         answer = await self.network.ask("mappings", router=self.router, host=host)
@@ -211,6 +223,10 @@ class NatHandle:
 
 def _appeared(now: dict[str, Any] | None, flow: dict[str, Any]) -> bool:
     return now is not None and now["outside"] == flow["outside"]
+
+
+def _plain(flows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [told(msgspec.convert(flow, Mapping)) for flow in flows]
 
 
 def _named(flows: list[dict[str, Any]]) -> list[str]:

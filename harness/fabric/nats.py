@@ -14,7 +14,8 @@ import msgspec
 
 from harness.errors import SpecError
 from harness.fabric import nft
-from harness.fabric.base import TRANSLATE_CHOICES, Mapping
+from harness.fabric.base import TRANSLATE_CHOICES, Mapping, MappingHistory
+from harness.fabric.conntrack import Conntrack
 from harness.fabric.plan import NodePlan, nodes_inside
 from harness.spec.topology import Router, Topology
 
@@ -64,6 +65,10 @@ class NatExecutor(Protocol):
 
     source: str
 
+    @property
+    def conntrack(self) -> Conntrack | None:
+        """The kernel's table in which it keeps its flows, if it does."""
+
     def mappings(self) -> list[Mapping]:
         """The UDP flows that it maps now."""
 
@@ -75,6 +80,9 @@ class NatExecutor(Protocol):
 
     def lingers(self, mapping: Mapping) -> bool:
         """Whether packets of the remote endpoint to this outside one, which was rebound away, are still let in."""
+
+    def history(self) -> MappingHistory:
+        """What became of its mappings since it was built, or told to forget."""
 
     def icmp_sent(self) -> int:
         """How many ICMP errors (destination unreachable) it has sent outwards since it was built or rebooted."""
@@ -154,6 +162,14 @@ class Nats:
     def counters(self) -> dict[str, Any]:
         """Per router what its NAT counted."""
         return {router: executor.counters() for router, executor in self._executors.items()}
+
+    def told(self) -> list[Conntrack]:
+        """The connection tracking tables of which the kernel tells by itself; what it tells is to be taken in with ``look``."""
+        return [executor.conntrack for executor in self._executors.values() if executor.conntrack is not None]
+
+    def history(self) -> dict[str, Any]:
+        """Per router what became of its mappings, as plain data."""
+        return {router: msgspec.to_builtins(executor.history()) for router, executor in self._executors.items()}
 
     def mappings(self, router: str, host: str | None) -> dict[str, Any]:
         """The UDP flows of one NAT, as plain data; with ``host`` only its own."""

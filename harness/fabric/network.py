@@ -62,7 +62,9 @@ class Network:
     async def route(self, host: str, interface: str) -> None:
         """Switch the way out of ``host`` (for sockets bound to no address) to ``interface``."""
         answer = await self.ask("route", node=host, interface=interface)
-        self.observe(Observation(f"{host} routes by {interface}", "route", answer["at"], answer, answer["after"] == interface, "rtnetlink"))
+        line = {"kind": "route", "host": host, "interface": answer["after"]}
+        taken = answer["after"] == interface
+        self.observe(Observation(f"{host} routes by {interface}", "route", answer["at"], answer, taken, "rtnetlink", line=line))
 
     @contextlib.asynccontextmanager
     async def port_taken(self, host: str, ip: str, port: int) -> AsyncIterator[None]:

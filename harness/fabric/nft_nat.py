@@ -12,8 +12,9 @@ from random import Random
 from typing import Any
 
 from harness.errors import HarnessError, SpecError
-from harness.fabric.base import Mapping
-from harness.fabric.conntrack import Conntrack, Flow
+from harness.fabric.base import Mapping, MappingChange, MappingHistory
+from harness.fabric.conntrack import Conntrack
+from harness.fabric.flow_table import Flow
 from harness.fabric.libnftables import Nftables
 from harness.fabric.nats import Rebinding, Rebound
 from harness.fabric.netns import Namespace, inside
@@ -21,6 +22,7 @@ from harness.fabric.nft import TABLE, TOLD, Key, admits, forwarded, nat_ruleset,
 from harness.fabric.plan import NodePlan, nodes_inside
 from harness.spec.nat import Nat
 from harness.spec.topology import Topology
+from harness.wire.mapping_journal import LIMIT
 
 _LOWEST_MOVED_PORT = 61_000  # above Linux' ephemeral ports, which hosts take and NATs preserve, and above those handed out one by one
 _HIGHEST_MOVED_PORT = 65_000
@@ -46,22 +48,24 @@ class NftNat:
         self._moved: dict[Key, tuple[str, int]] = {}
         self._icmp_counts: list[bytes] = []
         self._told = 0
+        self._changes: list[tuple[int, Flow, bool]] = []
+        self._unlisted = 0
         with inside(namespace.fd):
             # They go on telling of this namespace wherever they are read from.
             self._snmp = [os.open(f"/proc/thread-self/net/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in ("snmp", "snmp6")]
             self._nft = Nftables()
-            self._conntrack = Conntrack()
+            self.conntrack = Conntrack(self._note, fresh=True)
         self._nft.run(self._ruleset)
 
     # -- what it maps ------------------------------------------------------------------------------------------------------------------
 
     def mappings(self) -> list[Mapping]:
         """The UDP flows, from conntrack."""
-        return [mapping for flow in self._conntrack.udp() if (mapping := self._mapping(flow)) is not None]
+        return [mapping for flow in self.conntrack.udp() if (mapping := self._mapping(flow)) is not None]
 
     def mapping(self, version: int, inside: tuple[str, int], remote: tuple[str, int]) -> Mapping | None:
         """One UDP flow, or None."""
-        flow = self._conntrack.lookup(version, inside, remote)
+        flow = self.conntrack.lookup(version, inside, remote)
         return None if flow is None else self._mapping(flow)
 
     def _mapping(self, flow: Flow) -> Mapping | None:
@@ -76,9 +80,22 @@ class NftNat:
             return Mapping(flow.version, flow.answerer, flow.target, flow.source, flow.source)
         return Mapping(flow.version, flow.source, flow.answered, flow.target, flow.answerer)
 
+    def _note(self, flow: Flow, gone: bool) -> None:
+        if len(self._changes) < LIMIT:
+            self._changes.append((time.monotonic_ns(), flow, gone))
+        else:
+            self._unlisted += 1
+
+    def history(self) -> MappingHistory:
+        """By the kernel's events, each as of when it was read; of a flow that timed out the kernel tells when it sweeps it up."""
+        self.conntrack.candidates()
+        told = [(at, gone, self._mapping(flow)) for at, flow, gone in self._changes]
+        changes = [MappingChange(at, gone, mapping) for at, gone, mapping in told if mapping is not None]
+        return MappingHistory(self.source, changes, self._unlisted)
+
     def holds(self, mapping: Mapping) -> bool:
         """By conntrack's entry, or by what was learnt of the mapping, which is kept for a new one."""
-        if self._conntrack.lookup(mapping.version, mapping.inside, mapping.remote) is not None:
+        if self.conntrack.lookup(mapping.version, mapping.inside, mapping.remote) is not None:
             return True
         key = self._key(mapping)
         return any(self._has(f"{name}_addr{mapping.version}", str(key)) for name in ("moved", "out"))
@@ -115,6 +132,9 @@ class NftNat:
         self._lose()
         self._ports.setstate(self._was)
         self._left.clear()
+        self.conntrack.candidates()
+        self._changes.clear()
+        self._unlisted = 0
 
     def reboot(self) -> Rebound:
         """Lose all mappings at once; nothing passes for the moment that this takes."""
@@ -127,10 +147,10 @@ class NftNat:
         """Whether all entries were seen to go.  Nothing passes meanwhile, or a packet of an old entry would teach its mapping again."""
         dropping = f"add {_REBOOTING} {{ type filter hook forward priority -300; policy drop; }}\n"
         self._nft.run(f"delete table {TABLE}\n{self._ruleset}\n{dropping}")
-        flows = self._conntrack.candidates()
+        flows = self.conntrack.candidates()
         for flow in flows:
-            self._conntrack.forget(flow)
-        gone = not any(self._conntrack.lookup(flow.version, flow.source, flow.target) for flow in flows)
+            self.conntrack.forget(flow)
+        gone = not any(self.conntrack.lookup(flow.version, flow.source, flow.target) for flow in flows)
         self._nft.run(f"delete {_REBOOTING}\n")
         self._icmp_counts.clear()
         self._marks.clear()
@@ -141,8 +161,8 @@ class NftNat:
 
     def rebind(self, rebinding: Rebinding) -> Rebound:
         """The new mapping is in force before the old entry is deleted, so no packet finds neither."""
-        candidates = self._conntrack.candidates()
-        flows = self._conntrack.confirmed(flow for flow in candidates if self._is_of(flow, rebinding))
+        candidates = self.conntrack.candidates()
+        flows = self.conntrack.confirmed(flow for flow in candidates if self._is_of(flow, rebinding))
         before = [mapping for flow in flows if (mapping := self._mapping(flow)) is not None]
         if not before:
             raise SpecError(f"NAT {self._router}", f"{rebinding.host} has no UDP flow through it, so there is nothing to rebind")
@@ -156,7 +176,7 @@ class NftNat:
         self._left.update(mapping.outside for mapping in before)
         at = time.monotonic_ns()
         for flow in flows:
-            self._conntrack.forget(flow)
+            self.conntrack.forget(flow)
         self._unlearn(before)
         left = [self.mapping(mapping.version, mapping.inside, mapping.remote) for mapping in before]
         return Rebound(

@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -15,7 +15,8 @@ class Observation:
     """``fault`` in words, its ``kind``, ``at`` (ns, CLOCK_MONOTONIC) what was ``seen``; ``taken`` says whether that proves it.
 
     ``interfaces`` (``node/interface``) were going up or down from ``began`` to ``at``: what a host sent there then, the kernel may have
-    taken without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.
+    taken without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.  ``line``: what changed, for
+    machines, as a line of the timeline (``lab/network_lines.py`` lists the kinds); empty when the network is as it was.
     """
 
     fault: str
@@ -26,3 +27,4 @@ class Observation:
     source: str
     began: int = 0
     interfaces: tuple[str, ...] = ()
+    line: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import HarnessError, SpecError
-from harness.fabric.base import Mapping
+from harness.fabric.base import Mapping, MappingChange
 from harness.fabric.ethernet import HEADER
 from harness.wire.translator import Back, FlowRow, Translator
 
@@ -61,6 +61,13 @@ class RelayNats:
         """A page of the flows, from the ``first``."""
         first, rows = int(message["first"]), nat.flows(monotonic_ns())
         return {"flows": [_mapping(row) for row in rows[first : first + _PAGE]], "more": len(rows) > first + _PAGE}
+
+    @staticmethod
+    def _do_changes(nat: Translator, message: dict[str, Any]) -> dict[str, Any]:
+        """A page of what became of the flows, from the ``first``."""
+        told, more, unlisted = nat.changes(monotonic_ns(), int(message["first"]), _PAGE)
+        page = [MappingChange(one.at, one.gone, Mapping(one.version, one.inside, one.outside, one.remote, one.remote)) for one in told]
+        return {"changes": page, "more": more, "unlisted": unlisted}
 
     @staticmethod
     def _do_find(nat: Translator, message: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from harness.errors import SpecError
-from harness.fabric.base import Mapping
+from harness.fabric.base import Mapping, MappingChange, MappingHistory
 from harness.fabric.nats import Rebinding, Rebound
 from harness.fabric.nft import forwarded
 from harness.fabric.plan import NodePlan
@@ -47,6 +47,7 @@ class UserspaceNat:
     """The NAT of ``router``, which the relay has."""
 
     source = "translator"
+    conntrack = None
 
     def __init__(self, router: str, relay: Asked) -> None:
         self._router = router
@@ -85,6 +86,15 @@ class UserspaceNat:
             "holds": answer["holds"][0],
             "lingers": answer["lingers"][0],
         }
+
+    def history(self) -> MappingHistory:
+        """By the translator's own journal, to the nanosecond."""
+        changes: list[MappingChange] = []
+        while True:
+            page = self._ask("changes", first=len(changes))
+            changes += msgspec.convert(page["changes"], list[MappingChange])
+            if not page["more"]:  # that a flow had been idle for too long is noted when it is noticed, as of then
+                return MappingHistory(self.source, sorted(changes, key=lambda change: change.at), page["unlisted"])
 
     def icmp_sent(self) -> int:
         """As the translator counts them; the router's kernel knows of nothing that could not be reached."""

@@ -26,7 +26,7 @@ from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import folder as folders
-from harness.lab import merged, proofs, recordings, rulings
+from harness.lab import merged, network_lines, proofs, recordings, rulings
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
@@ -109,6 +109,7 @@ class Lab:
         """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
+        self._live = self.now()
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -179,9 +180,9 @@ class Lab:
         if self.network is not None:
             until = self.now()
             self.final = await self.network.finish()
-            for ruling in rulings.changes(self.final["rulings"]):
-                self.timeline.note("fabric", "ruling", ruling.text, at=ruling.at)
             executors = {name: choice["executor"] for name, choice in self.network.report["links"].items()}
+            self.timeline.lines(network_lines.rulings(self.final["rulings"], self.network.topology, executors, self._live))
+            self.timeline.lines(network_lines.mappings(self.final["mappings"]))
             self.receipts += rulings.receipts(self.final["rulings"], executors, until)
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
@@ -245,7 +246,9 @@ class Lab:
         for name in names:
             self.peers[name].need(*kinds.CAPABILITIES[self.orders.media])
         self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
+        self._live = self.now()
         await network.capture()
+        self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
         async with trio.open_nursery() as nursery:
             for name in names:
                 own = options.get(name) if isinstance(options, dict) else options
@@ -419,6 +422,8 @@ class Lab:
         self.receipts.append(receipt)
         text = f"{seen.fault}: {'seen' if seen.taken else 'NOT SEEN'} by {seen.source}"
         self.timeline.note("fabric", "receipt", text, at=seen.at, aloud=True, receipt=msgspec.to_builtins(receipt))
+        if seen.line:
+            self.timeline.lines([{"at": seen.at, "source": "fabric", "text": text, **seen.line}])
 
     # -- verdicts ----------------------------------------------------------------------------------------------------------------------
 

@@ -1,30 +1,15 @@
-"""What ruled the links over time, told by who carried them, as lines of the timeline and as receipts."""
+"""What ruled the links over time, told by who carried them, as receipts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from harness.units import Duration
 from harness.verdict import Receipt
 
 _SHOWN = 12
 """Steps that a receipt tells one by one; the timeline has all."""
-
-
-class Ruling(NamedTuple):
-    """From ``at`` (ns) on an impairment ruled, in words."""
-
-    at: int
-    text: str
-
-
-def changes(told: dict[str, Any]) -> Iterator[Ruling]:
-    """Every ruling of every direction that had more than one; ``told``: as ``Network.finish`` answers, per link and direction."""
-    for link, directions in told.items():
-        for direction, one in directions.items():
-            if len(one["rulings"]) > 1:
-                yield from (Ruling(ruling["at"], f"{link} {direction}: {words(ruling['impairment'])}") for ruling in one["rulings"])
 
 
 def receipts(told: dict[str, Any], executors: dict[str, str], until: int) -> Iterator[Receipt]:

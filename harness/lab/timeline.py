@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -48,6 +49,12 @@ class Timeline:
         line |= detail
         self._file.write(json(line, str) + b"\n")
         self._view.note(line, aloud=aloud)
+
+    def lines(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Record events that are lines already, with ``at``, ``source`` and ``kind``."""
+        for line in lines:
+            self._file.write(json(line, str) + b"\n")
+            self._view.note(line, aloud=False)
 
     def close(self) -> None:
         """Close the file, and send the onlooker away."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 from harness.spec.nat import Behaviour
 from harness.wire.ip_packets import ICMP, ICMP6, TCP, UDP, Endpoint, Reason
+from harness.wire.mapping_journal import Journal
 
 UDP_TIMEOUT = 120_000_000_000
 """ns; RFC 4787 REQ-5's least, for a Nat that names none."""
@@ -64,7 +65,7 @@ class Flow:
     """A binding with one ``remote``; ``used``: when it was last refreshed.
 
     ``address_shift`` and ``shift``: by how much the sums of words grow on the way out, of the addresses and of addresses and ports.
-    ``hairpin``: the remote is an outside endpoint of the same translator.
+    ``hairpin``: the remote is an outside endpoint of the same translator.  ``told``: the journal has it as one that is there.
     """
 
     binding: Binding
@@ -77,6 +78,12 @@ class Flow:
     address_shift: int
     shift: int
     hairpin: bool = False
+    told: bool = False
+
+    @property
+    def dies(self) -> int:
+        """When it will have been idle for too long, unless it is used before, ns."""
+        return self.used + self.binding.timeout
 
     def lives(self, now: int) -> bool:
         """Whether the two have spoken lately."""
@@ -91,10 +98,19 @@ def flow_key(protocol: int, source: Endpoint, destination: Endpoint) -> bytes:
 class MappingTable:
     """Bindings and flows of one family.  Times are ns of one clock that never goes back.
 
-    ``outgoing`` and ``incoming`` are the flows by their key as a packet from inside, or from outside, has it.
+    ``outgoing`` and ``incoming`` are the flows by their key as a packet from inside, or from outside, has it.  What comes into
+    ``outgoing``, and leaves it, is noted in ``journal``.
     """
 
-    def __init__(self, mapping: Behaviour, filtering: Behaviour, *, refresh_inbound: bool, udp_timeout: int = UDP_TIMEOUT) -> None:
+    def __init__(
+        self,
+        mapping: Behaviour,
+        filtering: Behaviour,
+        *,
+        refresh_inbound: bool,
+        udp_timeout: int = UDP_TIMEOUT,
+        journal: Journal | None = None,
+    ) -> None:
         self._mapping = mapping
         self._filtering = filtering
         self.refresh_inbound = refresh_inbound
@@ -104,9 +120,12 @@ class MappingTable:
         self._bindings: dict[MappingKey, Binding] = {}
         self._held: dict[tuple[int, Endpoint], Binding] = {}
         self._static: dict[tuple[int, Endpoint], Binding] = {}
+        self._journal = journal or Journal()
 
-    def clear(self) -> None:
+    def clear(self, now: int) -> None:
         """Lose everything but the static bindings, whose flows go too."""
+        for flow in self.outgoing.values():
+            self._journal.gone(flow, now)
         for binding in self._held.values():
             binding.flows.clear()  # no cycle is left behind, since the relay collects none
         for table in (self.outgoing, self.incoming, self._bindings, self._held):
@@ -134,7 +153,7 @@ class MappingTable:
             return True
         if holder.lingers_until is not None or holder.lives(now):
             return False
-        self._remove(holder)
+        self._remove(holder, now)
         return True
 
     # -- packets -----------------------------------------------------------------------------------------------------------------------
@@ -146,7 +165,7 @@ class MappingTable:
             return flow.binding
         binding = self._bindings.get(self.key(protocol, inside, remote))
         if binding is not None and not binding.lives(now):
-            self._remove(binding)
+            self._remove(binding, now)
             return None
         return binding
 
@@ -160,9 +179,18 @@ class MappingTable:
     def sent(self, binding: Binding, remote: Endpoint, now: int) -> Flow:
         """A packet leaves by ``binding`` to ``remote``: the flow, refreshed."""
         flow = binding.flows.get(remote) or self._begin(binding, remote, now)
-        self.outgoing[flow_key(binding.protocol, binding.inside, remote)] = flow
+        self._stands(flow, now)
         flow.used = binding.used = now
         return flow
+
+    def _stands(self, flow: Flow, now: int) -> None:
+        """By ``flow`` packets of its two ends pass from ``now`` on, instead of by what was there."""
+        key = flow_key(flow.binding.protocol, flow.binding.inside, flow.remote)
+        before = self.outgoing.get(key)
+        if before is not None and before is not flow:
+            self._journal.gone(before, now)
+        self._journal.made(flow, now)
+        self.outgoing[key] = flow
 
     def received(self, protocol: int, outside: Endpoint, remote: Endpoint, now: int) -> Flow | Reason:
         """The flow by which a packet from ``remote`` to ``outside`` comes in, refreshed as the rule is; or why it does not."""
@@ -174,7 +202,7 @@ class MappingTable:
                 if binding.lets_in(now):
                     return self._passed(binding, remote, now) or Reason.FILTERED
             elif not binding.lives(now):
-                self._remove(binding)
+                self._remove(binding, now)
             else:
                 flow = self._passed(binding, remote, now)
                 if flow is not None:
@@ -223,7 +251,7 @@ class MappingTable:
         if elsewhere or others or binding.lingers_until is not None:
             return _flow(binding, remote, since)
         flow = binding.flows.get(remote) or self._begin(binding, remote, now)
-        self.outgoing[flow_key(binding.protocol, binding.inside, remote)] = flow
+        self._stands(flow, now)
         flow.used = since
         return flow
 
@@ -249,20 +277,20 @@ class MappingTable:
         """The living bindings that were made by packets."""
         return [binding for binding in self._bindings.values() if binding.lives(now)]
 
-    def retire(self, binding: Binding, lingers_until: int, icmp: bool) -> None:
+    def retire(self, binding: Binding, lingers_until: int, icmp: bool, now: int) -> None:
         """Let a binding that was made by packets stand for no new packet; it lets in until ``lingers_until``."""
         if binding.key is not None:
             del self._bindings[binding.key]
         for flow in binding.flows.values():
-            self._forget(flow)
+            self._forget(flow, now)
         binding.lingers_until, binding.icmp = lingers_until, icmp
 
     def expire(self, now: int) -> None:
         """Remove what has died of idleness; it is unseen already, this only frees its memory."""
         for binding in [binding for binding in self._bindings.values() if not binding.lives(now)]:
-            self._remove(binding)
+            self._remove(binding, now)
         for flow in [flow for flow in self.outgoing.values() if not flow.lives(now)]:
-            self._forget(flow)
+            self._forget(flow, now)
             flow.binding.flows.pop(flow.remote, None)
 
     def _begin(self, binding: Binding, remote: Endpoint, now: int) -> Flow:
@@ -270,8 +298,9 @@ class MappingTable:
         self.incoming[flow_key(binding.protocol, remote, binding.outside)] = flow
         return flow
 
-    def _forget(self, flow: Flow) -> None:
+    def _forget(self, flow: Flow, now: int) -> None:
         binding = flow.binding
+        self._journal.gone(flow, now)
         for table, key in (
             (self.outgoing, flow_key(binding.protocol, binding.inside, flow.remote)),
             (self.incoming, flow_key(binding.protocol, flow.remote, binding.outside)),
@@ -279,9 +308,9 @@ class MappingTable:
             if table.get(key) is flow:
                 del table[key]
 
-    def _remove(self, binding: Binding) -> None:
+    def _remove(self, binding: Binding, now: int) -> None:
         for flow in binding.flows.values():
-            self._forget(flow)
+            self._forget(flow, now)
         binding.flows.clear()
         if self._held.get((binding.protocol, binding.outside)) is binding:
             del self._held[binding.protocol, binding.outside]

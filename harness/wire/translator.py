@@ -29,6 +29,7 @@ from harness.spec.nat import Nat
 from harness.wire import icmp
 from harness.wire.common_packets import V4, common_key, renamed4, renamed6
 from harness.wire.ip_packets import UDP, Endpoint, Headers, Reason, is_for_the_link, parse, rewritten
+from harness.wire.mapping_journal import LIMIT, Journal
 from harness.wire.mapping_table import UDP_TIMEOUT, Binding, Flow, MappingTable
 from harness.wire.outside_names import Names, Plan, PortTranslation, PrefixNames, SameNames
 
@@ -83,6 +84,17 @@ class FlowRow(NamedTuple):
     used: int
 
 
+class Changed(NamedTuple):
+    """At ``at`` (ns) a flow came to be, or was ``gone``; the rest as in ``FlowRow``."""
+
+    at: int
+    gone: bool
+    version: int
+    inside: tuple[str, int]
+    outside: tuple[str, int]
+    remote: tuple[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Back:
     """A packet that goes back to the side from which the given one came."""
@@ -104,6 +116,7 @@ class Translator:
     def __init__(self, translation: Translation, seed: int) -> None:
         self.translation = translation
         self._seed = seed
+        self._journal = Journal()
         self._sides = {version: self._side(version, Random(f"{seed}/{version}")) for version in (4, 6)}
         self._out4, self._in4 = self._sides[4].table.outgoing, self._sides[4].table.incoming
         self._out6, self._in6 = self._sides[6].table.outgoing, self._sides[6].table.incoming
@@ -130,6 +143,7 @@ class Translator:
             nat.filtering,
             refresh_inbound=nat.refresh == "both",
             udp_timeout=UDP_TIMEOUT if nat.udp_timeout is None else nat.udp_timeout.ns,
+            journal=self._journal,
         )
         for forward in self.translation.forwards:
             if ip_address(forward.address).version == version:
@@ -344,24 +358,38 @@ class Translator:
                     if flow.lives(now):
                         row = _row(version, flow)
                         rows.append((row, row._replace(outside=(_text(there), port))))
-                table.retire(binding, now + linger, icmp)
+                table.retire(binding, now + linger, icmp, now)
         return rows
 
     def reboot(self, now: int) -> list[FlowRow]:
         """Lose everything but the port forwards; the UDP flows that there were."""
         lost = self.flows(now)
         for side in self._sides.values():
-            side.table.clear()
+            side.table.clear(now)
             side.names.forget()
         return lost
 
     def restart(self) -> None:
         """As just made: no flow, no count, and what is drawn is drawn from the beginning."""
         for version, side in self._sides.items():
-            side.table.clear()
+            side.table.clear(0)
             side.names.restart(Random(f"{self._seed}/{version}"))
         self._out = self.counted["outbound"] = Counted()
         self._in = self.counted["inbound"] = Counted()
+        self._journal.clear()
+
+    def changes(self, now: int, first: int = 0, most: int = LIMIT) -> tuple[list[Changed], bool, int]:
+        """What became of its UDP flows since it was made or restarted, as it was noticed, from the ``first`` on ``most`` of it.
+
+        Whether there is more, and how many changes were not kept.
+        """
+        flows = [flow for side in self._sides.values() for flow in side.table.outgoing.values()]
+        found = self._journal.changes(flows, now)
+        told = [
+            Changed(one.at, one.gone, 4 if len(one.inside[0]) == 4 else 6, *_texts(one.inside, one.outside, one.remote))
+            for one in found[first : first + most]
+        ]
+        return told, len(found) > first + most, self._journal.unlisted
 
 
 def _remote(headers: Headers, end: Endpoint) -> Endpoint:
@@ -371,8 +399,11 @@ def _remote(headers: Headers, end: Endpoint) -> Endpoint:
 
 def _row(version: int, flow: Flow) -> FlowRow:
     binding = flow.binding
-    inside, outside, remote = ((_text(address), port) for address, port in (binding.inside, binding.outside, flow.remote))
-    return FlowRow(version, binding.protocol, inside, outside, remote, flow.used)
+    return FlowRow(version, binding.protocol, *_texts(binding.inside, binding.outside, flow.remote), flow.used)
+
+
+def _texts(inside: Endpoint, outside: Endpoint, remote: Endpoint) -> tuple[tuple[str, int], tuple[str, int], tuple[str, int]]:
+    return (_text(inside[0]), inside[1]), (_text(outside[0]), outside[1]), (_text(remote[0]), remote[1])
 
 
 def _packed(text: str) -> bytes:

@@ -120,6 +120,21 @@ def test_a_lingering_mapping_and_a_reboot(wire: Wire, nat: UserspaceNat) -> None
     assert not nat.lingers(flow)
 
 
+def test_the_history_comes_in_pages_and_in_order_of_time(wire: Wire, nat: UserspaceNat) -> None:
+    router, internet = wire.ends[0]
+    for port in range(600):
+        router.send(out(udp((HOSTS[0], 5000 + port), REMOTE)))
+        internet.recv(2000)
+    nat.reboot()
+    history = nat.history()
+    assert (history.source, history.unlisted) == ("translator", 0)
+    assert [change.gone for change in history.changes] == [False] * 600 + [True] * 600
+    assert [change.mapping.inside[1] for change in history.changes] == [*range(5000, 5600)] * 2
+    assert {change.mapping.reached for change in history.changes} == {REMOTE}
+    nat.forget()
+    assert nat.history().changes == []
+
+
 def test_restart_is_as_just_made(wire: Wire, nat: UserspaceNat) -> None:
     router, internet = wire.ends[0]
     router.send(out(udp(A, REMOTE)))
