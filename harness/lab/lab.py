@@ -25,11 +25,12 @@ from harness.errors import BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
+from harness.lab import exchange, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
-from harness.lab import merged, network_lines, proofs, recordings, rulings
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.evidence import Evidence
+from harness.lab.log_times import LogTimes
 from harness.lab.peer import PORT, Move, Peer, spawn
 from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline, View
@@ -127,6 +128,8 @@ class Lab:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(watch_runner, self.stalls)
+            log_times = LogTimes(self.folder / "agents")
+            nursery.start_soon(log_times.follow)
             try:
                 async with self._stack:
                     try:
@@ -137,7 +140,9 @@ class Lab:
                     await self._finish()
             finally:
                 nursery.cancel_scope.cancel()
+                log_times.close()
                 self._write_calls()
+                self._write_signals()
                 self._merge_captures()
                 self.timeline.close()
 
@@ -146,6 +151,18 @@ class Lab:
         calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
         lines = msgspec.json.Encoder().encode_lines([call.told() for call in calls])
         (self.folder / "calls.jsonl").write_bytes(lines)
+
+    def _write_signals(self) -> None:
+        """Leave ``signals.jsonl``, however the run ended; that it cannot be told changes no verdict."""
+        if self.network is None:
+            return
+        began = self.now()
+        try:
+            captured = {name: self.evidence.captured(peer) for name, peer in self.peers.items()}
+            told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port))
+        except Exception as error:  # whatever a capture or an agent's key log holds: this is there to be looked at, and judges nothing
+            told = f"no {exchange.FILE}: {type(error).__name__}: {error}"
+        self.timeline.note("lab", "signals", told, took_ns=self.now() - began)
 
     def _merge_captures(self) -> None:
         """Leave ``capture.pcapng``, however the run ended; that there is none changes no verdict."""

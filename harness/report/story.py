@@ -138,7 +138,8 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message from one peer to the other as the captures saw it.
 
     ``at``: when it was whole at the speaker's host; ``came``: at the listener's, None when it never was.
-    ``layer``: "quic" (handshake, path validation, close), "call" (signalling).
+    ``layer``: "quic" (handshake, path validation, close), "call" (signalling), "path" (the listener sees it come from elsewhere), "media"
+    (the first packet of a flow).  ``listener``: "" when nobody knows who was meant.
     """
 
     at: int
@@ -177,6 +178,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One run.  ``report``: report.json as it is (its times are ns of CLOCK_MONOTONIC; take ``zero`` off).  ``until``: when it ended.
 
     ``unread``: what could not be read of the artifacts, a line each; a page with such lines says so at its head.
+    ``notes``: by the field of this struct that it is about ("signals", "lines"), what is to be said there, such as what was left out.
     """
 
     zero: int
@@ -193,6 +195,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[Line] = []
     sounds: list[Sound] = []
     unread: list[str] = []
+    notes: dict[str, list[str]] = {}
 
 
 def delta(values: Iterable[int]) -> list[int]:

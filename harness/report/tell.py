@@ -8,12 +8,9 @@ from typing import Any
 
 import msgspec
 
-from harness.report import connections, drawing, flows, lanes, model
+from harness.report import connections, drawing, flows, lanes, logs, messages, model, sounds
 from harness.report.artifacts import Artifacts, need
-from harness.report.story import Line, Story
-
-QUIET = ("media",)
-"""Events of agents that come many times a second and that the flows tell better."""
+from harness.report.story import Story
 
 
 def tell(folder: Path) -> Story:
@@ -29,6 +26,9 @@ def tell(folder: Path) -> Story:
     until = since_zero(end)
     quic, probes = connections.read(artifacts, since_zero)
     net = drawing.topology(artifacts)
+    signals, about_signals = messages.read(artifacts, since_zero)
+    lines, about_lines = logs.read(artifacts, events, since_zero)
+    heard, about_heard = sounds.read(artifacts, since_zero)
     return Story(
         zero=zero,
         until=until,
@@ -46,8 +46,11 @@ def tell(folder: Path) -> Story:
         ],
         nodes=drawing.nodes(net) if net is not None else [],
         wires=drawing.wires(net, events, since_zero, until) if net is not None else [],
-        lines=_lines(events, since_zero),
+        signals=signals,
+        lines=lines,
+        sounds=heard,
         unread=artifacts.unread,
+        notes={"signals": about_signals, "lines": about_lines, "sounds": about_heard},
     )
 
 
@@ -64,21 +67,3 @@ def _whole(event: dict[str, Any]) -> bool:
 
 def _peers(events: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(event["source"] for event in events if event["kind"] == "agent"))
-
-
-def _lines(events: list[dict[str, Any]], since_zero: Callable[[int], int]) -> list[Line]:
-    found = []
-    for event in events:
-        message = event.get("message")
-        what = message.get("event", message.get("op", "")) if isinstance(message, dict) else ""
-        if event["kind"] == "event" and what in QUIET:
-            continue
-        text = event.get("text") or _brief({name: value for name, value in event.items() if name not in ("at", "source", "kind")})
-        found.append(Line(at=since_zero(event["at"]), source=event["source"], kind=str(what or event["kind"]), text=str(text)))
-    return found
-
-
-def _brief(fields: dict[str, Any]) -> str:
-    inner = fields.pop("message", None)
-    fields |= inner if isinstance(inner, dict) else {}
-    return " ".join(f"{name}={msgspec.json.encode(value).decode()}" for name, value in fields.items() if name not in ("at", "event", "op"))

@@ -1,0 +1,76 @@
+"""What a page lets one hear and see: the recordings that ``heard.json`` tells of, embedded as far as there is room."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import PurePath
+
+from harness.errors import HarnessError
+from harness.media.recording import FILE, Recording, decode
+from harness.report.artifacts import Artifacts
+from harness.report.story import Sound
+
+ROOM = 520_000
+"""Bytes of recordings that a page holds: with them it stays below 1 MB for a call of a minute."""
+_TYPES = {".ogg": "audio/ogg", ".png": "image/png", ".webm": "video/webm"}
+_ORDER = ("ogg", "spectrogram", "sheet", "film")
+"""What goes first where there is not room for all."""
+
+
+def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[Sound], list[str]]:
+    """The recordings in the order of ``heard.json``, and what is to be said of them: why there is none, or what a page had no room for."""
+    if not artifacts.names(FILE):
+        return [], []
+    try:
+        recordings = decode((artifacts.folder / FILE).read_bytes())
+    except (HarnessError, OSError) as error:
+        artifacts.unread.append(f"{FILE}: {error}")
+        return [], []
+    notes = [f"{_name(one)}: {one.note}" for one in recordings if one.note]
+    embedded: dict[tuple[int, str], str] = {}
+    room = ROOM
+    for kind in _ORDER:
+        for place, one in enumerate(recordings):
+            data = _bytes(artifacts, one.files[kind], room, notes) if kind in one.files else None
+            if data is not None:
+                room -= len(data[1])
+                embedded[place, kind] = f"data:{data[0]};base64,{base64.b64encode(data[1]).decode()}"
+    sounds = [
+        Sound(
+            speaker=one.speaker,
+            listener=one.listener,
+            flow=one.flow,
+            since=since_zero(one.starts_ns),
+            length=one.duration_ns // 1000,
+            audio=embedded.get((place, "ogg"), ""),
+            picture=embedded.get((place, "spectrogram"), embedded.get((place, "sheet"), "")),
+            film=embedded.get((place, "film"), ""),
+            concealed=[[since_zero(since), since_zero(until)] for since, until in one.concealed],
+        )
+        for place, one in enumerate(recordings)
+        if one.files
+    ]
+    return sounds, notes
+
+
+def _name(one: Recording) -> str:
+    return f"{one.speaker} → {one.listener} {one.flow}"
+
+
+def _bytes(artifacts: Artifacts, name: str, room: int, notes: list[str]) -> tuple[str, bytes] | None:
+    """The file's media type and content; None, with a note, when it is of no known kind, not in the folder itself, or too big."""
+    kind = _TYPES.get(PurePath(name).suffix)
+    path = artifacts.folder / name
+    if kind is None or PurePath(name).name != name or path.is_symlink():
+        notes.append(f"{name} is no recording of this run")
+        return None
+    try:
+        size = path.stat().st_size
+        if size > room:
+            notes.append(f"{name} ({size / 1000:.0f} kB) is not in this page, which would grow too big; it lies in the run's folder")
+            return None
+        return kind, path.read_bytes()
+    except OSError as error:
+        artifacts.unread.append(f"{name}: {error.strerror}")
+        return None
