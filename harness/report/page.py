@@ -28,8 +28,12 @@ from harness.verdict import Verdict
 
 FILE = "report.html"
 ASSETS = Path(__file__).with_name("web")
-STYLES = ("vendor/uPlot.min.css", "page.css", "scene.css")
-SCRIPTS = ("vendor/uPlot.iife.min.js", "core.js", "net.js", "sequence.js", "logs.js", "measured.js", "sounds.js")
+STYLES = ("vendor/uPlot.min.css", "page.css", "charts.css", "scene.css")
+SCRIPTS = (
+    "vendor/uPlot.iife.min.js",
+    *("core.js", "ways.js", "rows.js", "ruler.js", "delay.js", "quality.js", "sounds.js", "lanes.js"),
+    *("net.js", "traffic.js", "sequence.js", "logs.js", "measured.js"),
+)
 """In the order in which the page runs them; a panel's place on the page is its script's."""
 
 

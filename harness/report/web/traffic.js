@@ -1,0 +1,221 @@
+// What was under way and how much came: packets in flight by way, bitrates, and what the QUIC stacks knew of it.
+"use strict";
+
+const WINDOW = 500000; // µs over which a bitrate is taken, or a px where that is longer
+
+page.panel("flight", "Packets in flight, by way", (root, story, axis) => {
+  const ways = nameWays(story), sides = directions(story);
+  if (!sides.length) return;
+  root.append(h("p", { class: "faint lead" }, "Sent and not yet come; a lost one counts until its deadline, when it is of no use any more."), legend(ways.map((way) => ["line", way.colour, way.name])));
+  sides.forEach((side, number) => flightRow(root, axis, story, side, `flight-${number}`, ways));
+});
+
+page.panel("bitrate", "Bitrate", (root, story, axis) => {
+  if (!story.flows.length) return;
+  root.append(h("p", { class: "faint lead" }, "RTP bytes over the last 500 ms (over a pixel, where that is longer)."), legend([["dashed", "ink", "offered to the stack"], ["line", "late", "sent"], ["line", "accent", "received"]]));
+  story.flows.forEach((flow, number) => bitrateRow(root, axis, story, flow, `bitrate-${number}`));
+});
+
+page.panel("quic", "QUIC, from qlog", (root, story, axis) => {
+  if (!story.connections.length) return;
+  root.append(legend([["dot", "accent", "latest RTT"], ["line", "ink", "smoothed RTT"], ["line", "way2", "congestion window"], ["line", "way3", "bytes in flight"], ["cross", "bad", "declared lost"]]));
+  const several = new Set(story.connections.map((one) => one.odcid)).size > 1;
+  story.connections.forEach((one, number) => {
+    const name = `${one.peer} (${one.role})`, id = several ? one.odcid.slice(0, 8) : "";
+    rttRow(root, axis, one, `rtt-${number}`, name, id);
+    windowRow(root, axis, one, `cwnd-${number}`, name, id);
+  });
+});
+
+const once = (make) => { let made; return () => made ??= make(); };
+const sorted = (values) => Float64Array.from(values).sort();
+
+// The value of a step function at every px, as the least and the most that it took there and the last: values[n] holds from times[n] on.
+function stepColumns(times, values, { range: [from, to], width }) {
+  const wide = Math.ceil(width), least = new Float64Array(wide), most = new Float64Array(wide), last = new Float64Array(wide);
+  let n = upper(times, from), value = n > 0 ? values[n - 1] : NaN;
+  for (let column = 0; column < wide; column++) {
+    const until = from + ((column + 1) / width) * (to - from);
+    let low = value, high = value;
+    while (n < times.length && times[n] < until) {
+      value = values[n++];
+      if (!(low <= value)) low = value;
+      if (!(high >= value)) high = value;
+    }
+    least[column] = low; most[column] = high; last[column] = value;
+  }
+  return { least, most, last };
+}
+
+// That as a line: up and down within a px, and on to the next one; broken where there is no value.
+function strokeSteps(pen, { left, y }, { least, most, last }) {
+  pen.beginPath();
+  let before = NaN;
+  for (let column = 0; column < last.length; column++) {
+    if (Number.isNaN(most[column])) { before = NaN; continue; }
+    const x = left + column + 0.5;
+    if (Number.isNaN(before)) pen.moveTo(x - 0.5, y(least[column])); else pen.lineTo(x - 0.5, y(before));
+    pen.lineTo(x, y(most[column]));
+    pen.lineTo(x, y(least[column]));
+    pen.lineTo(x + 0.5, y(last[column]));
+    before = last[column];
+  }
+  pen.stroke();
+}
+
+function highest(times, values, from, to) {
+  let most = 0;
+  for (let n = Math.max(0, upper(times, from) - 1), end = upper(times, to); n < end; n++) if (values[n] > most) most = values[n];
+  return most;
+}
+const roundTop = (high, least) => { const step = roundStep(Math.max(high, least), 3); return Math.ceil(Math.max(high, least) / step - 1e-9) * step; };
+
+// -- in flight -----------------------------------------------------------------------------------------------------------------------------
+
+// How many packets of these flows were under way on way `kind` from each moment on: {times, values}.
+function flying(flows, kind) {
+  const starts = [], ends = [];
+  for (const flow of flows) {
+    const { offered, left, came, way } = flow, patience = flow.deadline > 0 ? flow.deadline : 200000;
+    for (let n = 0; n < flow.count; n++) {
+      if (left[n] < 0 || flow.kind[way[n]] !== kind) continue;
+      starts.push(offered[n] + left[n]);
+      ends.push(Math.max(offered[n] + left[n], offered[n] + (came[n] < 0 ? patience : came[n])));
+    }
+  }
+  const up = sorted(starts), down = sorted(ends), times = new Float64Array(up.length * 2), values = new Float64Array(up.length * 2);
+  for (let n = 0, i = 0, j = 0; n < times.length; n++) {
+    if (i < up.length && up[i] <= down[j]) times[n] = up[i++]; else times[n] = down[j++];
+    values[n] = i - j;
+  }
+  return { times, values };
+}
+
+function flightRow(root, axis, story, side, id, ways) {
+  const kinds = ways.filter((way) => side.flows.some((flow) => flow.kind.includes(way.number)));
+  const counts = once(() => kinds.map((way) => ({ way, ...flying(side.flows, way.number) })));
+  const at = (one, moment) => { const n = upper(one.times, moment); return n > 0 ? one.values[n - 1] : 0; };
+  new Row(root, axis, {
+    id, name: side.name, under: ["packets", callName(story, side.flows[0])].filter(Boolean).join(", "), height: 66,
+    y: ([from, to]) => [0, roundTop(Math.max(...counts().map((one) => highest(one.times, one.values, from, to)), 0), 3)],
+    unit: (value) => (Number.isInteger(value) ? String(value) : ""),
+    paint(pen, view) {
+      view.log.ways = [];
+      for (const one of counts()) {
+        const columns = stepColumns(one.times, one.values, view);
+        pen.strokeStyle = pen.fillStyle = charts.colour(one.way.colour);
+        pen.globalAlpha = 0.18;
+        for (let column = 0; column < columns.most.length; column++) if (columns.most[column] > 0) pen.fillRect(view.left + column, view.y(columns.most[column]), 1, view.y(0) - view.y(columns.most[column]));
+        pen.globalAlpha = 1;
+        for (let column = 0; column < columns.most.length; column++) if (Number.isNaN(columns.last[column])) columns.least[column] = columns.most[column] = columns.last[column] = 0;
+        strokeSteps(pen, view, columns);
+        view.log.ways.push({ name: one.way.name, most: highest(one.times, one.values, ...view.range) });
+      }
+    },
+    read: (moment) => counts().map((one) => [one.way.name, at(one, moment)]).filter(([, count]) => count > 0).map(([name, count]) => `${name}: ${count}`).join(" · ") || "none",
+  });
+}
+
+// -- bitrates ------------------------------------------------------------------------------------------------------------------------------
+
+// Bytes by their moments: sorted times and the sum of all bytes before each.
+function summed(times, sizes) {
+  const order = Array.from(times.keys()).sort((one, other) => times[one] - times[other]);
+  const at = new Float64Array(order.length), sum = new Float64Array(order.length + 1);
+  order.forEach((from, n) => { at[n] = times[from]; sum[n + 1] = sum[n] + sizes[from]; });
+  return { at, sum };
+}
+function picked(flow, wanted, moment) {
+  const times = [], sizes = [];
+  for (let n = 0; n < flow.count; n++) if (wanted(n)) { times.push(moment(n)); sizes.push(flow.size[n]); }
+  return summed(times, sizes);
+}
+const rate = ({ at, sum }, until, span) => ((sum[upper(at, until)] - sum[upper(at, until - span)]) * 8000) / span; // kbit/s
+
+function bitrateRow(root, axis, story, flow, id) {
+  const { offered, left, came } = flow;
+  const all = once(() => [
+    picked(flow, () => true, (n) => offered[n]), picked(flow, (n) => left[n] >= 0, (n) => offered[n] + left[n]), picked(flow, (n) => came[n] >= 0, (n) => offered[n] + came[n]),
+  ]);
+  const curve = (series, { range: [from, to], width }) => {
+    const values = new Float64Array(Math.ceil(width)), span = Math.max(WINDOW, (to - from) / width);
+    for (let column = 0; column < values.length; column++) values[column] = rate(series, from + ((column + 1) / width) * (to - from), span);
+    return values;
+  };
+  let curves = null;
+  new Row(root, axis, {
+    id, name: `${flow.speaker} → ${flow.listener}`, under: [flow.flow, callName(story, flow), "kbit/s"].filter(Boolean).join(", "), height: 66,
+    y(range) {
+      curves = all().map((series) => curve(series, { range, width: rowWidth(axis, root) }));
+      return [0, roundTop(curves.reduce((most, values) => values.reduce((one, other) => Math.max(one, other), most), 0), 10)];
+    },
+    unit: (value) => String(Math.round(value)),
+    paint(pen, view) {
+      const [given, sent, received] = curves, { left: edge, y } = view, base = y(0);
+      pen.fillStyle = charts.colour("accent");
+      pen.globalAlpha = 0.15;
+      received.forEach((value, column) => pen.fillRect(edge + column, y(value), 1, base - y(value)));
+      pen.globalAlpha = 1;
+      for (const [values, colour, dash, wide] of [[received, "accent", [], 1.5], [sent, "late", [], 1], [given, "ink", [4, 3], 1]]) {
+        pen.strokeStyle = charts.colour(colour);
+        pen.lineWidth = wide;
+        pen.setLineDash(dash);
+        pen.beginPath();
+        values.forEach((value, column) => pen.lineTo(edge + column + 1, y(value)));
+        pen.stroke();
+      }
+      pen.setLineDash([]);
+      pen.lineWidth = 1;
+    },
+    read: (moment) => { const [given, sent, received] = all().map((series) => Math.round(rate(series, moment, WINDOW))); return `offered ${given}, sent ${sent}, received ${received} kbit/s`; },
+  });
+}
+const rowWidth = (axis, root) => Math.max(50, root.clientWidth - axis.gutter - axis.margin);
+
+// -- QUIC ----------------------------------------------------------------------------------------------------------------------------------
+
+function rttRow(root, axis, one, id, name, under) {
+  const at = (values, moment) => { const n = upper(one.rtt_at, moment) - 1; return n >= 0 ? values[n] : -1; };
+  new Row(root, axis, {
+    id, name, under: ["RTT, ms", under].filter(Boolean).join(" "), height: 62, unit: (value) => String(+(value / 1000).toFixed(1)),
+    y: ([from, to]) => [0, roundTop(Math.max(highest(one.rtt_at, one.rtt, from, to), highest(one.rtt_at, one.smoothed, from, to)), 10000)],
+    paint(pen, view) {
+      const { range: [from, to], left, x, y } = view;
+      const first = lower(one.rtt_at, from), end = upper(one.rtt_at, to);
+      if (end - first > 2 * view.width) {
+        const columns = new Columns(1, Math.ceil(view.width) + 1);
+        for (let n = first; n < end; n++) if (one.rtt[n] >= 0) columns.add(0, Math.floor(x(one.rtt_at[n]) - left), y(one.rtt[n]));
+        columns.paint(pen, left, [charts.colour("accent")], 2);
+      } else for (let n = first; n < end; n++) if (one.rtt[n] >= 0) shape(pen, "square", x(one.rtt_at[n]), y(one.rtt[n]), 1.3, charts.colour("accent"));
+      pen.strokeStyle = charts.colour("ink");
+      strokeSteps(pen, view, stepColumns(one.rtt_at, one.smoothed.map((value) => (value < 0 ? NaN : value)), view));
+    },
+    read: (moment) => (at(one.rtt, moment) < 0 ? "no sample yet" : `latest ${length(at(one.rtt, moment))}, smoothed ${length(at(one.smoothed, moment))}`),
+  });
+}
+
+function windowRow(root, axis, one, id, name, under) {
+  const at = (times, values, moment) => { const n = upper(times, moment) - 1; return n >= 0 ? values[n] : null; };
+  const kilobytes = (value) => (value === null ? "?" : `${+(value / 1000).toFixed(1)} kB`);
+  new Row(root, axis, {
+    id, name, under: ["cwnd, kB", under].filter(Boolean).join(" "), height: 62, head: 10, unit: (value) => String(+(value / 1000).toFixed(1)),
+    y: ([from, to]) => [0, roundTop(Math.max(highest(one.cwnd_at, one.cwnd, from, to), highest(one.in_flight_at, one.in_flight, from, to)), 3000)],
+    paint(pen, view) {
+      const { range: [from, to], x, top, log } = view;
+      pen.strokeStyle = charts.colour("way3");
+      strokeSteps(pen, view, stepColumns(one.in_flight_at, one.in_flight, view));
+      pen.strokeStyle = charts.colour("way2");
+      pen.lineWidth = 1.6;
+      strokeSteps(pen, view, stepColumns(one.cwnd_at, one.cwnd, view));
+      pen.lineWidth = 1;
+      const lost = [...one.lost_at.slice(lower(one.lost_at, from), upper(one.lost_at, to))];
+      log.lost = lost.length;
+      log.lostAt = scatter(pen, "cross", lost.map((moment) => [x(moment), 0]), top + 6, charts.colour("bad"));
+    },
+    look: (px, py, view) => {
+      const near = [...one.lost_at].filter((moment) => Math.abs(view.x(moment) - px) < 5);
+      return near.length ? [`${near.length} packet${near.length > 1 ? "s" : ""} declared lost by ${one.peer}, at ${seconds(near[0])} s`] : null;
+    },
+    read: (moment) => `window ${kilobytes(at(one.cwnd_at, one.cwnd, moment))}, in flight ${kilobytes(at(one.in_flight_at, one.in_flight, moment))}`,
+  });
+}
