@@ -9,7 +9,7 @@ page.panel("delay", "One-way delay of every packet", (root, story, axis) => {
   const ways = nameWays(story);
   const present = new Set(story.flows.flatMap((flow) => flow.flow === "audio" ? ["audio"] : ["video"]));
   root.append(
-    h("p", { class: "faint lead" }, "From the moment a packet was offered to the stack until it came; it stands where it came. Red stretches: the listener heard nothing, the darker part beyond the speaker's own pause (that part is the figure)."),
+    h("p", { class: "faint lead" }, "From the moment a packet was offered to the stack until it came; it stands where it came. Where the listener heard nothing, the part beyond the speaker's own pause is red, as long as the figure over it, and the speaker's own pause before it is grey."),
     legend([
       ...ways.map((way) => ["dot", way.colour, way.name]),
       ...(present.size > 1 ? [["dot", "ink", "audio"], ["diamond", "ink", "video"]] : []),
@@ -154,24 +154,24 @@ function shadeSilences(pen, view, flow, base, ceiling) {
   const { range: [from, to], x, left, width, log } = view;
   const judged = new Set(flow.verdicts.map((one) => one.from));
   const shown = flow.silences.filter((one) => one.to >= from && one.from <= to && (one.excess >= SILENT || judged.has(one.from)));
-  const red = charts.colour("bad"), top = ceiling - 15;
-  pen.fillStyle = red;
+  const red = charts.colour("bad"), grey = charts.colour("faint"), top = ceiling - 15;
   for (const one of shown) {
     const start = x(one.from), beyond = x(one.to - one.excess), stop = x(one.to);
-    pen.globalAlpha = 0.1;
+    pen.fillStyle = grey;
+    pen.globalAlpha = 0.13;
     pen.fillRect(start, top, beyond - start, base - top);
+    pen.fillStyle = red;
     pen.globalAlpha = 0.24;
     pen.fillRect(Math.min(beyond, stop - 1), top, Math.max(1, stop - beyond), base - top);
     log.silences.push({ from: one.from, to: one.to, excess: one.excess, x0: start, x1: stop, excess0: beyond });
   }
   pen.globalAlpha = 1;
   // their lengths, the longest first, where there is room
-  const taken = [];
-  pen.textAlign = "center";
+  const taken = [[left + width - 110, left + width]]; // where the deadline's words stand
   for (const one of [...shown].sort((a, b) => b.excess - a.excess).slice(0, 40)) {
     const words = one.recovered ? `silent ${length(one.excess)}` : `silent ${length(one.excess)}, to the end`;
     const half = pen.measureText(words).width / 2 + 3;
-    const middle = Math.max(left + half, Math.min(left + width - half, (Math.max(left, x(one.from)) + Math.min(left + width, x(one.to))) / 2));
+    const middle = Math.max(left + half, Math.min(left + width - half, (Math.max(left, x(one.to - one.excess)) + Math.min(left + width, x(one.to))) / 2));
     if (taken.some(([a, b]) => middle + half > a && middle - half < b)) continue;
     taken.push([middle - half, middle + half]);
     plate(pen, words, middle, top + 7, red);
@@ -193,20 +193,13 @@ function plate(pen, words, x, y, colour) {
 }
 
 function drawDeadline(pen, { left, width, y }, deadline, most, ceiling) {
-  pen.fillStyle = charts.colour("late");
   pen.strokeStyle = charts.colour("late");
-  if (deadline > most) {
-    pen.textAlign = "right";
-    pen.fillText(`↑ late from ${length(deadline)}`, left + width - 4, ceiling + 5);
-    pen.textAlign = "left";
-    return;
-  }
+  const words = deadline > most ? `↑ late from ${length(deadline)}` : `late from ${length(deadline)}`, half = pen.measureText(words).width / 2;
+  plate(pen, words, left + width - half - 4, deadline > most ? ceiling - 8 : y(deadline) - 7, charts.colour("late"));
+  if (deadline > most) return;
   pen.setLineDash([8, 4]);
   pen.beginPath(); pen.moveTo(left, y(deadline)); pen.lineTo(left + width, y(deadline)); pen.stroke();
   pen.setLineDash([]);
-  pen.textAlign = "right";
-  pen.fillText(`late from ${length(deadline)}`, left + width - 4, y(deadline) - 6);
-  pen.textAlign = "left";
 }
 
 // Each verdict's stretch as a bracket over the row, with its words; those that would lie on each other get a line of their own.

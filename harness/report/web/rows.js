@@ -41,7 +41,14 @@ const charts = {
     if (this.rows.some((row) => row.dirty)) this.idle = setTimeout(() => this.drawRest(), 20);
   },
 };
-page.settle = () => { for (const row of charts.rows) if (row.dirty) row.draw(); };
+// Everything drawn, and everything's value at the cursor written, now: for print, and for pictures of the whole page.
+page.settle = () => {
+  for (const row of charts.rows) {
+    if (row.dirty) row.draw();
+    row.seen = true;
+    row.follow(row.axis.cursor);
+  }
+};
 
 // -- searching in sorted times ---------------------------------------------------------------------------------------------------------
 
@@ -100,6 +107,7 @@ class Row {
     Object.assign(this, { id, axis, height, paint, read, look, yRange: y, unit, splits, head, strip });
     this.dirty = true;
     this.seen = false;
+    this.wide = 0;
     this.box = h("div", { class: "row", "data-row": id }, h("div", { class: "row-name" }, h("b", {}, name), under ? h("span", {}, under) : null));
     this.box.style.height = `${height}px`;
     this.line = h("div", { class: "cursor" });
@@ -131,12 +139,13 @@ class Row {
         { size: axis.gutter, gap: 4, space: 26, stroke: faint, font: "11px system-ui, sans-serif", ticks: { stroke: line, size: 4, width: 0.5, filter: shown }, grid, filter: shown,
           splits: this.splits ? () => this.splits : undefined, values: (plot, found) => found.map((value) => (value === null ? null : this.unit(value))) },
       ],
-      hooks: { draw: [(plot) => this.painted(plot.ctx, plot.bbox)] },
+      hooks: { draw: [(plot) => { if (this.ready) this.painted(plot.ctx, plot.bbox); }] }, // it draws itself once before it has a scale
     }, [[0, 1], [null, null]], this.box);
   }
   draw() {
     this.dirty = false;
-    const width = this.width;
+    this.ready = true;
+    const width = this.wide = this.width;
     if (this.plot) {
       if (this.plot.width !== width) this.plot.setSize({ width, height: this.height });
       const [from, to] = this.axis.range;
@@ -182,9 +191,8 @@ class Row {
   follow(at) {
     const inside = at !== null && at >= this.axis.range[0] && at <= this.axis.range[1];
     this.line.style.display = inside ? "block" : "none";
-    if (!this.seen && !page.eager) { this.values.textContent = ""; return; }
-    if (inside) this.line.style.transform = `translateX(${this.axis.x(at, this.width)}px)`;
-    this.values.textContent = inside && this.read ? this.read(at) : "";
+    if (inside) this.line.style.transform = `translateX(${this.axis.x(at, this.wide)}px)`;
+    this.values.textContent = inside && this.read && this.seen ? this.read(at) : "";
   }
   hover(event) {
     if (event.buttons || !this.view) { tip.hide(); return; }
@@ -231,6 +239,7 @@ function watch(row) {
     const seen = new IntersectionObserver((entries) => {
       for (const entry of entries) of.get(entry.target).seen = entry.isIntersecting;
       charts.drawSoon();
+      row.axis.tell("cursor");
     }, { rootMargin: "150px 0px" });
     sight = (one) => { of.set(one.box, one); seen.observe(one.box); };
     row.axis.onRange(() => { for (const one of charts.rows) one.dirty = true; charts.drawSoon(); });

@@ -109,26 +109,21 @@ function paintTime(pen, { range, left, width, x, log }, faults) {
     const words = tickText(at, step), room = pen.measureText(words).width;
     pen.fillText(words, Math.max(left, Math.min(left + width - room, px - room / 2)), 30);
   }
-  // the faults' names, each in what room there is until the next one
-  const colour = charts.colour("fault");
+  // the faults' names, each in what room there is until the next one; the last one's may stand to its left
+  const colour = charts.colour("fault"), inside = faults.filter((one) => one.began >= range[0] && one.began <= range[1]);
   log.faults = [];
-  const inside = faults.filter((one) => one.began >= range[0] && one.began <= range[1]);
-  const taken = [[-1e9, -1e9], [-1e9, -1e9]];
-  for (const fault of inside) {
-    const px = x(fault.began);
-    log.faults.push({ name: fault.name, x: px });
+  inside.forEach((fault, n) => {
+    const px = x(fault.began), next = inside[n + 1], words = `⚡ ${fault.name}`, before = n ? x(inside[n - 1].began) : left;
     shape(pen, "down", px, 20, 4, colour);
-    const words = `⚡ ${fault.name}`, line = taken.findIndex(([, until]) => px - 4 > until);
-    if (line !== 0) continue;
-    const next = inside.find((one) => one.began > fault.began), room = (next ? x(next.began) : left + width) - px - 4;
-    const text = fitted(pen, words, Math.max(room, next ? 0 : 0));
-    const at = text === words || next ? px - 4 : px - 4;
-    const short = text || (next ? "" : fitted(pen, words, px - left));
-    const place = text ? at : px - pen.measureText(short).width;
+    const after = fitted(pen, words, (next ? x(next.began) : left + width) - px - 10);
+    const leftwards = !next && after !== words && px - before > (n ? 0.5 : 1) * (left + width - px);
+    const text = leftwards ? fitted(pen, words, px - before - 8) : after;
+    pen.textAlign = leftwards ? "right" : "left";
     pen.fillStyle = colour;
-    pen.fillText(short, place, 8);
-    taken[0] = [place, place + pen.measureText(short).width];
-  }
+    pen.fillText(text, px + (leftwards ? -5 : 5), 8);
+    pen.textAlign = "left";
+    log.faults.push({ name: fault.name, x: px, shown: text });
+  });
 }
 
 // The whole run in small: where something was lost or silent, the faults, and the stretch that is shown, which can be moved.

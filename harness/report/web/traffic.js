@@ -96,7 +96,7 @@ function flightRow(root, axis, story, side, id, ways) {
   const counts = once(() => kinds.map((way) => ({ way, ...flying(side.flows, way.number) })));
   const at = (one, moment) => { const n = upper(one.times, moment); return n > 0 ? one.values[n - 1] : 0; };
   new Row(root, axis, {
-    id, name: side.name, under: ["packets", callName(story, side.flows[0])].filter(Boolean).join(", "), height: 66,
+    id, name: side.name, under: ["packets", callName(story, side.flows[0])].filter(Boolean).join(", "), height: 70, head: 6,
     y: ([from, to]) => [0, roundTop(Math.max(...counts().map((one) => highest(one.times, one.values, from, to)), 0), 3)],
     unit: (value) => (Number.isInteger(value) ? String(value) : ""),
     paint(pen, view) {
@@ -144,7 +144,7 @@ function bitrateRow(root, axis, story, flow, id) {
   };
   let curves = null;
   new Row(root, axis, {
-    id, name: `${flow.speaker} → ${flow.listener}`, under: [flow.flow, callName(story, flow), "kbit/s"].filter(Boolean).join(", "), height: 66,
+    id, name: `${flow.speaker} → ${flow.listener}`, under: [flow.flow, callName(story, flow), "kbit/s"].filter(Boolean).join(", "), height: 70, head: 6,
     y(range) {
       curves = all().map((series) => curve(series, { range, width: rowWidth(axis, root) }));
       return [0, roundTop(curves.reduce((most, values) => values.reduce((one, other) => Math.max(one, other), most), 0), 10)];
@@ -177,7 +177,7 @@ const rowWidth = (axis, root) => Math.max(50, root.clientWidth - axis.gutter - a
 function rttRow(root, axis, one, id, name, under) {
   const at = (values, moment) => { const n = upper(one.rtt_at, moment) - 1; return n >= 0 ? values[n] : -1; };
   new Row(root, axis, {
-    id, name, under: ["RTT, ms", under].filter(Boolean).join(" "), height: 62, unit: (value) => String(+(value / 1000).toFixed(1)),
+    id, name, under: ["RTT, ms", under].filter(Boolean).join(" "), height: 68, head: 6, unit: (value) => String(+(value / 1000).toFixed(1)),
     y: ([from, to]) => [0, roundTop(Math.max(highest(one.rtt_at, one.rtt, from, to), highest(one.rtt_at, one.smoothed, from, to)), 10000)],
     paint(pen, view) {
       const { range: [from, to], left, x, y } = view;
@@ -198,7 +198,7 @@ function windowRow(root, axis, one, id, name, under) {
   const at = (times, values, moment) => { const n = upper(times, moment) - 1; return n >= 0 ? values[n] : null; };
   const kilobytes = (value) => (value === null ? "?" : `${+(value / 1000).toFixed(1)} kB`);
   new Row(root, axis, {
-    id, name, under: ["cwnd, kB", under].filter(Boolean).join(" "), height: 62, head: 10, unit: (value) => String(+(value / 1000).toFixed(1)),
+    id, name, under: ["cwnd, kB", under].filter(Boolean).join(" "), height: 68, head: 12, unit: (value) => String(+(value / 1000).toFixed(1)),
     y: ([from, to]) => [0, roundTop(Math.max(highest(one.cwnd_at, one.cwnd, from, to), highest(one.in_flight_at, one.in_flight, from, to)), 3000)],
     paint(pen, view) {
       const { range: [from, to], x, top, log } = view;
