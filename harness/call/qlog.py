@@ -4,6 +4,8 @@ aioquic's logger keeps every event until the connection ends (31 MB a minute, lo
 received packet before it has read the frames, and fills their list in afterwards: so records wait in ``_waiting`` until aioquic has done
 with the datagram, and then for a batch to be full or for ``flush``: encoded together they cost half as much.
 
+What aioquic says in words of its own is put into the schema's (``qlog_schema``), so that other tools read it.
+
 Of aioquic's ``metrics_updated`` those are left out that tell only of bytes in flight, one for every packet sent: ``packet_sent`` tells it.
 """
 
@@ -16,6 +18,7 @@ import msgspec
 from aioquic.quic.logger import QLOG_VERSION, QuicLogger, QuicLoggerTrace
 
 from harness.call.events import QlogSink
+from harness.call.qlog_schema import CONFORMING, DROPPED, reset_token
 
 MILLISECOND = 1_000_000
 BATCH = 64
@@ -37,7 +40,13 @@ class StreamingTrace(QuicLoggerTrace):
             "qlog_format": "JSON-SEQ",
             "trace": {
                 "vantage_point": {"name": "harness", "type": "client" if is_client else "server"},
-                "common_fields": {"ODCID": odcid.hex(), "time_format": "absolute", "reference_time": 0, "clock": "CLOCK_MONOTONIC"},
+                "common_fields": {
+                    "ODCID": odcid.hex(),
+                    "protocol_type": ["QUIC"],
+                    "time_format": "absolute",
+                    "reference_time": 0.0,
+                    "clock": "CLOCK_MONOTONIC",
+                },
             },
         }
         self._write([header])
@@ -50,11 +59,34 @@ class StreamingTrace(QuicLoggerTrace):
 
     def log_event(self, *, category: str, event: str, data: dict[str, Any]) -> None:
         """Take one event from aioquic, to be written later; its time is in ms."""
+        conforming = CONFORMING.get(event)
+        if conforming is not None:
+            data = conforming(data)
         if event == "metrics_updated":
             before, self._metrics = self._metrics, data
             if before.keys() >= data.keys() and all(value == before[key] for key, value in data.items() if key != "bytes_in_flight"):
                 return
-        self._waiting.append({"time": self._time, "name": f"{category}:{event}", "data": data})
+        record = {"time": self._time, "name": f"{category}:{event}", "data": data}
+        if event == "packet_dropped" and data.get("trigger") not in DROPPED:
+            record["trigger_detail"] = data.pop("trigger", None)
+        self._waiting.append(record)
+
+    def encode_new_connection_id_frame(
+        self, connection_id: bytes, retire_prior_to: int, sequence_number: int, stateless_reset_token: bytes
+    ) -> dict[str, Any]:
+        """As the schema has it."""
+        return {
+            "frame_type": "new_connection_id",
+            "sequence_number": sequence_number,
+            "retire_prior_to": retire_prior_to,
+            "connection_id_length": len(connection_id),
+            "connection_id": connection_id.hex(),
+            "stateless_reset_token": reset_token(stateless_reset_token.hex()),
+        }
+
+    def encode_new_token_frame(self, token: bytes) -> dict[str, Any]:
+        """As the schema has it."""
+        return {"frame_type": "new_token", "token": {"type": "resumption", "length": len(token), "data": token.hex()}}
 
     def flush(self) -> None:
         """Write what is waiting."""

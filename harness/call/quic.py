@@ -31,6 +31,7 @@ import contextlib
 import math
 from typing import TextIO
 
+from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import K_INITIAL_WINDOW, create_congestion_control
 from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
@@ -508,6 +509,13 @@ class Core(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self._spaces[Epoch.ONE_RTT].received_packets = _Window()
+
+    def _handle_padding_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        """With its length told to qlog: the frame's type was one byte of it."""
+        start = buf.tell() - 1
+        super()._handle_padding_frame(context, frame_type, buf)
+        if context.quic_logger_frames:
+            context.quic_logger_frames[-1]["payload_length"] = buf.tell() - start
 
     def _payload_received(self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False) -> tuple[bool, bool]:
         result = super()._payload_received(context, plain, crypto_frame_required)

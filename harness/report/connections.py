@@ -48,8 +48,9 @@ def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[C
                 metrics.update(event.data)
                 if "latest_rtt" in event.data or "smoothed_rtt" in event.data:
                     rtt.append((at, _us(metrics.get("latest_rtt")), _us(metrics.get("smoothed_rtt"))))
-                if "cwnd" in event.data and (not window or window[-1][1] != event.data["cwnd"]):
-                    window.append((at, int(event.data["cwnd"])))
+                size = event.data.get("congestion_window")
+                if size is not None and (not window or window[-1][1] != size):
+                    window.append((at, int(size)))
                 if "bytes_in_flight" in event.data:
                     flight.append((at, int(event.data["bytes_in_flight"])))
             elif event.name == "recovery:packet_lost":
