@@ -36,6 +36,8 @@ SCRIPTS = (
 )
 """In the order in which the page runs them; a panel's place on the page is its script's."""
 
+_NUMBERS = {int, float}
+
 
 class Script(NamedTuple):
     """A script and the digest by which the page's policy allows it."""
@@ -69,8 +71,19 @@ def render(story: Story, report: model.Report) -> str:
 
 
 def pack(story: Any) -> Markup:
-    """A struct deflated, in base64: nothing in it is markup."""
-    return Markup(base64.b64encode(zlib.compress(msgspec.json.encode(story), 9)).decode())
+    """A struct deflated, in base64: nothing in it is markup, and no text in it has control characters or turns a line round."""
+    return Markup(base64.b64encode(zlib.compress(msgspec.json.encode(_fit(msgspec.to_builtins(story))), 9)).decode())
+
+
+def _fit(plain: Any) -> Any:
+    """Plain data with every text in it made printable; the long series of numbers are left as they are."""
+    if isinstance(plain, str):
+        return plain if plain.isprintable() else printable(plain)
+    if isinstance(plain, dict):
+        return {_fit(name): _fit(value) for name, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return plain if set(map(type, plain)) <= _NUMBERS else [_fit(value) for value in plain]
+    return plain
 
 
 def _row(story: Story, verdict: Verdict) -> dict[str, Any]:

@@ -56,7 +56,7 @@ const NetLayout = (() => {
   // extra(name): how many lines a box needs at its foot for what changes.  labels: the longest words of each wire, as lines of text.
   function layout(nodes, wires, { extra = () => 0, labels = () => [] } = {}) {
     const layer = layers(nodes, wires), order = [...new Set(layer.values())].sort((a, b) => a - b);
-    const boxes = new Map();
+    const boxes = new Map(), compact = order.length > 5;
     for (const one of nodes) {
       const column = order.indexOf(layer.get(one.name)), lines = [], ports = new Map();
       const side = (name) => {
@@ -77,8 +77,8 @@ const NetLayout = (() => {
         for (const address of one.ports[name]) lines.push({ kind: "address", side: at, text: cut(address, 44), full: address, size: Math.min(address.length, 44) * MONO });
       }
       for (const [name, value] of Object.entries(one.nat ?? {})) {
-        const text = cut(`${name} ${value}`, 44);
-        lines.push({ kind: "nat", side: "left", text, full: `${name} ${value}`, size: text.length * 5.1 });
+        const full = `${name} ${value}`, split = compact && full.length > 28; // many in a row: narrow boxes
+        for (const text of split ? [name, `  ${cut(value, 40)}`] : [cut(full, 44)]) lines.push({ kind: "nat", side: "left", text, full, size: text.length * 5.4 });
       }
       const spare = extra(one.name), wide = Math.max(112, one.name.length * 7 + 60, spare.width ?? 0, ...lines.map((it) => it.size)) + 2 * PAD;
       boxes.set(one.name, { node: one, column, ports, lines, w: Math.min(wide, 300), h: HEAD + lines.length * LINE + (spare.lines ?? 0) * LINE + PAD, foot: HEAD + lines.length * LINE });
@@ -117,7 +117,7 @@ const NetLayout = (() => {
       for (const box of column) { box.x = x + (n < core ? width - box.w : n > core ? 0 : (width - box.w) / 2); }
       const crossing = wires.filter((wire) => Math.min(boxes.get(node(wire.a)).column, boxes.get(node(wire.b)).column) === n);
       const words = Math.max(0, ...crossing.flatMap((wire) => labels(wire).map((line) => line.length * 5.4)));
-      x += width + Math.max(96, (words + 16) / 0.7);
+      x += width + Math.max(columns.length > 5 ? 64 : 96, words && (words + 16) / 0.7);
     });
     // Boxes that have one neighbour nearer to the middle move level with it where there is room.
     for (const n of [...columns.keys()]) if (columns[n].length === 1 && n !== core) columns[n][0].y = 4 + (height - columns[n][0].h) / 2;
@@ -141,12 +141,15 @@ const NetLayout = (() => {
         const curve = `C${c},${from.y + dy} ${c},${to.y + dy}`;
         return outward ? `M${k},${from.y + dy} ${curve} ${l},${to.y + dy} L${to.x},${to.y + dy}` : `M${from.x},${from.y + dy} L${k},${from.y + dy} ${curve} ${l},${to.y + dy}`;
       };
+      const edge = outward ? rightEnd : leftEnd, outer = boxes.get(node(edge)), mine = outer.ports.get(port(edge));
+      const below = [...outer.ports].some(([name, it]) => it.side === mine.side && it.line < mine.line && wires.some((one) => one.a === `${outer.node.name}/${name}` || one.b === `${outer.node.name}/${name}`));
       const label = level ? { x: from.x + 52, y: (from.y + to.y) / 2 } : outward ? { x: to.x - (span - bend) / 2, y: to.y } : { x: from.x + (span - bend) / 2, y: from.y };
-      return { wire, flip, left: leftEnd, right: rightEnd, path, label, wide };
+      return { wire, flip, left: leftEnd, right: rightEnd, path, label, wide, below };
     });
     const width = Math.max(...[...boxes.values()].map((box) => box.x + box.w), ...links.map((link) => link.label.x + link.wide / 2)) + 4;
     const height = Math.max(...[...boxes.values()].map((box) => box.y + box.h)) + 4;
-    return { boxes, links, width, height };
+    const top = Math.min(0, ...links.map((link) => link.label.y - (link.below ? 0 : labels(link.wire).length * 12 + 12)));
+    return { boxes, links, width, height, top };
   }
 
   return { layout, node, port, LINE, HEAD, PAD };
@@ -256,22 +259,25 @@ page.panel("network", "The network", (root, story, axis) => {
     const kind = story.nodes.find((one) => one.name === name).kind;
     const calls = story.lanes.filter((lane) => lane.group === "state" && (lane.name === name || lane.name.startsWith(`${name}, call `)));
     if (kind === "host") return { lines: Math.min(calls.length, CALLS) + (calls.length > CALLS ? 1 : 0), width: calls.some((lane) => lane.name !== name) ? 165 : 112 };
-    const spans = story.lanes.filter((lane) => lane.group === "nat" && lane.name.startsWith(`${name}: `)).flatMap((lane) => lane.spans ?? []);
-    const lines = most(spans, MAPPINGS);
-    return { lines: lines ? 2 * lines + 1 : 0, width: 0 };
+    const own = story.lanes.filter((lane) => lane.group === "nat" && lane.name.startsWith(`${name}: `)), spans = own.flatMap((lane) => lane.spans ?? []);
+    const lines = most(spans, MAPPINGS), longest = Math.max(0, ...own.map((lane) => lane.name.length - name.length - 2), ...spans.map((span) => span.kind.length + 2));
+    return { lines: lines ? 2 * lines + 1 : 0, width: Math.min(longest, 46) * 6.1 };
   };
-  const wrap = (words) => { // "delay 20ms loss 1%" → one line a field
-    const lines = [];
+  const wrap = (words) => { // "delay 20ms jitter 5ms loss 1%" → lines of whole fields, as many to a line as have room
+    const fields = [], lines = [];
     for (const word of words.split(" ")) {
-      const tail = lines.at(-1);
-      if (tail !== undefined && (tail.length + word.length < 16 || /^[a-z_]+$/.test(tail))) lines[lines.length - 1] = `${tail} ${word}`;
-      else lines.push(word);
+      if (fields.length && !/^[a-z_]+$/.test(word)) fields[fields.length - 1] += ` ${word}`;
+      else fields.push(word);
+    }
+    for (const field of fields) {
+      if (lines.length && lines.at(-1).length + field.length < 20) lines[lines.length - 1] += ` ${field}`;
+      else lines.push(field);
     }
     return lines.map((line) => (line.length > 30 ? `${line.slice(0, 29)}…` : line));
   };
   const wordsOf = (there, back) => (there === back ? (there === "clear" ? [] : wrap(there).map((line, n) => (n ? `   ${line}` : `⇄ ${line}`)))
     : [...wrap(there).map((line, n) => (n ? `   ${line}` : `→ ${line}`)), ...wrap(back).map((line, n) => (n ? `   ${line}` : `← ${line}`))]);
-  const longest = (wire) => {
+  const longest = (wire) => { // the longest words that it ever has
     const all = [];
     const moments = new Set([...wire.ruled.a_to_b, ...wire.ruled.b_to_a].map((one) => one[0]));
     for (const at of [...moments].slice(0, 200)) all.push(wordsOf(NetState.ruled(wire, "a_to_b", at).words, NetState.ruled(wire, "b_to_a", at).words));
@@ -280,7 +286,7 @@ page.panel("network", "The network", (root, story, axis) => {
   };
 
   const net = NetLayout.layout(story.nodes, story.wires, { extra, labels: longest });
-  const svg = h("svg", { viewBox: `0 0 ${net.width} ${net.height}`, class: "net", role: "img", style: `max-width:${Math.round(net.width * 1.15)}px;min-width:${Math.round(net.width * 0.72)}px` });
+  const svg = h("svg", { viewBox: `0 ${net.top} ${net.width} ${net.height - net.top}`, class: "net", role: "img", style: `max-width:${Math.round(net.width * 1.15)}px;min-width:${Math.round(net.width * 0.68)}px` });
   svg.append(h("title", {}, "The network at the cursor's time"));
   const scroll = h("div", { class: "net-scroll" }, svg);
   const when = h("p", { class: "net-when" }), facts = h("div", { class: "net-facts" });
@@ -324,21 +330,22 @@ page.panel("network", "The network", (root, story, axis) => {
     for (const link of links) {
       const ends = { a: NetState.down(link.wire, "a", at), b: NetState.down(link.wire, "b", at) };
       const broken = ends.a ?? ends.b;
-      link.base.setAttribute("class", broken ? "wire down" : "wire");
       for (const [name, from] of [["there", link.left], ["back", link.right]]) {
         const use = carrying.get(`${link.wire.name} ${from}`);
         link.lanes[name].setAttribute("class", use ? `way on way${use.color}${use.silent ? " silent" : ""} ${name}` : "way");
       }
       const [there, back] = link.flip ? ["b_to_a", "a_to_b"] : ["a_to_b", "b_to_a"];
       const rules = [NetState.ruled(link.wire, there, at), NetState.ruled(link.wire, back, at)];
+      const dark = rules.every((rule) => /\bloss 100%/.test(rule.words));
+      link.base.setAttribute("class", broken ? "wire down" : dark ? "wire dark" : "wire");
       let lines = wordsOf(rules[0].words, rules[1].words);
       if (!lines.length && rules.some((rule) => rule.changed)) lines = ["⇄ clear"];
       if (broken) lines = [`✕ down since ${seconds(broken[0])} s`];
       const changed = rules.some((rule) => rule.changed);
       const { x, y } = link.label, tall = lines.length * 12;
-      const top = broken ? y - 20 : changed || lines.length > 2 ? y - tall / 2 : y - tall - 6;
+      const top = link.below ? y + 5 : y - tall - 7;
       link.words.replaceChildren(...(lines.length ? [h("rect", { x: x - link.wide / 2, y: top, width: link.wide, height: tall + 2, class: "back" })] : []),
-        ...lines.map((line, n) => h("text", { x: x - link.wide / 2 + 4, y: top + 10 + n * 12, class: broken ? "down" : changed ? "changed" : "" }, line,
+        ...lines.map((line, n) => h("text", { x: x - link.wide / 2 + 4, y: top + 10 + n * 12, class: broken || dark ? "down" : changed ? "changed" : "" }, line,
           h("title", {}, `${link.left} → ${link.right}: ${rules[0].words}, since ${seconds(rules[0].since)} s\n${link.right} → ${link.left}: ${rules[1].words}, since ${seconds(rules[1].since)} s`))));
     }
     return told;
@@ -367,13 +374,11 @@ page.panel("network", "The network", (root, story, axis) => {
     const faults = story.lanes.filter((lane) => lane.group === "fault").flatMap((lane) => NetState.during(lane, at));
     for (const fault of faults) rows.push(["fault", `${fault.text}, for ${length(at - fault.from)} so far`, "unsure"]);
     for (const wire of story.wires) {
-      for (const which of ["a", "b"]) {
-        const down = NetState.down(wire, which, at);
-        if (down) rows.push(["down", `${wire[which]}, since ${seconds(down[0])} s (${length(at - down[0])})`, "bad"]);
-      }
+      const downs = ["a", "b"].map((which) => [wire[which], NetState.down(wire, which, at)]).filter(([, down]) => down);
+      if (downs.length) rows.push(["link down", `${downs.map(([end]) => end).join(" – ")}, since ${seconds(downs[0][1][0])} s (${length(at - downs[0][1][0])})`, "bad"]);
       for (const [direction, from, to] of [["a_to_b", wire.a, wire.b], ["b_to_a", wire.b, wire.a]]) {
         const rule = NetState.ruled(wire, direction, at);
-        if (rule.changed) rows.push(["impairment", `${from} → ${to}: ${rule.words}, since ${seconds(rule.since)} s (built: ${wire.ruled[direction][0][1]})`, "unsure"]);
+        if (rule.changed) rows.push(["impairment", `${from} → ${to}: ${rule.words}, since ${seconds(rule.since)} s (built: ${wire.ruled[direction][0][1]})`, /\bloss 100%/.test(rule.words) ? "bad" : "unsure"]);
       }
     }
     for (const { flow, now } of media) {

@@ -2,7 +2,7 @@
 "use strict";
 
 page.panel("sequence", "Signalling, as the captures saw it", (root, story, axis) => {
-  const MOST = 500, GAP = 250e3, TOP = 30;
+  const MOST = 500, GAP = 250e3, TOP = 30, RULINGS = 12; // a link that changes more often than that would drown the rest
   const PEER = { left: 60, right: 40 };
   const LAYERS = { quic: "QUIC", call: "signalling", path: "address changes", media: "first media" };
   for (const note of story.notes?.signals ?? []) root.append(h("p", { class: "notice" }, note));
@@ -29,12 +29,20 @@ page.panel("sequence", "Signalling, as the captures saw it", (root, story, axis)
   for (const lane of story.lanes.filter((one) => one.group === "fault")) {
     for (const span of lane.spans ?? []) across.push({ at: span.from, text: `fault: ${span.text}` }, { at: span.to, text: `fault over: ${span.text}` });
   }
-  for (const wire of story.wires) {
+  for (const wire of story.wires) { // both ends of a link as one line where they go together
+    const told = new Map();
     for (const which of ["a", "b"]) {
       for (const [from, to] of wire.downs[which]) {
-        if (from > 0) across.push({ at: from, text: `${wire[which]} goes down`, bad: true });
-        if (to < story.until) across.push({ at: to, text: `${wire[which]} comes up` });
+        if (from > 0) told.set(`${from} goes down`, { at: from, what: "goes down", ends: [...(told.get(`${from} goes down`)?.ends ?? []), wire[which]] });
+        if (to < story.until) told.set(`${to} comes up`, { at: to, what: "comes up", ends: [...(told.get(`${to} comes up`)?.ends ?? []), wire[which]] });
       }
+    }
+    for (const { at, what, ends } of told.values()) across.push({ at, text: `${ends.join(" – ")} ${what}`, bad: what === "goes down" });
+    const steps = { there: wire.ruled.a_to_b.slice(1), back: wire.ruled.b_to_a.slice(1) };
+    const same = JSON.stringify(steps.there.map((one) => one[1])) === JSON.stringify(steps.back.map((one) => one[1]));
+    for (const [its, way] of same ? [[steps.there, `${wire.a} ⇄ ${wire.b}`]] : [[steps.there, `${wire.a} → ${wire.b}`], [steps.back, `${wire.b} → ${wire.a}`]]) {
+      if (its.length > RULINGS) across.push({ at: its[0][0], text: `${way}: ${its.length} changes from here on, in the drawing and the logs` });
+      else for (const [at, words] of its) across.push({ at, text: `${way}: ${words}`, bad: /\bloss 100%/.test(words) });
     }
   }
 
@@ -79,7 +87,8 @@ page.panel("sequence", "Signalling, as the captures saw it", (root, story, axis)
         svg.append(h("line", { x1: left + 8, y1: one.y - 19, x2: wide - 8, y2: one.y - 19, class: "gapline" }), h("text", { x: left + 4, y: one.y - 15, class: "gap", "text-anchor": "end" }, `⋮ ${length(one.gap)}`));
       }
       if (one.kind === "across") {
-        svg.append(h("line", { x1: left + 8, y1: one.y, x2: wide - 8, y2: one.y, class: one.line.bad ? "faultline cut" : "faultline" }), h("text", { x: (left + wide) / 2, y: one.y - 4, class: one.line.bad ? "cut" : "fault", "text-anchor": "middle" }, one.line.text));
+        svg.append(h("line", { x1: left + 8, y1: one.y, x2: wide - 8, y2: one.y, class: one.line.bad ? "faultline cut" : "faultline" }));
+        words.append(h("text", { x: (left + wide) / 2, y: one.y - 4, class: one.line.bad ? "cut" : "fault", "text-anchor": "middle" }, one.line.text));
       }
       if (one.kind !== "came") svg.append(h("text", { x: left, y: one.y + 3, class: "time", "text-anchor": "end" }, seconds(one.at)));
       if (one.kind === "left") svg.append(message(one, came.get(one.signal), x, wide, left, words));
