@@ -9,13 +9,13 @@ const GROUPS = [
   ["link", "Links", "the impairment in force in each direction, and when an end was down"],
   ["stall", "Stood still", "the harness's own processes and the agents, when they should have run and did not"],
 ];
-const MARKS = {
+const MARKS = { __proto__: null, // kinds come from agents: nothing is inherited
   receipt: ["square", "good", "receipt: seen"], refuted: ["cross", "bad", "receipt: NOT SEEN"],
   challenge: ["right", "accent", "PATH_CHALLENGE"], response: ["left", "way2", "PATH_RESPONSE"], probing: ["ring", "accent", "probing"], validated: ["dot", "good", "validated"],
   migrated: ["diamond", "way1", "migrated"], peer_moved: ["diamond", "way3", "peer moved"],
   Idle: ["ring", "faint", "over"], Ended: ["ring", "faint", "ended"], Rejected: ["cross", "bad", "rejected"], Failed: ["cross", "bad", "failed"],
 };
-const STATES = { Idle: "faint", Calling: "accent", Connecting: "accent", Connected: "good", OnHold: "unsure", Held: "unsure", Reconnecting: "bad", Ending: "faint", fault: "fault", stall: "unsure", down: "bad", clear: "faint" };
+const STATES = { __proto__: null, Idle: "faint", Calling: "accent", Connecting: "accent", Connected: "good", OnHold: "unsure", Held: "unsure", Reconnecting: "bad", Ending: "faint", fault: "fault", stall: "unsure", down: "bad", clear: "faint" };
 
 page.panel("lanes", "What happened", (root, story, axis) => {
   const lanes = [...story.lanes, ...linkLanes(story)];

@@ -188,9 +188,9 @@ const NetState = (() => {
     const quiet = at - flow.offered[sent], way = flow.ways[flow.way[heardAt >= 0 ? heard : Math.max(left, 0)]] ?? [null, null];
     const sending = flow.ways[flow.way[Math.max(left, 0)]] ?? [null, null];
     if (quiet > SILENT) return { word: `nothing sent for ${length(quiet)}`, idle: true, way };
-    if (heardAt < 0) return { word: `nothing heard yet, ${length(at - flow.offered[0])} since the first packet`, silent: at - flow.offered[0] > SILENT, way: [sending[0], null], sending, color: flow.way[Math.max(left, 0)] };
+    if (heardAt < 0) return { word: `nothing heard yet, ${length(at - flow.offered[0])} since the first packet`, silent: at - flow.offered[0] > SILENT, way: [sending[0], null], sending, number: flow.way[Math.max(left, 0)] };
     const since = at - heardAt, silent = since > SILENT;
-    return { word: silent ? `nothing heard for ${length(since)}, though sent` : `heard ${length(since)} before`, silent, way, sending, color: flow.way[heard] };
+    return { word: silent ? `nothing heard for ${length(since)}, though sent` : `heard ${length(since)} before`, silent, way, sending, number: flow.way[heard] };
   }
 
   // The links from one host's interface to another's, each with its direction: the shortest way, through no other host.
@@ -319,20 +319,20 @@ page.panel("network", "The network", (root, story, axis) => {
   }
 
   function drawLinks(at) {
-    const carrying = new Map(), told = [];
+    const carrying = new Map(), told = [], ways = nameWays(story);
     for (const flow of story.flows) {
       const now = NetState.media(flow, at);
       told.push({ flow, now });
       if (now.idle || !now.way) continue;
       const steps = NetState.route(story.nodes, story.wires, flow.speaker, now.way[0], flow.listener, now.way[1]);
-      for (const step of steps) carrying.set(`${step.wire.name} ${step.from}`, { silent: now.silent, color: now.color % 6 });
+      for (const step of steps) carrying.set(`${step.wire.name} ${step.from}`, { silent: now.silent, colour: ways[flow.kind[now.number]]?.colour ?? "faint" });
     }
     for (const link of links) {
       const ends = { a: NetState.down(link.wire, "a", at), b: NetState.down(link.wire, "b", at) };
       const broken = ends.a ?? ends.b;
       for (const [name, from] of [["there", link.left], ["back", link.right]]) {
         const use = carrying.get(`${link.wire.name} ${from}`);
-        link.lanes[name].setAttribute("class", use ? `way on way${use.color}${use.silent ? " silent" : ""} ${name}` : "way");
+        link.lanes[name].setAttribute("class", use ? `way on ${use.colour}${use.silent ? " silent" : ""} ${name}` : "way");
       }
       const [there, back] = link.flip ? ["b_to_a", "a_to_b"] : ["a_to_b", "b_to_a"];
       const rules = [NetState.ruled(link.wire, there, at), NetState.ruled(link.wire, back, at)];
