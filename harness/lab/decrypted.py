@@ -9,7 +9,7 @@ Handshake packets are passed over; only what a datagram holds behind them is loo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -31,6 +31,7 @@ Sender = Literal["client", "server"]
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream (docs/architecture.md)."""
 _LABELS: dict[str, Sender] = {"CLIENT_TRAFFIC_SECRET_0": "client", "SERVER_TRAFFIC_SECRET_0": "server"}
+HANDSHAKE_SECRETS: dict[str, Sender] = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client", "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server"}
 _SUITES = {  # by the length of the secret, which is its hash's; the key log does not tell the suite
     32: (CipherSuite.AES_128_GCM_SHA256, CipherSuite.CHACHA20_POLY1305_SHA256),
     48: (CipherSuite.AES_256_GCM_SHA384,),
@@ -178,14 +179,17 @@ class Key:
         return number, payload
 
 
-def read_keys(log: Path) -> list[Key]:
-    """The application secrets of a key log (SSLKEYLOGFILE lines); both sides may have written the same one.  ValueError for bad hex."""
+def read_keys(log: Path, labels: Mapping[str, Sender] = _LABELS) -> list[Key]:
+    """The application secrets of a key log (SSLKEYLOGFILE lines), or those of ``labels``; both sides may have written the same one.
+
+    ValueError for bad hex.
+    """
     lines = dict.fromkeys(tuple(line.split()) for line in log.read_text(encoding="ascii").splitlines())
     found = []
     for line in lines:
-        if len(line) == 3 and line[0] in _LABELS:
+        if len(line) == 3 and line[0] in labels:
             secret = bytes.fromhex(line[2])
-            found += [Key(line[1], _LABELS[line[0]], secret, suite) for suite in _SUITES.get(len(secret), ())]
+            found += [Key(line[1], labels[line[0]], secret, suite) for suite in _SUITES.get(len(secret), ())]
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
-from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from aioquic.quic.packet import QuicErrorCode
 
 from harness.call.roq import FLOW_NAMES
 from harness.errors import SpecError
@@ -26,21 +26,17 @@ from harness.fabric.plan import reach
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.decrypted import SIGNALLING_STREAM, Packet, Stream, decrypt, read_keys
 from harness.lab.frames import Frame
+from harness.lab.long_headers import Handshakes
 from harness.report.story import Signal
 from harness.spec.topology import Topology
 
 FILE = "signals.jsonl"
 MOST = 4000
 """Messages of one run that are told; a call of an hour whose NAT rebinds every second has as many."""
-_LONG_HEADER = 0x80
 _LONGEST_WORD = 200
-_NAMES = {
-    QuicPacketType.INITIAL: "Initial",
-    QuicPacketType.ZERO_RTT: "0-RTT",
-    QuicPacketType.HANDSHAKE: "Handshake",
-    QuicPacketType.RETRY: "Retry",
-    QuicPacketType.VERSION_NEGOTIATION: "Version Negotiation",
-}
+_SLACK = 1_000_000
+"""Nanoseconds between two captures of one clock, each with its own samples of the offset to it."""
+_CLOSES = ("CONNECTION_CLOSE", "APPLICATION_CLOSE")
 _TOLD = {"PATH_CHALLENGE", "PATH_RESPONSE", "HANDSHAKE_DONE", "RESET_STREAM", "STOP_SENDING", "UNREADABLE"}
 _PROBING = {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CONNECTION_ID", "PADDING"}
 """Frames that move no connection to the address that they come from (RFC 9000 §9.1)."""
@@ -96,9 +92,16 @@ def tell(captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: Re
             notes.append(f"{count} packets of {peer} are told by their outside alone: no key in keys.log opens them")
     moves, media, messages = _moves(sent), _first_media(sent), _messages(sent)
     found: list[Signal] = []
+    handshakes = Handshakes(keys)
     seen_sealed: set[tuple[str, str]] = set()
     for one in sent:
-        said = [*_handshake(one), *messages.get(id(one.udp), ()), *_frames(one), *moves.get(id(one.udp), ()), *media.get(id(one.udp), ())]
+        said = [
+            *_handshake(one, handshakes),
+            *messages.get(id(one.udp), ()),
+            *_frames(one),
+            *moves.get(id(one.udp), ()),
+            *media.get(id(one.udp), ()),
+        ]
         if one.opened is None and not said and (one.speaker, one.listener) not in seen_sealed:
             seen_sealed.add((one.speaker, one.listener))
             said = [_Said("quic", f"first sealed packet, {one.udp.size} bytes", "what is in it cannot be told")]
@@ -166,7 +169,11 @@ def _sent(captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: R
             if wire.sealed:
                 sealed[peer] = len(wire.sealed)
         for udp in outgoing:
-            came = next(((other, arrival) for other, arrival in arrivals.get(udp.payload, ()) if other != peer), None)
+            there = arrivals.get(udp.payload, [])
+            earliest = (udp.monotonic or 0) - _SLACK
+            came = next((one for one in there if one[0] != peer and (one[1].monotonic or 0) >= earliest), None)
+            if came is not None:
+                there.remove(came)  # the same bytes can be sent again, as a CONNECTION_CLOSE is
             found.append(_Sent(peer, udp, opened.get(id(udp)), came[0] if came else "", came[1] if came else None))
     found.sort(key=lambda one: one.left)
     return _addressed(found, resolve), sealed
@@ -197,22 +204,38 @@ def _interface(udp: UdpPacket) -> str:
 # -- what is told of a packet --------------------------------------------------------------------------------------------------------------
 
 
-def _handshake(one: _Sent) -> list[_Said]:
-    """The long headers of a datagram, read without believing any of it."""
-    data = one.udp.payload
-    buffer = Buffer(data=data)
+def _handshake(one: _Sent, handshakes: Handshakes) -> list[_Said]:
+    """The packets with long headers of a datagram, and what closes a connection that was not made yet."""
     names: list[str] = []
     detail: list[str] = []
+    closes: list[_Said] = []
     try:
-        while not buffer.eof() and data[buffer.tell()] & _LONG_HEADER:
-            start = buffer.tell()
-            header = pull_quic_header(buffer)
-            names.append(_NAMES.get(header.packet_type, "long header"))
-            detail.append(f"{names[-1]} from connection id {header.source_cid.hex() or 'none'} to {header.destination_cid.hex() or 'none'}")
-            buffer.seek(start + header.packet_length)
+        for packet in handshakes.read_untrusted(one.udp.payload):
+            names.append(packet.name + (" (again)" if packet.again else ""))
+            frames = "sealed" if packet.frames is None else ", ".join(dict.fromkeys(frame.name for frame in packet.frames))
+            detail.append(f"{packet.name} from id {packet.source.hex() or 'none'} to {packet.destination.hex() or 'none'}: {frames}")
+            closes += [_close(frame) for frame in packet.frames or () if frame.name in _CLOSES]
     except ValueError as error:
-        return [_Said("quic", f"{', '.join(names)} unreadable long header", str(error))]
-    return [_Said("quic", " + ".join(dict.fromkeys(names)), "\n".join(dict.fromkeys(detail)))] if names else []
+        return [_Said("quic", f"{', '.join(names)} unreadable long header".strip(), str(error))]
+    return [_Said("quic", " + ".join(dict.fromkeys(names)), "\n".join(dict.fromkeys(detail))), *closes] if names else []
+
+
+def _close(frame: Frame) -> _Said:
+    error, application = frame.fields["error"], frame.name == "APPLICATION_CLOSE"
+    reason = _word(bytes(frame.fields["reason"]).decode(errors="replace"))
+    named = f"{error:#x}" + ("" if application else f" {_error(error)}".rstrip())
+    text = f"CONNECTION_CLOSE {named}" + (f" “{reason}”" if reason else "")
+    return _Said("quic", text, f"{'the application' if application else 'the transport'}'s error {named}, reason: {reason or 'none'}")
+
+
+def _error(code: int) -> str:
+    """The name of a transport error (RFC 9000 §20.1), "" for one without."""
+    if 0x100 <= code < 0x200:
+        return f"CRYPTO_ERROR, TLS alert {code - 0x100}"
+    try:
+        return QuicErrorCode(code).name
+    except ValueError:
+        return ""
 
 
 def _frames(one: _Sent) -> list[_Said]:
@@ -220,11 +243,8 @@ def _frames(one: _Sent) -> list[_Said]:
         return []
     found = []
     for frame in one.opened.frames:
-        if frame.name in ("CONNECTION_CLOSE", "APPLICATION_CLOSE"):
-            whose = "the application's" if frame.name == "APPLICATION_CLOSE" else "the transport's"
-            reason = _word(bytes(frame.fields["reason"]).decode(errors="replace"))
-            text = f"CONNECTION_CLOSE {frame.fields['error']:#x}" + (f" “{reason}”" if reason else "")
-            found.append(_Said("quic", text, f"{whose} error {frame.fields['error']:#x}, reason: {reason or 'none'}"))
+        if frame.name in _CLOSES:
+            found.append(_close(frame))
         elif frame.name in ("PATH_CHALLENGE", "PATH_RESPONSE"):
             found.append(_Said("quic", f"{frame.name} over {_interface(one.udp)}", f"{frame.name} {bytes(frame.fields['data']).hex()}"))
         elif frame.name in _TOLD:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
 
 from harness.call.roq import encode_varint
 from harness.fabric.udp_packets import UdpPacket
@@ -100,6 +102,31 @@ def test_without_keys_the_outside_is_told_and_that_it_is_all(identity: Identity,
     assert told(signals, "quic")[0] == ("alice", "bob", "Initial")
     assert any(text.startswith("first sealed packet") for _, _, text in told(signals, "quic"))
     assert told(signals, "call", "media", "path") == []
+
+
+def test_what_is_sent_twice_with_the_same_bytes_comes_twice(identity: Identity, tmp_path: Path) -> None:
+    both = pair(identity)
+    first = both.captured[0]
+    late = (both.captured[-1].monotonic or 0) + 100 * MS
+    both.captured.append(replace(first, monotonic=late, time=late))
+    signals, _ = tell(both, tmp_path, hosts(both))
+    initials = [one for one in signals if one.text.startswith("Initial") and one.speaker == "alice"]
+    assert initials[0].text == "Initial" and initials[-1].text == "Initial (again)"
+    assert [one.came for one in (initials[0], initials[-1])] == [one.at + DELAY for one in (initials[0], initials[-1])]
+
+
+def test_a_close_before_the_handshake_is_told_with_its_error(tmp_path: Path) -> None:
+    client = QuicConnection(configuration=QuicConfiguration(is_client=True, alpn_protocols=["x"]))
+    client.connect(SERVER, 1.0)
+    first = client.datagrams_to_send(1.0)
+    client.close(0x12A, reason_phrase="unknown")
+    data = [one for one, _ in (*first, *client.datagrams_to_send(1.1))]
+    sent = [UdpPacket("alice/eth", n, n, True, ("192.0.2.1", 5000), SERVER, len(one), one) for n, one in enumerate(data)]
+    signals, _ = exchange.tell({"alice": sent}, None, lambda speaker, address: "bob")
+    assert told(signals, "quic") == [
+        ("alice", "bob", "Initial"),
+        ("alice", "bob", "Initial, CONNECTION_CLOSE 0xc APPLICATION_ERROR"),
+    ]
 
 
 def test_signalling_that_is_none_is_told_as_such(identity: Identity, tmp_path: Path) -> None:
