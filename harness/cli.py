@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from harness import catalogue
-from harness.errors import BlamedError, HarnessError, SpecError
+from harness.errors import BlamedError, SpecError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
@@ -110,16 +110,46 @@ def presets_(name: Annotated[str, typer.Argument(help="one preset, told in full"
 
 
 @app.command()
-def report(folders: Annotated[list[Path], typer.Argument(help="folders of runs, artifacts/<scenario>/<test>/<run>")]) -> None:
-    """Build the pages of runs anew from their artifacts."""
-    from harness.report import page  # only here: the other commands start faster without
+def report(
+    opened: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="OPEN…", help="runs, `latest` links, folders above runs; ./artifacts if none"),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="open the page in a browser; of several, the index")] = False,
+) -> None:
+    """Build the pages of runs anew from their artifacts, and the index that lists them."""
+    from harness import pages  # only here: the other commands start faster without
 
-    try:
-        for folder in folders:
-            print(page.write(folder))
-    except HarnessError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
+    built, failed = pages.rebuild(opened or [Path("artifacts")], print)
+    for reason in failed:
+        print(reason, file=sys.stderr)
+    if show and built:
+        _browse(built[0] if len([made for made in built if made.name != "index.html"]) == 1 else built[-1])
+    raise typer.Exit(1 if failed else 0)
+
+
+def _browse(made: Path) -> None:
+    import webbrowser
+
+    if not webbrowser.open(made.resolve().as_uri()):
+        print(f"there is no browser here to open {made}", file=sys.stderr)
+
+
+@app.command("index")
+def index_(
+    artifacts: Annotated[Path, typer.Argument(help="the artifacts folder")] = Path("artifacts"),
+    show: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+) -> None:
+    """Write ARTIFACTS/index.html: all runs with their verdicts, and every figure from run to run."""
+    from harness.report import index  # only here: the other commands start faster without
+
+    if not artifacts.is_dir():
+        print(f"{artifacts}: there is no such folder", file=sys.stderr)
+        raise typer.Exit(1)
+    made = index.write(artifacts)
+    print(made)
+    if show:
+        _browse(made)
 
 
 @app.command()

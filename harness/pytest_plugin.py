@@ -25,6 +25,7 @@ import msgspec
 import pytest
 import trio
 
+from harness import pages
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
@@ -33,7 +34,7 @@ from harness.lab.folder import plain
 from harness.lab.lab import Orders
 from harness.media import kinds
 from harness.onlookers import columns, onlooker, prepare
-from harness.report import junit, model, page, text
+from harness.report import junit, model, text
 from harness.report.printable import printable
 from harness.telling import Telling, Told, attach, attached, near
 from harness.units import Duration
@@ -110,6 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a parallel worker's standard output is its line to the session, which tells for all
         config.pluginmanager.register(Telling(config, os.environ), "harness-telling")
         prepare(config)
+    config.pluginmanager.register(pages.Pages(Path(config.getoption("--artifacts")).resolve()), "harness-pages")
 
 
 def agent_commands(options: list[str]) -> dict[str, str]:
@@ -254,10 +256,9 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         started=started,
         ended=datetime.now(UTC),
         durations=lab_.durations,
-        artifacts=(*sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file()), page.FILE),
+        artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
     )
-    model.write(report, lab_.folder / "report.json")
-    page.write(lab_.folder)
+    pages.write(lab_.folder, report)
     return report
 
 

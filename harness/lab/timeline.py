@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -36,6 +38,8 @@ class Timeline:
 
     def __init__(self, path: Path, view: View) -> None:
         self._file = path.open("wb", buffering=0)
+        with contextlib.suppress(OSError):  # what says that this run is going on; a file system without locks cannot say so
+            fcntl.flock(self._file, fcntl.LOCK_EX)
         self._view = view
         self.started = time.monotonic_ns()
         self.note("lab", "began", at=self.started, utc=datetime.now(UTC).isoformat())

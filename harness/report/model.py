@@ -12,14 +12,14 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from harness.errors import HarnessError
 from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
-from harness.verdict import Blame, Fault, Outcome, Receipt, Result, Stall, Verdict
+from harness.verdict import Blame, Fault, Outcome, Receipt, Relation, Result, Stall, Verdict
 
 SCHEMA = 2
 
@@ -123,14 +123,53 @@ class _Versioned(msgspec.Struct):
     schema: int
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """Of a verdict what a list of runs shows; fields as in ``Verdict``."""
+
+    name: str
+    relation: Relation
+    value: Quantity | None
+    bound: Quantity
+    result: Result
+    direction: str = ""
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """Of a report what a list of runs shows, read without the rest of it; fields as in ``Report``."""
+
+    test: str
+    result: Result
+    blame: Blame | None
+    seed: int
+    executor: str
+    command: str
+    started: datetime
+    ended: datetime
+    sabotage: str | None = None
+    reasons: tuple[str, ...] = ()
+    verdicts: tuple[Judged, ...] = ()
+
+
 def decode(text: bytes | str, where: str = "report") -> Report:
     """The report in ``text``; HarnessError naming ``where`` when it is of another schema or is no report."""
+    return _decode(text, where, Report)
+
+
+def glance(text: bytes | str, where: str = "report") -> Glance:
+    """What a list of runs shows of the report in ``text``; HarnessError as in ``decode``."""
+    return _decode(text, where, Glance)
+
+
+T = TypeVar("T")
+
+
+def _decode(text: bytes | str, where: str, kind: type[T]) -> T:
     try:
         schema = msgspec.json.decode(text, type=_Versioned).schema
         if schema != SCHEMA:
             raise HarnessError(f"{where}: its schema is {schema}; this version reads schema {SCHEMA}")
-        return msgspec.json.decode(text, type=Report, dec_hook=_from_json)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(text, type=kind, dec_hook=_from_json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{where}: {error}") from None
 
 

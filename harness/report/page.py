@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import zlib
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from harness.report import model
+from harness.report import model, whole
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
@@ -49,11 +48,8 @@ class Script(NamedTuple):
 def write(folder: Path) -> Path:
     """Write the page of the run in ``folder``, whole or not at all, and return its path; HarnessError when the folder is no run's."""
     text = render(tell(folder), model.read(folder / "report.json"))
-    path = folder / FILE
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-    return path
+    whole.write(folder / FILE, text)
+    return folder / FILE
 
 
 def render(story: Story, report: model.Report) -> str:

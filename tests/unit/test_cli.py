@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from harness import catalogue, cli
 from harness.fabric.doctor import Finding
+from harness.lab.folder import point_latest
 from harness.pytest_plugin import agent_commands
 from harness.spec.presets import PRESETS
+from tests.unit.report.folders import place, put
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,3 +211,47 @@ def test_presets_are_listed_and_told_in_full() -> None:
     unknown = invoke("presets", "marvellous")
     assert unknown.exit_code == 2
     assert "preset 'marvellous': it is not known; there are wifi-good" in unknown.stderr
+
+
+def test_report_builds_what_it_can_and_names_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    good, broken = put(Path("artifacts"), 1), place(Path("artifacts"), 2)
+    point_latest(Path("artifacts"), "migration", broken)
+    (old := place(Path("artifacts"), 3)).joinpath("report.json").write_text('{"schema": 1}')
+    done = invoke("report", "artifacts/migration", "nowhere")
+    assert done.exit_code == 1
+    assert done.stdout.split() == [str(tmp_path / good / "report.html"), str(tmp_path / "artifacts" / "index.html")]
+    assert sorted(done.stderr.splitlines()) == sorted(
+        [
+            "nowhere: there is no such file or folder",
+            f"{tmp_path / broken}: there is no report.json in it; give the folder of one run, artifacts/<scenario>/<test>/<run>",
+            f"{tmp_path / old}/report.json: its schema is 1; this version reads schema 2",
+        ]
+    )
+
+
+def test_report_opens_the_page_of_one_run_and_the_index_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    first = put(Path("artifacts"), 1)
+    put(Path("artifacts"), 2)
+    point_latest(Path("artifacts"), "migration", first)
+    assert invoke("report", "artifacts/migration/latest", "--open").exit_code == 0
+    assert invoke("report", "--open").exit_code == 0
+    assert invoke("index", "--open").exit_code == 0
+    index = (tmp_path / "artifacts" / "index.html").as_uri()
+    assert opened == [(tmp_path / first / "report.html").as_uri(), index, index]
+
+
+def test_without_a_browser_the_page_is_there_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    done = invoke("report", str(put(tmp_path, 1)), "--open")
+    assert done.exit_code == 0
+    assert "there is no browser here to open" in done.stderr
+
+
+def test_index_of_no_folder_is_refused(tmp_path: Path) -> None:
+    done = invoke("index", str(tmp_path / "nothing"))
+    assert done.exit_code == 1
+    assert "there is no such folder" in done.stderr

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.report.folders import carried
+
 ROOT = Path(__file__).parents[2]
 
 HEAD = """
@@ -365,3 +367,67 @@ def test_real_media_without_their_libraries_are_refused_before_anything_runs(tmp
     assert "--media=speech: PyAV and numpy cannot be imported; the extra `media` brings what is needed: pip install" in ran.out
     assert ran.reports == {}
     assert run(tmp_path, one("passes"), "-q").code == 0, "synthetic media need neither"
+
+
+UNPAGED = """
+from harness.report import page
+
+async def test_unpaged(lab, monkeypatch):
+    def broken(folder):
+        raise ValueError("no \\x1b[2J paper")
+    monkeypatch.setattr(page, "write", broken)
+    lab.equal("ones", 1, {ones})
+"""
+
+
+@pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["alone", "in parallel"])
+def test_a_page_that_cannot_be_built_takes_no_verdict_with_it(tmp_path: Path, parallel: tuple[str, ...]) -> None:
+    ran = run(tmp_path, UNPAGED.format(ones=1) + one("passes"), "-q", *parallel)
+    assert ran.code == 0, ran.out
+    assert "2 passed" in ran.out
+    assert "PAGES MISSING" in ran.out
+    (folder,) = (ran.artifacts / "tale" / "unpaged").iterdir()
+    assert f"could not be built: {folder}/report.html: ValueError: no \N{REPLACEMENT CHARACTER}[2J paper" in ran.out
+    assert ran.out.count("could not be built") == 1
+    assert report(ran, "unpaged")["result"] == "PASS"
+    assert "report.html" not in report(ran, "unpaged")["artifacts"]
+    assert "report.html" in report(ran, "passes")["artifacts"]
+
+
+def test_a_failure_without_its_page_is_a_failure(tmp_path: Path) -> None:
+    ran = run(tmp_path, UNPAGED.format(ones=2), "-q")
+    assert ran.code == 1
+    assert "PAGES MISSING" in ran.out
+    assert "ones: 1, wanted = 2" in ran.out
+
+
+def listed(ran: Ran) -> dict[str, list[str]]:
+    """The states of each test's runs in the index, oldest first."""
+    (section,) = carried((ran.artifacts / "index.html").read_text(), "index")
+    return {test["test"]: [run["state"] for run in test["runs"]] for test in section["tests"]}
+
+
+def test_every_session_leaves_an_index_of_all_runs(tmp_path: Path) -> None:
+    run(tmp_path, one("passes"), "-q")
+    run(tmp_path, one("misses") + one("unmeasured") + one("passes"), "-q", "-n", "2")
+    ran = run(tmp_path, "async def test_stop(lab):\n    raise KeyboardInterrupt\n", "-q")
+    assert listed(ran) == {
+        "passes": ["PASS", "PASS"],
+        "misses": ["FAIL"],
+        "unmeasured": ["INCONCLUSIVE"],
+        "stop": ["broken off: it left no report.json"],
+    }
+
+
+def test_an_index_that_cannot_be_written_is_told_and_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "artifacts" / "index.html").mkdir(parents=True)
+    ran = run(tmp_path, one("passes"), "-q")
+    assert ran.code == 0, ran.out
+    assert f"could not be built: {ran.artifacts}/index.html: IsADirectoryError" in ran.out
+
+
+def test_a_session_that_runs_nothing_writes_no_index(tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    ran = run(tmp_path, one("passes"), "-q", "--collect-only")
+    assert ran.code == 0
+    assert list(ran.artifacts.iterdir()) == []

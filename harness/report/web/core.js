@@ -62,10 +62,15 @@ function unpackFlow(flow) {
   return { ...flow, name, count, offered, left, came, fate, size: Int32Array.from(flow.size), way: unrun(flow.way, count) };
 }
 
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+// What the page carries in the element `id`: JSON, deflated, in base64.
+async function inflate(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (char) => char.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  const story = JSON.parse(await new Response(plain).text());
+  return JSON.parse(await new Response(plain).text());
+}
+
+async function unpack(id) {
+  const story = await inflate(id);
   story.flows = story.flows.map(unpackFlow);
   for (const one of story.connections) {
     for (const name of ["rtt_at", "cwnd_at", "in_flight_at", "lost_at"]) one[name] = undelta(one[name]);
@@ -168,7 +173,7 @@ function interact(element, axis) {
 // -- the page ------------------------------------------------------------------------------------------------------------------------------
 
 async function open() {
-  const story = await unpack(document.getElementById("story").textContent);
+  const story = await unpack("story");
   const axis = new Axis(0, story.until);
   Object.assign(page, { story, axis });
   const main = document.getElementById("panels");
@@ -190,4 +195,4 @@ async function open() {
 
 window.addEventListener("error", (event) => { document.documentElement.dataset.broken = String(event.message); });
 window.addEventListener("unhandledrejection", (event) => { document.documentElement.dataset.broken = String(event.reason); });
-document.addEventListener("DOMContentLoaded", open);
+document.addEventListener("DOMContentLoaded", () => { if (document.getElementById("story")) open(); }); // the index and a comparison open themselves
