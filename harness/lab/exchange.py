@@ -306,7 +306,7 @@ class _Message(NamedTuple):
 
 
 def _messages(sent: list[_Sent]) -> dict[int, list[_Said]]:
-    """Each packet's signalling messages: those that it carries bytes of; "again" when an earlier packet had them."""
+    """Each packet's signalling messages: those that it carries bytes of; "again" when earlier packets had them all."""
     streams: dict[tuple[str, str], Stream] = defaultdict(Stream)
     carriers: dict[tuple[str, str], list[tuple[_Sent, Frame]]] = defaultdict(list)
     for one in sent:
@@ -322,9 +322,10 @@ def _messages(sent: list[_Sent]) -> dict[int, list[_Said]]:
             first, last = frame.fields["offset"], frame.fields["offset"] + len(frame.fields["data"])
             for message in messages:
                 if first < message.end and message.start < last:
-                    again = " (again)" if told[message.start] >= message.end - message.start else ""
-                    told[message.start] += min(last, message.end) - max(first, message.start)
-                    found[id(one.udp)].append(_Said("call", _headline(message.fields) + again, _detail(message.fields)))
+                    size, part = message.end - message.start, min(last, message.end) - max(first, message.start)
+                    how = " (again)" if told[message.start] >= size else " (in part)" if part < size else ""
+                    told[message.start] += part
+                    found[id(one.udp)].append(_Said("call", _headline(message.fields) + how, _detail(message.fields)))
     return found
 
 

@@ -160,6 +160,8 @@ class Lab:
         try:
             captured = {name: self.evidence.captured(peer) for name, peer in self.peers.items()}
             told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port))
+        except FileNotFoundError:
+            told = f"no {exchange.FILE}: nothing was captured"
         except Exception as error:  # whatever a capture or an agent's key log holds: this is there to be looked at, and judges nothing
             told = f"no {exchange.FILE}: {type(error).__name__}: {error}"
         self.timeline.note("lab", "signals", told, took_ns=self.now() - began)

@@ -146,6 +146,15 @@ def test_hosts_stand_at_the_edges_and_the_caller_at_the_left(browser: Browser, t
         assert left["home_a"] < left["internet"] < left["home_b"]
 
 
+def test_without_a_cursor_what_goes_on_to_the_end_is_shown(browser: Browser, tmp_path: Path) -> None:
+    lane = Lane(group="state", name="alice", spans=[Span(since=0, until=10 * SECOND, kind="Connected")])
+    told = story(two_homes(), lanes=[lane])
+    told.wires[0].downs["a"].append([6 * SECOND, 10 * SECOND])
+    with opened(browser, write(told, tmp_path)) as (sheet, _):
+        text = sheet.locator("#network").inner_text()
+        assert "Connected since 0.000 s" in text and "link down" in text
+
+
 def test_the_state_is_the_one_at_the_cursor(browser: Browser, tmp_path: Path) -> None:
     told = story(two_homes())
     wire = told.wires[2]

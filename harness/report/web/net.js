@@ -390,7 +390,7 @@ page.panel("network", "The network", (root, story, axis) => {
   }
 
   function show() {
-    const at = axis.cursor ?? Math.min(axis.range[1], story.until);
+    const at = Math.min(axis.cursor ?? axis.range[1], story.until - 1); // what goes on to the end of the run is the case at its end
     when.replaceChildren(axis.cursor === null ? `The state at ${seconds(at)} s, the end of what is shown; move over a chart for another moment.` : `The state at ${seconds(at)} s, under the cursor.`);
     const media = drawLinks(at);
     drawBoxes(at);

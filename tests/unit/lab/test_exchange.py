@@ -129,6 +129,15 @@ def test_a_close_before_the_handshake_is_told_with_its_error(tmp_path: Path) -> 
     ]
 
 
+def test_a_message_over_two_packets_is_told_as_such(identity: Identity, tmp_path: Path) -> None:
+    both = pair(identity)
+    both.client.send_stream_data(0, message("bye", reason="x" * 1500))
+    both.exchange()
+    signals, _ = tell(both, tmp_path, hosts(both))
+    texts = [text for _, _, text in told(signals, "call")]
+    assert len(texts) == 2 and all(text.startswith("bye: xxx") and text.endswith(" (in part)") for text in texts)
+
+
 def test_signalling_that_is_none_is_told_as_such(identity: Identity, tmp_path: Path) -> None:
     both = pair(identity)
     both.client.send_stream_data(0, message("hold") + b"\x05junk!")
