@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Callable
 from pathlib import PurePath
+
+import msgspec
 
 from harness.errors import HarnessError
 from harness.media.recording import FILE, Recording, decode
 from harness.report.artifacts import Artifacts
-from harness.report.story import Sound
+from harness.report.story import Sound, Story
 
-ROOM = 520_000
-"""Bytes of recordings that a page holds: with them it stays below 1 MB for a call of a minute."""
+PAGE = 1_000_000
+"""Bytes that a page has at most because of the recordings in it."""
+FRAME = 240_000
+"""Bytes that a page has without any story: styles, scripts, the verdict table."""
 _TYPES = {".ogg": "audio/ogg", ".png": "image/png", ".webm": "video/webm"}
 _ORDER = ("ogg", "spectrogram", "sheet", "film")
 """What goes first where there is not room for all."""
 
 
-def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[Sound], list[str]]:
-    """The recordings in the order of ``heard.json``, and what is to be said of them: why there is none, or what a page had no room for."""
+def room(story: Story) -> int:
+    """How many bytes of recordings there is room for beside ``story``, which a page holds deflated and in base64."""
+    return max(0, (PAGE - FRAME) * 3 // 4 - len(zlib.compress(msgspec.json.encode(story), 6)))
+
+
+def read(artifacts: Artifacts, since_zero: Callable[[int], int], beside: Story) -> tuple[list[Sound], list[str]]:
+    """The recordings in the order of ``heard.json``, and what is to be said of them: why there is none, or what a page had no room for.
+
+    ``beside``: all else that the page shows.
+    """
     if not artifacts.names(FILE):
         return [], []
     try:
@@ -29,12 +42,12 @@ def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[S
         return [], []
     notes = [f"{_name(one)}: {one.note}" for one in recordings if one.note]
     embedded: dict[tuple[int, str], str] = {}
-    room = ROOM
+    left = room(beside)
     for kind in _ORDER:
         for place, one in enumerate(recordings):
-            data = _bytes(artifacts, one.files[kind], room, notes) if kind in one.files else None
+            data = _bytes(artifacts, one.files[kind], left, notes) if kind in one.files else None
             if data is not None:
-                room -= len(data[1])
+                left -= len(data[1])
                 embedded[place, kind] = f"data:{data[0]};base64,{base64.b64encode(data[1]).decode()}"
     sounds = [
         Sound(

@@ -28,8 +28,7 @@ def tell(folder: Path) -> Story:
     net = drawing.topology(artifacts)
     signals, about_signals = messages.read(artifacts, since_zero)
     lines, about_lines = logs.read(artifacts, events, since_zero)
-    heard, about_heard = sounds.read(artifacts, since_zero)
-    return Story(
+    story = Story(
         zero=zero,
         until=until,
         title=f"{report.scenario}: {report.test}",
@@ -48,10 +47,11 @@ def tell(folder: Path) -> Story:
         wires=drawing.wires(net, events, since_zero, until) if net is not None else [],
         signals=signals,
         lines=lines,
-        sounds=heard,
         unread=artifacts.unread,
-        notes={"signals": about_signals, "lines": about_lines, "sounds": about_heard},
+        notes={"signals": about_signals, "lines": about_lines},
     )
+    heard, about_heard = sounds.read(artifacts, since_zero, story)
+    return msgspec.structs.replace(story, sounds=heard, notes={**story.notes, "sounds": about_heard})
 
 
 def _clock(zero: int) -> Callable[[int], int]:

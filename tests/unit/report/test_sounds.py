@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.media.recording import FILE, Recording, encode
-from harness.report import sounds
+from harness.report import page, sounds
 from harness.report.artifacts import Artifacts
+from harness.report.story import Story
+from tests.unit.report.runs import made
+
+STORY = Story(zero=0, until=1, title="", report={}, peers=[])
 
 
 def recording(note: str = "", **files: str) -> Recording:
@@ -28,7 +34,7 @@ def recording(note: str = "", **files: str) -> Recording:
 def read(folder: Path, *recordings: Recording) -> tuple[list[sounds.Sound], list[str], list[str]]:
     (folder / FILE).write_bytes(encode(list(recordings)))
     artifacts = Artifacts(folder)
-    return *sounds.read(artifacts, lambda ns: ns // 1000), artifacts.unread
+    return *sounds.read(artifacts, lambda ns: ns // 1000, STORY), artifacts.unread
 
 
 def test_a_recording_is_embedded(tmp_path: Path) -> None:
@@ -41,10 +47,10 @@ def test_a_recording_is_embedded(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_said(tmp_path: Path) -> None:
-    (tmp_path / "bob-heard.ogg").write_bytes(bytes(sounds.ROOM + 1))
+    (tmp_path / "bob-heard.ogg").write_bytes(bytes(sounds.room(STORY) + 1))
     (one,), notes, _ = read(tmp_path, recording(ogg="bob-heard.ogg"))
     assert one.audio == ""
-    assert notes == ["bob-heard.ogg (520 kB) is not in this page, which would grow too big; it lies in the run's folder"]
+    assert notes == ["bob-heard.ogg (570 kB) is not in this page, which would grow too big; it lies in the run's folder"]
 
 
 @pytest.mark.parametrize("name", ["../secret.ogg", "/etc/passwd", "keys.log", "page.svg", "out.ogg"])
@@ -67,5 +73,12 @@ def test_why_there_is_nothing_to_hear_is_said(tmp_path: Path) -> None:
 def test_a_broken_index_is_told_as_unread(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"{")
     artifacts = Artifacts(tmp_path)
-    assert sounds.read(artifacts, lambda ns: ns) == ([], [])
+    assert sounds.read(artifacts, lambda ns: ns, STORY) == ([], [])
     assert len(artifacts.unread) == 1 and FILE in artifacts.unread[0]
+
+
+def test_a_page_with_all_that_fits_is_no_bigger_than_it_may_be(tmp_path: Path) -> None:
+    (tmp_path / "bob-heard.ogg").write_bytes(random.Random(1).randbytes(sounds.room(STORY) - 2_000))
+    (one,), _, _ = read(tmp_path, recording(ogg="bob-heard.ogg"))
+    whole = page.render(msgspec.structs.replace(STORY, sounds=[one]), made()).encode()
+    assert sounds.PAGE - 100_000 < len(whole) <= sounds.PAGE
