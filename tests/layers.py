@@ -14,6 +14,8 @@ Imports under ``if TYPE_CHECKING``, inside functions and through ``import_module
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -318,3 +320,10 @@ ALLOWED = [
 @pytest.mark.parametrize(("path", "source"), ALLOWED)
 def test_what_is_allowed_is_not_held_against_it(path: str, source: str) -> None:
     assert violations(PurePosixPath(path), source) == []
+
+
+def test_the_labs_side_does_without_pyroute2() -> None:
+    """Every session of pytest would wait for it; only the keeper and its children need it."""
+    asked = "import sys, harness.pytest_plugin; print('pyroute2' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert told.stdout == "False\n"

@@ -9,14 +9,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from harness.spec.link import Impairment, Pick
-from harness.spec.topology import to_plain
+from harness.spec.link import CLEAR, Impairment, Pick
+from harness.spec.topology import Link, to_plain
 from harness.wire.timetable import Timetable
 
 Direction = Literal["a_to_b", "b_to_a"]
 DIRECTIONS: tuple[Direction, Direction] = ("a_to_b", "b_to_a")
 IMPAIR_CHOICES = ("auto", "netem", "relay", "relay-packet")
 TRANSLATE_CHOICES = ("auto", "nft", "userspace")
+
+
+def impairment_of(link: Link, direction: Direction) -> Impairment:
+    """The impairment that the topology asks of ``direction``."""
+    return (link.a_to_b if direction == "a_to_b" else link.b_to_a) or CLEAR
 
 
 class Mapping(msgspec.Struct, frozen=True, eq=False):

@@ -12,7 +12,7 @@ from harness.fabric import rtnl as nl
 from harness.fabric.base import Direction
 from harness.fabric.netns import Namespace
 from harness.fabric.plan import PortPlan
-from harness.spec.link import CLEAR, Impairment
+from harness.spec.link import Impairment
 from harness.spec.topology import Link
 from harness.units import Duration
 
@@ -86,11 +86,6 @@ def make_wire(link: Link, a: End, b: End) -> None:
     """A veth between two namespaces: the plain wire, and what netem works on."""
     near, far = a.plan, b.plan
     a.namespace.rtnl.batch([nl.new_veth(near.port.name, near.index, near.mac, far.port.name, far.index, far.mac, b.namespace.fd, link.mtu)])
-
-
-def impairment_of(link: Link, direction: Direction) -> Impairment:
-    """The impairment that the topology asks of ``direction``."""
-    return (link.a_to_b if direction == "a_to_b" else link.b_to_a) or CLEAR
 
 
 def plain(value: Any) -> dict[str, Any]:

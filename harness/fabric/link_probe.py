@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from harness.fabric.base import DIRECTIONS, Direction, brief
-from harness.fabric.link_ends import impairment_of
+from harness.fabric.base import DIRECTIONS, Direction, brief, impairment_of
 from harness.fabric.vantage import receive, udp
 from harness.spec.link import LEAST_SPREAD, Impairment
 from harness.spec.topology import Link, Port, Router

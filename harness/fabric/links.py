@@ -12,8 +12,8 @@ from typing import Any
 
 from harness.errors import SpecError
 from harness.fabric import netem
-from harness.fabric.base import DIRECTIONS, IMPAIR_CHOICES, Direction
-from harness.fabric.link_ends import End, LinkExecutor, impairment_of
+from harness.fabric.base import DIRECTIONS, IMPAIR_CHOICES, Direction, impairment_of
+from harness.fabric.link_ends import End, LinkExecutor
 from harness.fabric.netem_links import NetemExecutor
 from harness.fabric.relay_ends import RelayEnds
 from harness.fabric.relay_links import RelayExecutor

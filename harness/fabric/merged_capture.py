@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.fabric import pcapng
-from harness.fabric.base import Direction, brief
+from harness.fabric.base import Direction, brief, impairment_of
 from harness.fabric.handshake_order import HandshakeOrder, Record
-from harness.fabric.link_ends import impairment_of
 from harness.spec.topology import Port
 from harness.units import Duration, ms, s
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from harness.errors import SpecError
 from harness.fabric import netem
-from harness.fabric.base import DIRECTIONS, Direction, rulings_of
-from harness.fabric.link_ends import End, impairment_of, make_wire, plain, seed_of
+from harness.fabric.base import DIRECTIONS, Direction, impairment_of, rulings_of
+from harness.fabric.link_ends import End, make_wire, plain, seed_of
 from harness.spec.link import Impairment
 from harness.spec.ramp import ramp
 from harness.spec.topology import Link

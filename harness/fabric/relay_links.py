@@ -7,8 +7,8 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric import child, relay, relay_process, seqpacket
-from harness.fabric.base import DIRECTIONS, Direction, brief
-from harness.fabric.link_ends import End, impairment_of, plain, seed_of
+from harness.fabric.base import DIRECTIONS, Direction, brief, impairment_of
+from harness.fabric.link_ends import End, plain, seed_of
 from harness.fabric.relay_ends import RelayEnds
 from harness.spec.link import Impairment
 from harness.spec.topology import Link

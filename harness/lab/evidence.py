@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.agent.messages import ClockStep, ConnectionEstablished
 from harness.errors import AgentError, HarnessError
-from harness.fabric.base import Direction
+from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
-from harness.fabric.link_ends import impairment_of
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
