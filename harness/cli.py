@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from harness import catalogue
-from harness.errors import BlamedError, SpecError
+from harness.errors import BlamedError, HarnessError, SpecError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Network-emulation scenarios for QUIC calls.", pretty_exceptions_enable=False
@@ -147,6 +147,27 @@ def index_(
         print(f"{artifacts}: there is no such folder", file=sys.stderr)
         raise typer.Exit(1)
     made = index.write(artifacts)
+    print(made)
+    if show:
+        _browse(made)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder, a file in it, or a `latest` link")],
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="the run to lay beside it")],
+    output: Annotated[Path | None, typer.Option(help="the page (default: compare.html in ./artifacts, if there is one)")] = None,
+    show: Annotated[bool, typer.Option("--open", help="open it in a browser")] = False,
+) -> None:
+    """Lay two runs side by side on one axis, say the broken and the fixed."""
+    from harness.report import compare, history  # only here: the other commands start faster without
+
+    folder = Path("artifacts")
+    try:
+        made = compare.write(history.one(first), history.one(second), output or (folder if folder.is_dir() else Path()) / compare.FILE)
+    except (HarnessError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
     print(made)
     if show:
         _browse(made)

@@ -255,3 +255,19 @@ def test_index_of_no_folder_is_refused(tmp_path: Path) -> None:
     done = invoke("index", str(tmp_path / "nothing"))
     assert done.exit_code == 1
     assert "there is no such folder" in done.stderr
+
+
+def test_compare_writes_one_page_and_names_what_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = put(Path("artifacts"), 1), put(Path("artifacts"), 2)
+    done = invoke("compare", str(a), str(b / "report.json"))
+    assert (done.exit_code, done.stdout) == (0, "artifacts/compare.html\n"), done.stderr
+    assert (tmp_path / "artifacts" / "compare.html").is_file()
+    assert invoke("compare", str(a), str(b), "--output", "mine.html").stdout == "mine.html\n"
+    for wrong, why in (
+        (["nowhere", str(b)], "there is no such file"),
+        ([str(a), "artifacts"], "there are 2 runs in it, and one is wanted"),
+    ):
+        done = invoke("compare", *wrong)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert why in done.stderr

@@ -76,14 +76,14 @@ function spark(test, trail) {
   made.addEventListener("pointermove", (event) => {
     const n = nearest(event), run = test.runs[n], value = trail.values[n];
     for (const [name, at] of [["cx", x(n)], ["cy", value === null ? HIGH / 2 : Math.max(EDGE, y(value))], ["visibility", "visible"]]) here.setAttribute(name, at);
-    tip(event, [`${trail.texts[n]}${value === null ? " (not measured)" : ""}, bound ${trail.sign} ${trail.bound_texts[n]}: ${trail.results[n]}`, trail.margins[n] === null ? null : `margin ${share(trail.margins[n])} of the bound`, `seed ${run.seed}, ${when(run.at)}`, run.under]);
+    pointOut(event, [`${trail.texts[n]}${value === null ? " (not measured)" : ""}, bound ${trail.sign} ${trail.bound_texts[n]}: ${trail.results[n]}`, trail.margins[n] === null ? null : `margin ${share(trail.margins[n])} of the bound`, `seed ${run.seed}, ${when(run.at)}`, run.under]);
   });
-  made.addEventListener("pointerleave", () => { here.setAttribute("visibility", "hidden"); tip(null); });
+  made.addEventListener("pointerleave", () => { here.setAttribute("visibility", "hidden"); pointOut(null); });
   made.addEventListener("click", (event) => { location.href = test.runs[nearest(event)].href; });
   return made;
 }
 
-function tip(event, lines) {
+function pointOut(event, lines) {
   const box = document.getElementById("tip");
   box.style.display = event ? "block" : "none";
   if (!event) return;

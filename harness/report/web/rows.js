@@ -175,7 +175,7 @@ class Row {
     const scale = devicePixelRatio || 1, { range } = this.axis;
     const left = box.left / scale, top = box.top / scale, width = box.width / scale, height = box.height / scale;
     const per = width / (range[1] - range[0]);
-    this.view = { range, left, top, width, height, per, x: (at) => left + (at - range[0]) * per, log: page.drawn[this.id] = { id: this.id, left, width } };
+    this.view = { range, left, top, width, height, per, x: (at) => left + (at - range[0]) * per, log: page.drawn[`${this.axis.name ?? ""}${this.id}`] = { id: this.id, left, width } };
     if (this.plot) { const { plot } = this; this.view.y = (value) => plot.valToPos(value, "y", true) / scale; }
     pen.save();
     pen.scale(scale, scale);
@@ -184,7 +184,7 @@ class Row {
     pen.clip();
     pen.font = "11px system-ui, sans-serif";
     pen.textBaseline = "middle";
-    moments(pen, this.view);
+    moments(pen, this.view, this.axis);
     this.paint(pen, this.view);
     pen.restore();
   }
@@ -204,16 +204,17 @@ class Row {
 
 // Faults and the stretch that was asked for (a verdict's), through every row.
 const focus = { from: null, to: null, direction: "" };
-function moments(pen, { range, left, width, top, height, x }) {
-  if (focus.from !== null) {
+function moments(pen, { range, left, width, top, height, x }, axis) {
+  const { from, to } = axis.focus ?? focus; // an axis of a comparison has its own, and its own story
+  if (from !== null) {
     pen.fillStyle = charts.colour("accent");
     pen.globalAlpha = 0.1;
-    pen.fillRect(x(focus.from), top, Math.max(2, x(focus.to) - x(focus.from)), height);
+    pen.fillRect(x(from), top, Math.max(2, x(to) - x(from)), height);
     pen.globalAlpha = 1;
   }
   pen.strokeStyle = charts.colour("fault");
   pen.setLineDash([5, 3]);
-  for (const { began } of faultsOf(page.story)) {
+  for (const { began } of faultsOf(axis.story ?? page.story)) {
     if (began < range[0] || began > range[1]) continue;
     pen.beginPath();
     pen.moveTo(Math.round(x(began)) + 0.5, top);
