@@ -129,7 +129,7 @@ def _flow(
     rng: random.Random, sender: str, receiver: str, flow: str, opened: int, closed: int, moved: int, outage: int
 ) -> Iterator[MediaLine]:
     at, index, frame, ready = opened, 0, 0, 0
-    step, packets = (20 * MS, 1) if flow == "audio" else (S // 30, 4)
+    step, packets = (20 * MS, 1) if flow == "audio" else (S // 30, 6)
     while at < closed - 300 * MS:
         for part in range(packets):
             radio = "wifi" if at < moved else "lte"

@@ -20,10 +20,18 @@ page.panel("delay", "One-way delay of every packet", (root, story, axis) => {
   story.flows.forEach((flow, number) => delayRow(root, axis, story, flow, `delay-${number}`, ways));
 });
 
-// What of a flow never changes: its longest delay, its usual step, what its verdicts point at.
+const BLOCK = 256; // packets of which the highest delay is known beforehand
+
+// What of a flow never changes: its longest delay, those of it that were not heard, its usual step, what its verdicts point at.
 function prepareFlow(flow, story) {
   let longest = 0;
-  for (let n = 0; n < flow.count; n++) if (flow.came[n] > longest) longest = flow.came[n];
+  const unheard = [];
+  flow.highest = new Float64Array(Math.ceil(flow.count / BLOCK));
+  for (let n = 0; n < flow.count; n++) {
+    if (flow.came[n] > longest) longest = flow.came[n];
+    if (flow.fate[n] !== HEARD) unheard.push(n); else if (flow.came[n] > flow.highest[Math.floor(n / BLOCK)]) flow.highest[Math.floor(n / BLOCK)] = flow.came[n];
+  }
+  flow.unheard = Uint32Array.from(unheard);
   const steps = [];
   for (let n = 1; n < Math.min(flow.count, 2000); n++) { const step = flow.offered[n] - flow.offered[n - 1]; if (step > 1000) steps.push(step); }
   steps.sort((one, other) => one - other);
@@ -43,25 +51,27 @@ const tidy = (quantity) => (quantity.kind === "duration" ? length(quantity.count
 
 function delayRow(root, axis, story, flow, id, ways) {
   prepareFlow(flow, story);
-  const { offered, came, left, fate, way, kind, longest, deadline } = flow;
+  const { offered, came, left, fate, way, kind, longest, unheard, deadline } = flow;
   const audio = flow.flow === "audio", head = 17 + 15 * Math.min(4, flow.verdicts.length);
   let most = 1;
   const call = callName(story, flow);
 
   // The scale holds every packet heard in sight; those that came after the deadline stand at its upper edge.  Round, so that it seldom jumps.
   function y([from, to]) {
-    let high = 1000, late = false;
-    const end = upper(offered, to);
-    for (let n = lower(offered, from - longest); n < end; n++) {
-      if (fate[n] === HEARD) { if (came[n] > high && offered[n] + came[n] >= from) high = came[n]; } else if (fate[n] === LATE) late = true;
+    let high = 1000;
+    const first = lower(offered, from - longest), end = upper(offered, to);
+    for (let n = first; n < end; n++) {
+      if (n % BLOCK === 0 && n + BLOCK <= end && offered[n] >= from) { high = Math.max(high, flow.highest[n / BLOCK]); n += BLOCK - 1; continue; }
+      if (fate[n] === HEARD && came[n] > high && offered[n] + came[n] >= from) high = came[n];
     }
+    const late = [...unheard.subarray(lower(unheard, first), lower(unheard, end))].some((n) => fate[n] === LATE);
     if (late || (deadline > 0 && high > deadline / 3)) high = Math.max(high, deadline * 1.25);
     const step = roundStep(high, 4);
     return [0, most = Math.ceil(high / step - 1e-9) * step];
   }
 
   function paint(pen, view) {
-    const { range: [from, to], left: edge, width, per, x, log } = view;
+    const { range: [from, to], left: edge, width, per, zero, slope, x, log } = view;
     Object.assign(log, { flow: flow.name, silences: [], verdicts: [], heard: 0, late: 0, lost: 0, unsent: 0, lostAt: [], unsentAt: [], lateAt: [], dots: [] });
     const base = view.y(0), ceiling = view.y(most);
     shadeSilences(pen, view, flow, base, ceiling);
@@ -77,7 +87,7 @@ function delayRow(root, axis, story, flow, id, ways) {
       const at = offered[n] + came[n];
       if (at < from || at > to) continue;
       log.heard++;
-      const px = x(at), py = view.y(came[n]);
+      const px = edge + (at - from) * per, py = zero + slope * came[n];
       if (dense) { columns.add(kind[way[n]], Math.floor(px - edge), py); continue; }
       if (log.dots.length < 4000) log.dots.push(px);
       shape(pen, audio ? "dot" : "diamond", px, py, audio ? r : r * 1.15, colours[kind[way[n]]] ?? charts.colour("ink"));
@@ -85,8 +95,8 @@ function delayRow(root, axis, story, flow, id, ways) {
     if (dense) { columns.paint(pen, edge, colours, audio ? 2.5 : 2); log.columns = columns.filled(edge); }
     // never hidden, however many there are: each that is late, lost or never sent
     const marks = { late: [], lost: [], unsent: [] };
-    for (let n = first; n < end; n++) {
-      if (fate[n] === HEARD) continue;
+    for (let each = lower(unheard, first), last = lower(unheard, end); each < last; each++) {
+      const n = unheard[each];
       const never = fate[n] !== LATE, at = never ? offered[n] : offered[n] + came[n];
       if (at < from || at > to) continue;
       const which = never ? (fate[n] === LOST ? "lost" : "unsent") : "late";

@@ -38,6 +38,8 @@ page.panel("lanes", "What happened", (root, story, axis) => {
 function linkLanes(story) {
   return story.wires.flatMap((wire) => {
     const downs = ["a", "b"].flatMap((end) => (wire.downs[end] ?? []).map(([from, to]) => ({ from, to, kind: "down", text: `${wire[end]} down`, detail: `${wire[end]} was down for ${length(to - from)}` })));
+    // one end switched off takes the other's carrier with it: where they overlap, the words tell of both
+    for (const one of downs) { const both = downs.find((other) => other !== one && other.from < one.to && one.from < other.to); if (both && !both.words) one.words = `${wire.a} and ${wire.b} down`; }
     const sides = [["a_to_b", `${wire.a} → ${wire.b}`], ["b_to_a", `${wire.b} → ${wire.a}`]];
     const alike = JSON.stringify(wire.ruled.a_to_b ?? []) === JSON.stringify(wire.ruled.b_to_a ?? []);
     return (alike ? [["a_to_b", `${wire.a} ↔ ${wire.b}`]] : sides).map(([direction, name], number) => {
@@ -83,8 +85,16 @@ function laneRow(root, axis, lane, id) {
     }
     for (const one of over) hatch(pen, view, one);
     // marks, each on the first line where its words have room; one that finds none keeps its shape, and its words are in the tooltip
-    const top = spans.length || over.length ? 22 : 2, taken = Array(lines).fill(-1e9);
-    for (let n = lower(moments_, from), end = upper(moments_, to); n < end; n++) {
+    const top = spans.length || over.length ? 22 : 2, taken = Array(lines).fill(-1e9), first = lower(moments_, from), end = upper(moments_, to);
+    if (first === end && marks.length) {
+      const words = [first ? `◂ ${first} before this` : "", first < marks.length ? `${marks.length - first} after this ▸` : ""];
+      pen.fillStyle = charts.colour("faint");
+      pen.fillText(words[0], left + 5, top + LINE / 2);
+      pen.textAlign = "right";
+      pen.fillText(words[1], left + width - 5, top + LINE / 2);
+      pen.textAlign = "left";
+    }
+    for (let n = first; n < end; n++) {
       const one = marks[n], px = x(one.at), [kind, name] = MARKS[one.kind] ?? ["dot", "ink"];
       const seen = one.kind === "receipt" || one.kind === "refuted" ? (one.detail ?? "").split("\n").slice(1).join(", ") : "";
       const full = seen ? `${one.text} · ${seen}` : one.text || one.kind;
@@ -113,8 +123,8 @@ function laneRow(root, axis, lane, id) {
     for (let at = Math.floor(start / 8) * 8 - LINE; at < stop; at += 8) { pen.moveTo(at, 3 + LINE); pen.lineTo(at + LINE, 3); }
     pen.stroke();
     pen.restore();
-    const text = fitted(pen, one.text, wide - 8);
-    if (text) plate(pen, text, start + wide / 2, 3 + LINE / 2, red);
+    const text = fitted(pen, one.words ?? one.text, wide - 8), covered = !one.words && over.some((other) => other.words && other.from < one.to && one.from < other.to);
+    if (text && !covered) plate(pen, text, start + wide / 2, 3 + LINE / 2, red);
   }
   function look(px, py, view) {
     if (px < view.left) return [lane.name];

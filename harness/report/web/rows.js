@@ -176,7 +176,10 @@ class Row {
     const left = box.left / scale, top = box.top / scale, width = box.width / scale, height = box.height / scale;
     const per = width / (range[1] - range[0]);
     this.view = { range, left, top, width, height, per, x: (at) => left + (at - range[0]) * per, log: page.drawn[`${this.axis.name ?? ""}${this.id}`] = { id: this.id, left, width } };
-    if (this.plot) { const { plot } = this; this.view.y = (value) => plot.valToPos(value, "y", true) / scale; }
+    if (this.plot) {
+      const zero = this.plot.valToPos(0, "y", true) / scale, slope = this.plot.valToPos(1, "y", true) / scale - zero;
+      Object.assign(this.view, { zero, slope, y: (value) => zero + slope * value });
+    }
     pen.save();
     pen.scale(scale, scale);
     pen.beginPath();
