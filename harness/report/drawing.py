@@ -119,12 +119,13 @@ def _switches(end: str, events: list[Event]) -> Iterator[tuple[int, bool]]:
 
 def asked(impairment: Impairment | None) -> str:
     """``delay 20ms loss 1%``, or ``clear``."""
-    return " ".join(f"{name} {_said(value)}" for name, value in (to_plain(impairment) or {}).items()) or "clear" if impairment else "clear"
+    return " ".join(f"{name} {said(value)}" for name, value in (to_plain(impairment) or {}).items()) or "clear" if impairment else "clear"
 
 
-def _said(value: Any) -> str:
+def said(value: Any) -> str:
+    """Plain JSON in words."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_said(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {said(one)}" for name, one in value.items())
     if isinstance(value, list):
-        return "; ".join(_said(one) for one in value)
+        return "; ".join(said(one) for one in value) or "none"
     return str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from harness.report.drawing import said
 from harness.report.model import Report
 from harness.report.story import Lane, Mark, Span
 
@@ -13,28 +14,59 @@ Event = dict[str, Any]
 
 
 def states(events: list[Event], since_zero: Callable[[int], int], until: int) -> list[Lane]:
-    """A lane per peer and call: the states that its agent said it was in.  ``until``: µs, the end of the run."""
+    """A lane per peer and call: the states that its agent said it was in, and when it was on hold.  ``until``: µs, the end of the run."""
     lanes: dict[tuple[str, str], Lane] = {}
     current: dict[tuple[str, str], tuple[int, str]] = {}
-    several = len({str(message.get("call")) for event in events if (message := _message(event, "state_changed"))}) > 1
-    for event in events:
-        message = _message(event, "state_changed")
-        if message is None:
-            continue
-        key = (event["source"], str(message.get("call")))
-        at = since_zero(event["at"])
-        name = f"{key[0]}, call {key[1][:8]}" if several else key[0]
-        lane = lanes.setdefault(key, Lane(group="state", name=name, spans=[], marks=[]))
-        since, state = current.pop(key, (at, ""))
+    holders: dict[tuple[str, str], set[str]] = {}
+    names = _names(events)
+
+    def turn(key: tuple[str, str], at: int, state: str) -> None:
+        """From ``at`` on the call is in ``state``; "" when it is over."""
+        since, before = current.pop(key, (at, ""))
+        held = " and ".join(sorted(holders.get(key, ())))
+        if before:
+            text = f"{before}, on hold by {held}" if held else before
+            lanes[key].spans.append(Span(since=since, until=at, kind="Held" if held else before, text=text))
         if state:
-            lane.spans.append(Span(since=since, until=at, kind=state, text=state))
-        if str(message.get("new")) not in TERMINAL:
-            current[key] = (at, str(message.get("new")))
-        else:
-            lane.marks.append(Mark(at=at, kind=str(message.get("new")), text=str(message.get("new"))))
-    for key, (since, state) in current.items():
-        lanes[key].spans.append(Span(since=since, until=until, kind=state, text=state, detail="to the end of the run"))
+            current[key] = (at, state)
+
+    for event in events:
+        at = since_zero(event["at"])
+        if (message := _message(event, "state_changed")) is not None:
+            key = (event["source"], str(message.get("call")))
+            lane = lanes.setdefault(key, Lane(group="state", name=names[key], spans=[], marks=[]))
+            new = str(message.get("new"))
+            turn(key, at, "" if new in TERMINAL else new)
+            if new in TERMINAL:
+                lane.marks.append(Mark(at=at, kind=new, text=new))
+        elif (message := _message(event, "call_held") or _message(event, "call_resumed")) is not None:
+            key = (event["source"], str(message.get("call")))
+            if key in current:
+                turn(key, at, current[key][1])
+                who = holders.setdefault(key, set())
+                (who.add if message["event"] == "call_held" else who.discard)("itself" if message.get("by") == "here" else "the other side")
+    for key in list(current):
+        turn(key, until, "")
     return list(lanes.values())
+
+
+def _names(events: list[Event]) -> dict[tuple[str, str], str]:
+    """What the lane of each peer and call is called: the peer; where it has several calls, with whom too, or the call's id."""
+    calls: dict[str, list[str]] = {}
+    for event in events:
+        if (message := _message(event, "state_changed")) is not None:
+            who = calls.setdefault(str(message.get("call")), [])
+            if event["source"] not in who:
+                who.append(event["source"])
+    names = {}
+    for call, who in calls.items():
+        for peer in who:
+            others = [one for one in who if one != peer]
+            alike = sum(set(of) == set(who) for of in calls.values())
+            alone = sum(peer in of for of in calls.values()) == 1
+            which = f"with {others[0]}" if len(others) == 1 and alike == 1 else call[:8]
+            names[(peer, call)] = peer if alone else f"{peer}, call {which}"
+    return names
 
 
 def paths(events: list[Event], probes: dict[str, list[Mark]], since_zero: Callable[[int], int]) -> list[Lane]:
@@ -64,11 +96,21 @@ def faults(report: Report, since_zero: Callable[[int], int], until: int) -> list
             at=since_zero(receipt.at),
             kind="receipt" if receipt.taken else "refuted",
             text=f"{receipt.kind}: {'seen' if receipt.taken else 'NOT SEEN'} by {receipt.source}",
-            detail="\n".join([receipt.fault, *(f"{key}: {value}" for key, value in receipt.observed.items())]),
+            detail="\n".join([receipt.fault, *_observed(receipt.observed)]),
         )
         for receipt in report.receipts
     ]
     return [Lane(group="fault", name="faults", spans=spans, marks=sorted(marks, key=lambda mark: mark.at))] if spans or marks else []
+
+
+def _observed(observed: dict[str, Any]) -> list[str]:
+    """A receipt's evidence in lines, what changed first; ``at`` is the receipt's own time and left to the mark."""
+    rest = {key: value for key, value in observed.items() if key != "at"}
+    lines = []
+    if {"link", "direction", "was", "now"} <= rest.keys():
+        link, direction, was, now = (said(rest.pop(key)) for key in ("link", "direction", "was", "now"))
+        lines.append(f"{link} {direction.replace('_', ' ')}: {was or 'clear'} → {now or 'clear'}")
+    return lines + [f"{key}: {said(value)}" for key, value in rest.items()]
 
 
 def mappings(events: list[Event], since_zero: Callable[[int], int], until: int) -> list[Lane]:

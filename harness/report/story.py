@@ -103,7 +103,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Lane(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A row under the charts.  ``group``: state, path, fault, nat, link or stall; ``name``: whose it is."""
+    """A row under the charts.  ``group``: state, act, path, fault, nat, link or stall; ``name``: whose it is."""
 
     group: str
     name: str

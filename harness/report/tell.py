@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness.report import connections, drawing, flows, lanes, logs, messages, model, sounds
+from harness.report import acts, connections, drawing, flows, lanes, logs, messages, model, sounds
 from harness.report.artifacts import Artifacts, need
 from harness.report.story import Story
 
@@ -40,6 +40,7 @@ def tell(folder: Path) -> Story:
             *lanes.states(events, since_zero, until),
             *lanes.faults(report, since_zero, until),
             *lanes.paths(events, probes, since_zero),
+            *acts.read(events, since_zero),
             *lanes.mappings(events, since_zero, until),
             *lanes.stalls(report, since_zero),
         ],

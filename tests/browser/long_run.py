@@ -198,7 +198,7 @@ def _qlog(folder: Path, rng: random.Random, opened: int, closed: int, moved: int
                 data = {
                     "latest_rtt": rtt,
                     "smoothed_rtt": rtt - 1,
-                    "cwnd": 12000 + (at - opened) // MS // 10 * 10,
+                    "congestion_window": 12000 + (at - opened) // MS // 10 * 10,
                     "bytes_in_flight": rng.randrange(9000),
                 }
                 file.write(b"\x1e" + msgspec.json.encode({"time": at / 1e6, "name": "recovery:metrics_updated", "data": data}) + b"\n")

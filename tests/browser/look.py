@@ -31,7 +31,7 @@ def look(
         if cursor is not None:
             sheet.evaluate("at => page.axis.setCursor(at * 1e6)", cursor)
         sheet.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        sheet.evaluate("() => page.settle && page.settle()")
+        sheet.evaluate("() => { document.getElementById('ruler').style.position = 'static'; page.settle(); }")  # it would lie over the rest
         if only:
             sheet.locator(f"#{only}").screenshot(path=picture)
         else:

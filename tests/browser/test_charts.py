@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from harness.report import page as pages
 from harness.report import tell
 from harness.report.story import Story
-from tests.browser import long_run
+from tests.browser import long_run, speed
 from tests.browser.chromium import chromium
 
 LENGTH = 60
@@ -287,6 +287,45 @@ def test_it_prints_light_and_whole(browser: Browser, made_up: Path) -> None:
 
 def test_a_page_is_small(made_up: Path) -> None:
     assert (made_up / pages.FILE).stat().st_size <= 1_000_000
+
+
+def test_ten_minutes_open_and_move_fast(browser: Browser, tmp_path: Path) -> None:
+    """By what the page's own thread works, which is the same whatever else the machine does; `speed` measures the waiting, too."""
+    file = long_run.write(tmp_path, length=600)
+    assert speed.opening(browser, file).cpu <= 2000
+    assert {name: times.cpu for name, times in speed.moving(browser, file).items() if times.cpu > 50} == {}
+
+
+def test_a_verdict_of_no_flow_has_a_lane_and_hostile_words_stay_words(sheet: Page) -> None:
+    told = sheet.evaluate(
+        """() => {
+          const where = { start: page.story.zero, end: page.story.zero + 5e8, excess: { count: 5e8 } };
+          const bound = { kind: "count", text: "1" }, name = "<img src=x onerror=alert(1)>";
+          const verdict = { name, relation: "at_most", value: null, bound, result: "FAIL", direction: "", where };
+          return verdictLanes({ ...page.story, report: { verdicts: [verdict] } });
+        }"""
+    )
+    assert told == [
+        {
+            "group": "verdict",
+            "name": "<img src=x onerror=alert(1)>",
+            "spans": [{"from": 0, "to": 500000, "kind": "FAIL", "text": "<img src=x onerror=alert(1)>: not measured (≤ 1) FAIL"}],
+        }
+    ]
+
+
+def test_lanes_tell_faults_receipts_paths_and_states(sheet: Page, story: Story) -> None:
+    lanes = {(lane.group, lane.name): number for number, lane in enumerate(story.lanes)}
+    assert {group for group, _ in lanes} == {"fault", "path", "state", "stall"}
+    logs = [one for one in sheet.evaluate("() => Object.values(page.drawn)") if one["id"].startswith("lane-")]
+    told = {one["lane"]: one for one in logs if one["group"] in ("fault", "path", "state")}
+    fault = story.report["faults"][0]
+    since, until = shown(sheet)
+    at = ((fault["began"] - story.zero) / 1000 - since) / (until - since)
+    span = next(one for one in told["faults"]["spans"] if one["text"] == fault["name"])
+    assert span["x0"] == pytest.approx(told["faults"]["left"] + at * told["faults"]["width"], abs=1)
+    assert [mark["text"] for mark in told["faults"]["marks"]] == ["link: seen by rtnetlink"]
+    assert [mark["kind"] for mark in next(one for one in logs if one["group"] == "path")["marks"]] == ["probing", "validated", "migrated"]
 
 
 def test_no_script_of_ours_makes_markup_of_text() -> None:

@@ -40,13 +40,15 @@ function prepareFlow(flow, story) {
   flow.verdicts = verdictsOf(story, flow.name);
 }
 
-// The verdicts of a direction that name a stretch: {from, to, excess, text, result}.
-function verdictsOf(story, direction) {
-  return (story.report.verdicts ?? []).filter((one) => one.where && (one.direction === direction || direction.startsWith(`${one.direction} `))).map((one) => ({
+// Verdicts that name a stretch: {from, to, excess, text, result}; of a direction: those of one flow, or of all that go its way.
+function stretches(verdicts, story) {
+  const sign = { at_least: "≥", equal: "=", at_most: "≤" };
+  return verdicts.filter((one) => one.where).map((one) => ({
     from: story.since(one.where.start), to: story.since(one.where.end), excess: one.where.excess.count / 1000, result: one.result, name: one.name,
-    text: `${one.name}: ${one.value ? tidy(one.value) : "not measured"} (${one.relation === "at_least" ? "≥" : one.relation === "equal" ? "=" : "≤"} ${tidy(one.bound)}) ${one.result}`,
+    text: `${one.name}: ${one.value ? tidy(one.value) : "not measured"} (${sign[one.relation]} ${tidy(one.bound)}) ${one.result}`,
   }));
 }
+const verdictsOf = (story, direction) => stretches((story.report.verdicts ?? []).filter((one) => one.direction && (one.direction === direction || direction.startsWith(`${one.direction} `))), story);
 const tidy = (quantity) => (quantity.kind === "duration" ? length(quantity.count / 1000) : quantity.text);
 
 function delayRow(root, axis, story, flow, id, ways) {

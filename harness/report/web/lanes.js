@@ -2,9 +2,11 @@
 "use strict";
 
 const GROUPS = [
+  ["verdict", "Verdicts of the whole call", "where those figures were taken that belong to no single flow"],
   ["fault", "Faults and their receipts", "what the run did to the network, and whether it was seen from outside the agents"],
   ["path", "Paths", "what each stack did about its paths, and the validation frames that its qlog tells of"],
   ["state", "Call states", "as each agent said"],
+  ["act", "What the agents did", "what the scenario asked of them, and what they said of themselves"],
   ["nat", "NAT mappings", "inside, and what it was outside"],
   ["link", "Links", "the impairment in force in each direction, and when an end was down"],
   ["stall", "Stood still", "the harness's own processes and the agents, when they should have run and did not"],
@@ -13,12 +15,14 @@ const MARKS = { __proto__: null, // kinds come from agents: nothing is inherited
   receipt: ["square", "good", "receipt: seen"], refuted: ["cross", "bad", "receipt: NOT SEEN"],
   challenge: ["right", "accent", "PATH_CHALLENGE"], response: ["left", "way2", "PATH_RESPONSE"], probing: ["ring", "accent", "probing"], validated: ["dot", "good", "validated"],
   migrated: ["diamond", "way1", "migrated"], peer_moved: ["diamond", "way3", "peer moved"],
+  ask: ["right", "ink", "asked to"], hold: ["square", "unsure", "hold and resume"], adapt: ["diamond", "frozen", "chose to send"], trouble: ["cross", "late", "trouble"], end: ["ring", "faint", "call ended"],
+  validating: ["ring", "good", "validating"], suspected: ["up", "late", "suspected"], redialling: ["up", "bad", "redialling"], redialled: ["dot", "way5", "redialled"], failed: ["cross", "bad", "failed"],
   Idle: ["ring", "faint", "over"], Ended: ["ring", "faint", "ended"], Rejected: ["cross", "bad", "rejected"], Failed: ["cross", "bad", "failed"],
 };
-const STATES = { __proto__: null, Idle: "faint", Calling: "accent", Connecting: "accent", Connected: "good", OnHold: "unsure", Held: "unsure", Reconnecting: "bad", Ending: "faint", fault: "fault", stall: "unsure", down: "bad", clear: "faint" };
+const STATES = { __proto__: null, Idle: "faint", Calling: "accent", Connecting: "accent", Connected: "good", OnHold: "unsure", Held: "unsure", Reconnecting: "bad", Ending: "faint", fault: "fault", stall: "unsure", PASS: "good", FAIL: "bad", INCONCLUSIVE: "unsure", down: "bad", clear: "faint" };
 
 page.panel("lanes", "What happened", (root, story, axis) => {
-  const lanes = [...story.lanes, ...linkLanes(story)];
+  const lanes = [...verdictLanes(story), ...story.lanes, ...linkLanes(story)];
   const used = new Set(lanes.flatMap((lane) => (lane.marks ?? []).map((mark) => mark.kind)));
   root.append(legend([...Object.entries(MARKS).filter(([kind]) => used.has(kind)).map(([, entry]) => entry), ...[...used].filter((kind) => !MARKS[kind]).map((kind) => ["dot", "ink", kind])]));
   const known = new Set(GROUPS.map(([group]) => group));
@@ -33,6 +37,14 @@ page.panel("lanes", "What happened", (root, story, axis) => {
   const clear = story.wires.filter((wire) => !linkLanes({ wires: [wire], until: story.until }).length);
   if (clear.length) root.append(h("p", { class: "faint" }, `Clear and up throughout: ${clear.map((wire) => wire.name).join(", ")}.`));
 });
+
+// A lane for each verdict with a stretch that no row of delays shows.
+function verdictLanes(story) {
+  const shown = new Set(story.flows.flatMap((flow) => flow.verdicts ?? []).map((one) => one.text + one.from));
+  return stretches(story.report.verdicts ?? [], story).filter((one) => !shown.has(one.text + one.from)).map((one) => ({
+    group: "verdict", name: one.name, spans: [{ from: one.from, to: one.to, kind: one.result, text: one.text }],
+  }));
+}
 
 // A lane for each link that was ever impaired or down: one for both directions where they are ruled alike.
 function linkLanes(story) {
@@ -78,12 +90,13 @@ function laneRow(root, axis, lane, id) {
       pen.fillRect(start, 3, wide, LINE);
       pen.globalAlpha = 1;
       pen.fillRect(start, 3, Math.min(2, wide), LINE);
-      const beside = lane.group === "fault" && wide < pen.measureText(one.text).width + 8; // a fault's name stands beside it where it has no room
+      const beside = (lane.group === "fault" || lane.group === "verdict") && wide < pen.measureText(one.text).width + 8; // such a name stands beside it where it has no room
       const next = spans.find((other) => other.from > one.from), room = (next ? Math.min(x(next.from), left + width) : left + width) - stop - 10;
       const text = fitted(pen, one.text || one.kind, beside ? room : stop - Math.max(left, start) - 8);
       if (beside && text) { pen.fillStyle = paintColour; pen.fillText(text, stop + 5, 3 + LINE / 2); } else if (text) { pen.fillStyle = charts.colour("ink"); pen.fillText(text, Math.max(left, start) + 5, 3 + LINE / 2); }
     }
     for (const one of over) hatch(pen, view, one);
+    for (const one of over) wordsOver(pen, view, one);
     // marks, each on the first line where its words have room; one that finds none keeps its shape, and its words are in the tooltip
     const top = spans.length || over.length ? 22 : 2, taken = Array(lines).fill(-1e9), first = lower(moments_, from), end = upper(moments_, to);
     if (first === end && marks.length) {
@@ -123,8 +136,11 @@ function laneRow(root, axis, lane, id) {
     for (let at = Math.floor(start / 8) * 8 - LINE; at < stop; at += 8) { pen.moveTo(at, 3 + LINE); pen.lineTo(at + LINE, 3); }
     pen.stroke();
     pen.restore();
+  }
+  function wordsOver(pen, { left, width, x }, one) {
+    const start = Math.max(left, x(one.from)), wide = Math.min(left + width, x(one.to)) - start;
     const text = fitted(pen, one.words ?? one.text, wide - 8), covered = !one.words && over.some((other) => other.words && other.from < one.to && one.from < other.to);
-    if (text && !covered) plate(pen, text, start + wide / 2, 3 + LINE / 2, red);
+    if (text && !covered) plate(pen, text, start + wide / 2, 3 + LINE / 2, charts.colour("bad"));
   }
   function look(px, py, view) {
     if (px < view.left) return [lane.name];

@@ -45,8 +45,7 @@ const charts = {
 page.settle = () => {
   for (const row of charts.rows) {
     if (row.dirty) row.draw();
-    row.seen = true;
-    row.follow(row.axis.cursor);
+    row.follow(row.axis.cursor, true);
   }
 };
 
@@ -191,11 +190,11 @@ class Row {
     this.paint(pen, this.view);
     pen.restore();
   }
-  follow(at) {
+  follow(at, unseen = false) {
     const inside = at !== null && at >= this.axis.range[0] && at <= this.axis.range[1];
     this.line.style.display = inside ? "block" : "none";
     if (inside) this.line.style.transform = `translateX(${this.axis.x(at, this.wide)}px)`;
-    this.values.textContent = inside && this.read && this.seen ? this.read(at) : "";
+    this.values.textContent = inside && this.read && (this.seen || unseen) ? this.read(at) : "";
   }
   hover(event) {
     if (event.buttons || !this.view) { tip.hide(); return; }
@@ -244,7 +243,7 @@ function watch(row) {
       for (const entry of entries) of.get(entry.target).seen = entry.isIntersecting;
       charts.drawSoon();
       row.axis.tell("cursor");
-    }, { rootMargin: "150px 0px" });
+    }, { rootMargin: "20px 0px" });
     sight = (one) => { of.set(one.box, one); seen.observe(one.box); };
     row.axis.onRange(() => { for (const one of charts.rows) one.dirty = true; charts.drawSoon(); });
     let width = 0;

@@ -30,49 +30,91 @@ page.panel("quic", "QUIC, from qlog", (root, story, axis) => {
 const once = (make) => { let made; return () => made ??= make(); };
 const sorted = (values) => Float64Array.from(values).sort();
 
-// The value of a step function at every px, as the least and the most that it took there and the last: values[n] holds from times[n] on.
-function stepColumns(times, values, { range: [from, to], width }) {
-  const wide = Math.ceil(width), least = new Float64Array(wide), most = new Float64Array(wide), last = new Float64Array(wide);
-  let n = upper(times, from), value = n > 0 ? values[n - 1] : NaN;
-  for (let column = 0; column < wide; column++) {
-    const until = from + ((column + 1) / width) * (to - from);
-    let low = value, high = value;
-    while (n < times.length && times[n] < until) {
-      value = values[n++];
-      if (!(low <= value)) low = value;
-      if (!(high >= value)) high = value;
+// A step function: values[n] holds from times[n] on.  Of every block of them the least and the most are known beforehand.
+class Steps {
+  constructor(times, values) {
+    this.times = times;
+    this.values = values;
+    this.least = [];
+    this.most = [];
+    for (let n = 0; n < values.length; n += Steps.BLOCK) {
+      let low = NaN, high = NaN;
+      for (let each = n; each < Math.min(n + Steps.BLOCK, values.length); each++) {
+        if (!(low <= values[each])) low = values[each];
+        if (!(high >= values[each])) high = values[each];
+      }
+      this.least.push(low);
+      this.most.push(high);
     }
-    least[column] = low; most[column] = high; last[column] = value;
   }
-  return { least, most, last };
+  at(moment) { const n = upper(this.times, moment); return n > 0 ? this.values[n - 1] : NaN; }
+  // The least and the most of values[from] to values[to], that one left out, and of what held before.
+  extremes(from, to, before) {
+    let low = before, high = before;
+    for (let n = from; n < to;) {
+      const whole = n % Steps.BLOCK === 0 && n + Steps.BLOCK <= to, block = n / Steps.BLOCK;
+      const least = whole ? this.least[block] : this.values[n], most = whole ? this.most[block] : this.values[n];
+      if (!(low <= least)) low = least;
+      if (!(high >= most)) high = most;
+      n += whole ? Steps.BLOCK : 1;
+    }
+    return [low, high];
+  }
+  highest(from, to) { return this.extremes(Math.max(0, upper(this.times, from) - 1), upper(this.times, to), 0)[1]; }
+  // What it was at every px: the least and the most that it took there, and the last.
+  columns({ range: [from, to], width }) {
+    const wide = Math.ceil(width), least = new Float64Array(wide), most = new Float64Array(wide), last = new Float64Array(wide);
+    let n = upper(this.times, from), value = n > 0 ? this.values[n - 1] : NaN;
+    for (let column = 0; column < wide; column++) {
+      const end = onwards(this.times, from + ((column + 1) / width) * (to - from), n);
+      [least[column], most[column]] = this.extremes(n, end, value);
+      if (end > n) value = this.values[end - 1];
+      last[column] = value;
+      n = end;
+    }
+    return { least, most, last };
+  }
+}
+Steps.BLOCK = 32;
+
+// As upper, from where the last search ended: the next moment is seldom far.
+function onwards(values, value, from) {
+  let step = 1, to = from;
+  while (to < values.length && values[to] <= value) { to += step; step *= 2; }
+  return upper(values, value, from, Math.min(to, values.length));
 }
 
 // That as a line: up and down within a px, and on to the next one; broken where there is no value.
-function strokeSteps(pen, { left, y }, { least, most, last }) {
+function strokeSteps(pen, { left, zero, slope }, { least, most, last }) {
   pen.beginPath();
   let before = NaN;
   for (let column = 0; column < last.length; column++) {
     if (Number.isNaN(most[column])) { before = NaN; continue; }
-    const x = left + column + 0.5;
-    if (Number.isNaN(before)) pen.moveTo(x - 0.5, y(least[column])); else pen.lineTo(x - 0.5, y(before));
-    pen.lineTo(x, y(most[column]));
-    pen.lineTo(x, y(least[column]));
-    pen.lineTo(x + 0.5, y(last[column]));
+    const x = left + column, high = zero + slope * most[column];
+    if (Number.isNaN(before)) pen.moveTo(x, high); else if (most[column] === before && least[column] === before && last[column + 1] === before) continue; else pen.lineTo(x, zero + slope * before);
+    if (most[column] !== least[column]) { pen.lineTo(x + 0.5, high); pen.lineTo(x + 0.5, zero + slope * least[column]); }
+    pen.lineTo(x + 1, zero + slope * last[column]);
     before = last[column];
   }
   pen.stroke();
 }
 
-function highest(times, values, from, to) {
-  let most = 0;
-  for (let n = Math.max(0, upper(times, from) - 1), end = upper(times, to); n < end; n++) if (values[n] > most) most = values[n];
-  return most;
+// The ground under a line, filled.
+function fillUnder(pen, { left, zero, slope }, values) {
+  pen.beginPath();
+  pen.moveTo(left, zero);
+  values.forEach((value, column) => { pen.lineTo(left + column, zero + slope * (value || 0)); pen.lineTo(left + column + 1, zero + slope * (value || 0)); });
+  pen.lineTo(left + values.length, zero);
+  pen.globalAlpha = 0.16;
+  pen.fill();
+  pen.globalAlpha = 1;
 }
+
 const roundTop = (high, least) => { const step = roundStep(Math.max(high, least), 3); return Math.ceil(Math.max(high, least) / step - 1e-9) * step; };
 
 // -- in flight -----------------------------------------------------------------------------------------------------------------------------
 
-// How many packets of these flows were under way on way `kind` from each moment on: {times, values}.
+// How many packets of these flows were under way on way `kind` from each moment on.
 function flying(flows, kind) {
   const starts = [], ends = [];
   for (const flow of flows) {
@@ -88,31 +130,28 @@ function flying(flows, kind) {
     if (i < up.length && up[i] <= down[j]) times[n] = up[i++]; else times[n] = down[j++];
     values[n] = i - j;
   }
-  return { times, values };
+  return new Steps(times, values);
 }
 
 function flightRow(root, axis, story, side, id, ways) {
   const kinds = ways.filter((way) => side.flows.some((flow) => flow.kind.includes(way.number)));
-  const counts = once(() => kinds.map((way) => ({ way, ...flying(side.flows, way.number) })));
-  const at = (one, moment) => { const n = upper(one.times, moment); return n > 0 ? one.values[n - 1] : 0; };
+  const counts = once(() => kinds.map((way) => ({ way, steps: flying(side.flows, way.number) })));
   new Row(root, axis, {
     id, name: side.name, under: ["packets", callName(story, side.flows[0])].filter(Boolean).join(", "), height: 70, head: 6,
-    y: ([from, to]) => [0, roundTop(Math.max(...counts().map((one) => highest(one.times, one.values, from, to)), 0), 3)],
+    y: ([from, to]) => [0, roundTop(Math.max(...counts().map((one) => one.steps.highest(from, to)), 0), 3)],
     unit: (value) => (Number.isInteger(value) ? String(value) : ""),
     paint(pen, view) {
       view.log.ways = [];
-      for (const one of counts()) {
-        const columns = stepColumns(one.times, one.values, view);
-        pen.strokeStyle = pen.fillStyle = charts.colour(one.way.colour);
-        pen.globalAlpha = 0.18;
-        for (let column = 0; column < columns.most.length; column++) if (columns.most[column] > 0) pen.fillRect(view.left + column, view.y(columns.most[column]), 1, view.y(0) - view.y(columns.most[column]));
-        pen.globalAlpha = 1;
-        for (let column = 0; column < columns.most.length; column++) if (Number.isNaN(columns.last[column])) columns.least[column] = columns.most[column] = columns.last[column] = 0;
+      for (const { way, steps } of counts()) {
+        const columns = steps.columns(view);
+        for (const values of Object.values(columns)) values.forEach((value, column) => { if (Number.isNaN(value)) values[column] = 0; });
+        pen.strokeStyle = pen.fillStyle = charts.colour(way.colour);
+        fillUnder(pen, view, columns.most);
         strokeSteps(pen, view, columns);
-        view.log.ways.push({ name: one.way.name, most: highest(one.times, one.values, ...view.range) });
+        view.log.ways.push({ name: way.name, most: steps.highest(...view.range) });
       }
     },
-    read: (moment) => counts().map((one) => [one.way.name, at(one, moment)]).filter(([, count]) => count > 0).map(([name, count]) => `${name}: ${count}`).join(" · ") || "none",
+    read: (moment) => counts().map(({ way, steps }) => [way.name, steps.at(moment)]).filter(([, count]) => count > 0).map(([name, count]) => `${name}: ${count}`).join(" · ") || "none",
   });
 }
 
@@ -139,7 +178,14 @@ function bitrateRow(root, axis, story, flow, id) {
   ]);
   const curve = (series, { range: [from, to], width }) => {
     const values = new Float64Array(Math.ceil(width)), span = Math.max(WINDOW, (to - from) / width);
-    for (let column = 0; column < values.length; column++) values[column] = rate(series, from + ((column + 1) / width) * (to - from), span);
+    const { at, sum } = series;
+    let last = upper(at, from), first = upper(at, from - span);
+    for (let column = 0; column < values.length; column++) {
+      const until = from + ((column + 1) / width) * (to - from);
+      last = onwards(at, until, last);
+      first = onwards(at, until - span, first);
+      values[column] = ((sum[last] - sum[first]) * 8000) / span;
+    }
     return values;
   };
   let curves = null;
@@ -151,17 +197,15 @@ function bitrateRow(root, axis, story, flow, id) {
     },
     unit: (value) => String(Math.round(value)),
     paint(pen, view) {
-      const [given, sent, received] = curves, { left: edge, y } = view, base = y(0);
+      const [given, sent, received] = curves, { left: edge, zero, slope } = view;
       pen.fillStyle = charts.colour("accent");
-      pen.globalAlpha = 0.15;
-      received.forEach((value, column) => pen.fillRect(edge + column, y(value), 1, base - y(value)));
-      pen.globalAlpha = 1;
+      fillUnder(pen, view, received);
       for (const [values, colour, dash, wide] of [[received, "accent", [], 1.5], [sent, "late", [], 1], [given, "ink", [4, 3], 1]]) {
         pen.strokeStyle = charts.colour(colour);
         pen.lineWidth = wide;
         pen.setLineDash(dash);
         pen.beginPath();
-        values.forEach((value, column) => pen.lineTo(edge + column + 1, y(value)));
+        values.forEach((value, column) => { if (value !== values[column - 1] || value !== values[column + 1]) pen.lineTo(edge + column + 1, zero + slope * value); });
         pen.stroke();
       }
       pen.setLineDash([]);
@@ -175,10 +219,10 @@ const rowWidth = (axis, root) => Math.max(50, root.clientWidth - axis.gutter - a
 // -- QUIC ----------------------------------------------------------------------------------------------------------------------------------
 
 function rttRow(root, axis, one, id, name, under) {
-  const at = (values, moment) => { const n = upper(one.rtt_at, moment) - 1; return n >= 0 ? values[n] : -1; };
+  const latest = new Steps(one.rtt_at, one.rtt), smoothed = new Steps(one.rtt_at, one.smoothed.map((value) => (value < 0 ? NaN : value)));
   new Row(root, axis, {
     id, name, under: ["RTT, ms", under].filter(Boolean).join(" "), height: 68, head: 6, unit: (value) => String(+(value / 1000).toFixed(1)),
-    y: ([from, to]) => [0, roundTop(Math.max(highest(one.rtt_at, one.rtt, from, to), highest(one.rtt_at, one.smoothed, from, to)), 10000)],
+    y: ([from, to]) => [0, roundTop(Math.max(latest.highest(from, to), smoothed.highest(from, to)), 10000)],
     paint(pen, view) {
       const { range: [from, to], left, x, y } = view;
       const first = lower(one.rtt_at, from), end = upper(one.rtt_at, to);
@@ -188,25 +232,25 @@ function rttRow(root, axis, one, id, name, under) {
         columns.paint(pen, left, [charts.colour("accent")], 2);
       } else for (let n = first; n < end; n++) if (one.rtt[n] >= 0) shape(pen, "square", x(one.rtt_at[n]), y(one.rtt[n]), 1.3, charts.colour("accent"));
       pen.strokeStyle = charts.colour("ink");
-      strokeSteps(pen, view, stepColumns(one.rtt_at, one.smoothed.map((value) => (value < 0 ? NaN : value)), view));
+      strokeSteps(pen, view, smoothed.columns(view));
     },
-    read: (moment) => (at(one.rtt, moment) < 0 ? "no sample yet" : `latest ${length(at(one.rtt, moment))}, smoothed ${length(at(one.smoothed, moment))}`),
+    read: (moment) => (latest.at(moment) >= 0 ? `latest ${length(latest.at(moment))}, smoothed ${length(smoothed.at(moment))}` : "no sample yet"),
   });
 }
 
 function windowRow(root, axis, one, id, name, under) {
-  const at = (times, values, moment) => { const n = upper(times, moment) - 1; return n >= 0 ? values[n] : null; };
-  const kilobytes = (value) => (value === null ? "?" : `${+(value / 1000).toFixed(1)} kB`);
+  const granted = new Steps(one.cwnd_at, one.cwnd), flight = new Steps(one.in_flight_at, one.in_flight);
+  const kilobytes = (value) => (Number.isNaN(value) ? "?" : `${+(value / 1000).toFixed(1)} kB`);
   new Row(root, axis, {
     id, name, under: ["cwnd, kB", under].filter(Boolean).join(" "), height: 68, head: 12, unit: (value) => String(+(value / 1000).toFixed(1)),
-    y: ([from, to]) => [0, roundTop(Math.max(highest(one.cwnd_at, one.cwnd, from, to), highest(one.in_flight_at, one.in_flight, from, to)), 3000)],
+    y: ([from, to]) => [0, roundTop(Math.max(granted.highest(from, to), flight.highest(from, to)), 3000)],
     paint(pen, view) {
       const { range: [from, to], x, top, log } = view;
       pen.strokeStyle = charts.colour("way3");
-      strokeSteps(pen, view, stepColumns(one.in_flight_at, one.in_flight, view));
+      strokeSteps(pen, view, flight.columns(view));
       pen.strokeStyle = charts.colour("way2");
       pen.lineWidth = 1.6;
-      strokeSteps(pen, view, stepColumns(one.cwnd_at, one.cwnd, view));
+      strokeSteps(pen, view, granted.columns(view));
       pen.lineWidth = 1;
       const lost = [...one.lost_at.slice(lower(one.lost_at, from), upper(one.lost_at, to))];
       log.lost = lost.length;
@@ -216,6 +260,6 @@ function windowRow(root, axis, one, id, name, under) {
       const near = [...one.lost_at].filter((moment) => Math.abs(view.x(moment) - px) < 5);
       return near.length ? [`${near.length} packet${near.length > 1 ? "s" : ""} declared lost by ${one.peer}, at ${seconds(near[0])} s`] : null;
     },
-    read: (moment) => `window ${kilobytes(at(one.cwnd_at, one.cwnd, moment))}, in flight ${kilobytes(at(one.in_flight_at, one.in_flight, moment))}`,
+    read: (moment) => `window ${kilobytes(granted.at(moment))}, in flight ${kilobytes(flight.at(moment))}`,
   });
 }
