@@ -281,6 +281,7 @@ def test_it_prints_light_and_whole(browser: Browser, made_up: Path) -> None:
         dark = sheet.evaluate("() => charts.colour('ground')")
         sheet.evaluate("() => dispatchEvent(new Event('beforeprint'))")
         assert sheet.evaluate("() => [charts.colour('ground'), charts.rows.every((row) => !row.dirty)]") == ["#fff", True]
+        assert sheet.evaluate("() => charts.rows.map((row) => row.wide).filter((width) => width > 1000)") == []  # what paper has room for
         sheet.evaluate("() => dispatchEvent(new Event('afterprint'))")
         assert sheet.evaluate("() => charts.colour('ground')") == dark != "#fff"
 

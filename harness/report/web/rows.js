@@ -246,10 +246,8 @@ function watch(row) {
     }, { rootMargin: "20px 0px" });
     sight = (one) => { of.set(one.box, one); seen.observe(one.box); };
     row.axis.onRange(() => { for (const one of charts.rows) one.dirty = true; charts.drawSoon(); });
-    let width = 0;
     new ResizeObserver(() => {
-      const now = document.getElementById("panels").clientWidth;
-      if (now !== width) { width = now; row.axis.tell("range"); }
+      if (charts.rows.some((one) => one.wide !== one.width)) row.axis.tell("range");
     }).observe(document.getElementById("panels"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.repaint());
     addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); charts.repaint(); page.settle(); });
