@@ -28,6 +28,8 @@ function scoreRow(root, axis, story, flow, id) {
       for (let n = Math.max(0, upper(starts, from) - 1); n < flow.seconds.length && starts[n] <= to; n++) {
         const one = flow.seconds[n], start = x(one.from), wide = Math.max(1, x(one.to) - start - (x(one.to) - start > 4 ? 1 : 0));
         pen.fillStyle = charts.colour(band(one.mos));
+        pen.globalAlpha = 0.12; // a second of MOS 1 has no height, and is the last that may be overlooked
+        if (band(one.mos) === "bad") pen.fillRect(start, y(4.5), wide, base - y(4.5));
         pen.globalAlpha = 0.3;
         pen.fillRect(start, y(one.mos), wide, base - y(one.mos));
         pen.globalAlpha = 1;
