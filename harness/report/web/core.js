@@ -173,6 +173,17 @@ function interact(element, axis) {
 
 // -- the page ------------------------------------------------------------------------------------------------------------------------------
 
+// From the first call's beginning to the last one's end, with a little on both sides: what comes before is the building of the network.
+// [from, to], or null without a call.
+function callsOf(story) {
+  const spans = story.lanes.filter((lane) => lane.group === "state").flatMap((lane) => lane.spans);
+  if (!spans.length) return null;
+  let from = Infinity, to = -Infinity;
+  for (const span of spans) { from = Math.min(from, span.from); to = Math.max(to, span.to); }
+  const beside = (to - from) * 0.03;
+  return [from - beside, to + beside];
+}
+
 async function open() {
   const story = await unpack("story");
   const axis = new Axis(0, story.until);
@@ -190,7 +201,7 @@ async function open() {
     const does = { "+": () => axis.zoom(0.5, middle), "-": () => axis.zoom(2, middle), 0: () => axis.reset(), ArrowLeft: () => axis.pan(-0.2), ArrowRight: () => axis.pan(0.2) };
     if (does[event.key]) { does[event.key](); event.preventDefault(); }
   });
-  axis.reset();
+  axis.setRange(...(callsOf(story) ?? axis.full));
   document.documentElement.dataset.ready = "yes";
 }
 

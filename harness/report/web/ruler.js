@@ -13,6 +13,8 @@ page.panel("ruler", "", (root, story, axis) => {
   };
   const faults = faultsOf(story), silences = worstSilences(story);
   button("all", "the whole run (0, or double click)", () => { page.focus(null); axis.reset(); });
+  const calls = callsOf(story);
+  if (calls) button("calls", "from the first call's beginning to the last one's end: where the page opens", () => { page.focus(null); axis.setRange(...calls); });
   if (faults.length > 5) {
     const choice = h("select", { title: "zoom to a fault" }, h("option", { value: "" }, `${faults.length} faults…`), ...faults.map((fault, n) => h("option", { value: n }, `${seconds(fault.began)} s ${fault.name}`)));
     choice.addEventListener("change", () => { if (choice.value !== "") toFault(faults[Number(choice.value)]); });
