@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from harness.report import page as pages
 from harness.report import tell
 from harness.report.story import Story
-from tests.browser import long_run, speed
+from tests.browser import long_run
 from tests.browser.chromium import chromium
 
 LENGTH = 60
@@ -290,11 +290,30 @@ def test_a_page_is_small(made_up: Path) -> None:
     assert (made_up / pages.FILE).stat().st_size <= 1_000_000
 
 
-def test_ten_minutes_open_and_move_fast(browser: Browser, tmp_path: Path) -> None:
-    """By what the page's own thread works, which is the same whatever else the machine does; `speed` measures the waiting, too."""
-    file = long_run.write(tmp_path, length=600)
-    assert speed.opening(browser, file).cpu <= 2000
-    assert {name: times.cpu for name, times in speed.moving(browser, file).items() if times.cpu > 50} == {}
+COUNT = """() => {
+  const drawn = { fillRect: 0, lineTo: 0, moveTo: 0, arc: 0 }, pen = CanvasRenderingContext2D.prototype;
+  for (const [whose, name] of [pen, Path2D.prototype].flatMap((one) => Object.keys(drawn).map((name) => [one, name]))) {
+    const real = whose[name];
+    if (real) whose[name] = function (...rest) { drawn[name] += 1; return real.apply(this, rest); };
+  }
+  page.axis.setRange(0, page.axis.full[1] * 0.999);
+  page.axis.flush();
+  page.settle();
+  return Object.values(drawn).reduce((sum, one) => sum + one) / Object.keys(page.drawn).length;
+}"""
+
+
+def test_a_long_call_is_drawn_by_columns_and_not_by_packets(browser: Browser, tmp_path: Path) -> None:
+    """Ten minutes are 276,000 packets: what is drawn of them depends on the picture's width.  How long it takes: `benchmarks pages`."""
+    marks = {}
+    for length in (200, 600):
+        sheet = browser.new_page(viewport={"width": 1280, "height": 900})
+        sheet.goto(long_run.write(tmp_path / str(length), length=length).as_uri())
+        sheet.wait_for_selector("html[data-ready]", timeout=60_000)
+        marks[length] = sheet.evaluate(COUNT)
+        sheet.close()
+    assert 0 < marks[600] < 1.5 * marks[200], marks
+    assert marks[600] < 4 * 1280, marks
 
 
 def test_a_verdict_of_no_flow_has_a_lane_and_hostile_words_stay_words(sheet: Page) -> None:
