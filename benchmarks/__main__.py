@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import row
 
-QUICK = ("star", "first_packet", "agent_cpu", "relay", "rebind")
+QUICK = ("star", "first_packet", "agent_cpu", "relay", "rebind", "pages")
 LONG = ("overhead", "migration", "rebinding", "recovery")
 ALL = QUICK + LONG
 

@@ -22,19 +22,29 @@ class Artifacts:
         self.folder = folder
         self.unread: list[str] = []
 
-    def lines(self, name: str, kind: type[T], *, wanted: Callable[[bytes], bool] = lambda line: True) -> Iterator[T]:
-        """Every line of ``name`` for which ``wanted``, as ``kind``; none when there is no such file."""
+    def lines(
+        self, name: str, kind: type[T], *, wanted: Callable[[bytes], bool] = lambda line: True, fit: Callable[[T], str] = lambda line: ""
+    ) -> Iterator[T]:
+        """Every line of ``name`` for which ``wanted``, as ``kind``; none when there is no such file.
+
+        ``fit``: what is wrong with a line that is of that kind and yet cannot be shown; "" when nothing is.
+        """
         decoder = msgspec.json.Decoder(kind)
         bad = 0
         for number, line in enumerate(self.raw(name), 1):
             if not wanted(line):
                 continue
             try:
-                yield decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                bad += 1
-                if bad <= _TOLD:
-                    self.unread.append(f"{name}, line {number}: {error}")
+                found = decoder.decode(line)
+                wrong = fit(found)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                wrong = str(error)
+            if not wrong:
+                yield found
+                continue
+            bad += 1
+            if bad <= _TOLD:
+                self.unread.append(f"{name}, line {number}: {wrong}")
         if bad > _TOLD:
             self.unread.append(f"{name}: {bad - _TOLD} more lines that cannot be read")
 
@@ -60,7 +70,7 @@ class Artifacts:
             return msgspec.json.decode((self.folder / name).read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self.unread.append(f"{name}: {error}")
             return None
 

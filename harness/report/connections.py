@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import msgspec
 
 from harness.report.artifacts import Artifacts
+from harness.report.clock import Clock
 from harness.report.story import Connection, Mark, delta
 
 _PROBES = {"path_challenge": "challenge", "path_response": "response"}
@@ -21,15 +22,16 @@ class Event(msgspec.Struct):
     data: dict[str, Any]
 
 
-class _Head(msgspec.Struct):
-    trace: dict[str, Any]
+_MOST = 2.0**53
+"""What a figure may be at most: beyond it a page's numbers are no longer exact."""
+_FIGURES = ("latest_rtt", "smoothed_rtt", "congestion_window", "bytes_in_flight")
 
 
 def _wanted(line: bytes) -> bool:
     return b"recovery:" in line or b'"path_' in line
 
 
-def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[Connection], dict[str, list[Mark]]]:
+def read(artifacts: Artifacts, since_zero: Clock) -> tuple[list[Connection], dict[str, list[Mark]]]:
     """Every end of every connection that left a qlog, and per peer its PATH_CHALLENGE and PATH_RESPONSE frames."""
     found: list[Connection] = []
     probes: dict[str, list[Mark]] = {}
@@ -42,7 +44,14 @@ def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[C
         flight: list[tuple[int, int]] = []
         lost: list[int] = []
         marks = probes.setdefault(peer, [])
-        for event in artifacts.lines(name, Event, wanted=_wanted):
+
+        def fit(event: Event) -> str:
+            if not isfinite(event.time * 1e6) or not since_zero.inside(round(event.time * 1e6)):
+                return f"time {event.time} is not of this run"
+            figures = [(one, event.data[one]) for one in _FIGURES if event.name == "recovery:metrics_updated" and one in event.data]
+            return next((f"{one} {value!r:.40} is no figure" for one, value in figures if not _figure(value)), "")
+
+        for event in artifacts.lines(name, Event, wanted=_wanted, fit=fit):
             at = since_zero(round(event.time * 1e6))
             if event.name == "recovery:metrics_updated":
                 metrics.update(event.data)
@@ -75,15 +84,19 @@ def read(artifacts: Artifacts, since_zero: Callable[[int], int]) -> tuple[list[C
     return found, probes
 
 
-def _us(ms: Any) -> int:
-    return round(ms * 1000) if isinstance(ms, int | float) else -1
+def _figure(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value * 1000 <= _MOST
+
+
+def _us(ms: float | None) -> int:
+    return -1 if ms is None else round(ms * 1000)
 
 
 def _probes(at: int, event: Event) -> list[Mark]:
     frames = event.data.get("frames")
     found = []
     for frame in frames if isinstance(frames, list) else ():
-        kind = _PROBES.get(frame.get("frame_type", "")) if isinstance(frame, dict) else None
+        kind = _PROBES.get(str(frame.get("frame_type"))) if isinstance(frame, dict) else None
         if kind is not None:
             sent = event.name.endswith("sent")
             found.append(Mark(at=at, kind=kind, text=f"PATH_{kind.upper()} {'sent' if sent else 'received'}", detail="qlog"))

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import PurePath
 
 import msgspec
 
-from harness.errors import AgentError, SpecError
 from harness.media import continuity, emodel, freezes, records
 from harness.media.records import Arrival, MediaLine, MediaPacket
 from harness.report.artifacts import Artifacts
+from harness.report.clock import SPAN, Clock
 from harness.report.story import Flow, Second, Silence, delta, runs
 
 STANDSTILL = 100_000_000
 """Nanoseconds without a new picture from which on a page shows it."""
+_LARGEST = 0xFFFF
+"""Bytes of an RTP packet, which a UDP datagram carries."""
 
 
 class CallLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +39,21 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     deadline: int
 
 
-def read(artifacts: Artifacts, since_zero: Callable[[int], int], until: int) -> list[Flow]:
+def read(artifacts: Artifacts, since_zero: Clock, until: int) -> list[Flow]:
     """The flows in the order of their calls, audio first.  ``since_zero``: ns to µs since zero.  ``until``: ns, when the run ended."""
-    calls = list(artifacts.lines("calls.jsonl", CallLine))
+
+    def call_fit(call: CallLine) -> str:
+        inside = since_zero.inside(call.asked, call.opened or None, call.closed) and 0 <= call.deadline <= SPAN
+        return "" if inside else f"its times are not of this run: asked at {call.asked}, opened at {call.opened}, closed at {call.closed}"
+
+    def line_fit(line: MediaLine) -> str:
+        if not since_zero.inside(line.offered, line.sent, line.arrived):
+            return f"its times are not of this run: offered at {line.offered}, sent at {line.sent}, arrived at {line.arrived}"
+        return "" if 0 <= line.size <= _LARGEST else f"size {line.size} is no packet's"
+
+    calls = list(artifacts.lines("calls.jsonl", CallLine, fit=call_fit))
     known = {call.call: call for call in calls}
-    lines = list(artifacts.lines("media.jsonl", MediaLine)) or [line for call in calls for line in _joined(artifacts, call)]
+    lines = list(artifacts.lines("media.jsonl", MediaLine, fit=line_fit)) or list(_joined(artifacts, calls, since_zero))
     order = {call.call: number for number, call in enumerate(calls)}
 
     def key(line: MediaLine) -> tuple[int, bool, str, str, str, str]:
@@ -58,7 +71,7 @@ def read(artifacts: Artifacts, since_zero: Callable[[int], int], until: int) -> 
     return found
 
 
-def _flow(lines: Sequence[MediaLine], since_zero: Callable[[int], int], opened: int, closed: int, deadline: int | None) -> Flow:
+def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: int, deadline: int | None) -> Flow:
     first = lines[0]
     packets = [_packet(line) for line in lines]
     ways: dict[tuple[str | None, str | None], int] = {}
@@ -81,8 +94,8 @@ def _flow(lines: Sequence[MediaLine], since_zero: Callable[[int], int], opened: 
         way=runs([ways.setdefault((line.path, line.came_by), len(ways)) for line in lines]),
         ways=[list(way) for way in ways],
         offered=delta([since_zero(line.offered) for line in lines]),
-        left=[-1 if line.sent is None else (line.sent - line.offered) // 1000 for line in lines],
-        came=[-1 if line.arrived is None else (line.arrived - line.offered) // 1000 for line in lines],
+        left=[-1 if line.sent is None else max(0, line.sent - line.offered) // 1000 for line in lines],
+        came=[-1 if line.arrived is None else max(0, line.arrived - line.offered) // 1000 for line in lines],
         size=[line.size for line in lines],
         unsent=unsent,
         silences=[
@@ -111,7 +124,7 @@ def _flow(lines: Sequence[MediaLine], since_zero: Callable[[int], int], opened: 
 
 def _packet(line: MediaLine) -> MediaPacket:
     """The line as the measures take it; what they do not look at is left empty."""
-    arrivals = () if line.arrived is None else (Arrival(line.arrived, line.came_by or "", "", 0),) * max(1, line.copies)
+    arrivals = () if line.arrived is None else (Arrival(line.arrived, line.came_by or "", "", 0),)
     return MediaPacket(
         call=line.call,
         flow=line.flow,
@@ -134,23 +147,28 @@ def _packet(line: MediaLine) -> MediaPacket:
     )
 
 
-def _joined(artifacts: Artifacts, call: CallLine) -> Iterable[MediaLine]:
-    """Both directions of ``call`` from the agents' own records, of a run that was not audited."""
-    of = {name: _records(artifacts, name, call.call) for name in (call.caller, call.callee)}
-    for speaker, listener in ((call.caller, call.callee), (call.callee, call.caller)):
-        sent = [one for one in of[speaker] if isinstance(one, records.SentRecord)]
-        came = [one for one in of[listener] if isinstance(one, records.ArrivedRecord)]
-        for packet in records.join(sent, came, sender_killed=True).packets:
-            yield msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
+def _joined(artifacts: Artifacts, calls: Sequence[CallLine], clock: Clock) -> Iterator[MediaLine]:
+    """Both directions of every call from the agents' own records, of a run that was not audited."""
+    peers = dict.fromkeys(name for call in calls for name in (call.caller, call.callee))
+    of = {name: list(_records(artifacts, name, clock)) for name in peers}
+    for call in calls:
+        for speaker, listener in ((call.caller, call.callee), (call.callee, call.caller)):
+            sent = [one for one in of[speaker] if isinstance(one, records.SentRecord) and one.call == call.call]
+            came = [one for one in of[listener] if isinstance(one, records.ArrivedRecord) and one.call == call.call]
+            for packet in records.join(sent, came, sender_killed=True).packets:
+                yield msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
 
 
-def _records(artifacts: Artifacts, name: str, call: str) -> list[records.Record]:
-    found = []
-    try:
-        with (artifacts.folder / f"{name}.media.jsonl").open("rb") as file:
-            found = [one for one in records.read(file, name, killed=True) if one.call == call]
-    except FileNotFoundError:
-        pass
-    except (AgentError, SpecError, OSError) as error:
-        artifacts.unread.append(f"{name}.media.jsonl: {error}")
-    return found
+def _records(artifacts: Artifacts, name: str, clock: Clock) -> Iterator[records.Record]:
+    """What can be read of one agent's records."""
+
+    def fit(record: records.Record) -> str:
+        times = (record.offered, record.sent, record.done) if isinstance(record, records.SentRecord) else (record.arrived,)
+        if not clock.inside(*times):
+            return f"its times {times} are not of this run"
+        return "" if record.size <= _LARGEST else f"size {record.size} is no packet's"
+
+    if not name.isprintable() or PurePath(name).name != name:
+        artifacts.unread.append(f"calls.jsonl: {name!r:.40} is no peer's name")
+        return
+    yield from artifacts.lines(f"{name}.media.jsonl", records.Record, fit=fit)  # type: ignore[arg-type]  # a union is no type

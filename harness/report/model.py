@@ -89,6 +89,8 @@ _KINDS: dict[str, tuple[type[Quantity], str]] = {
     "ratio": (Ratio, "1e-12"),
     "count": (Count, "packets"),
 }
+_MOST = 2**63
+"""292 years in ns."""
 _NAMES = {kind: name for name, (kind, _) in _KINDS.items()}
 
 
@@ -105,6 +107,8 @@ def _from_json(kind: type, value: Any) -> Any:
             amount = msgspec.convert(value, _Amount)
         except msgspec.ValidationError as error:
             raise ValueError(f"{value!r} is no quantity: {error}") from None
+        if abs(amount.count) >= _MOST:
+            raise ValueError(f"a {amount.kind} of 2^63 or more is none that a run can measure")
         known, unit = _KINDS.get(amount.kind, (None, ""))
         if known is None or not issubclass(known, kind) or unit != amount.unit:
             raise ValueError(
@@ -148,6 +152,10 @@ class Glance(msgspec.Struct, frozen=True):
     sabotage: str | None = None
     reasons: tuple[str, ...] = ()
     verdicts: tuple[Judged, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.started.tzinfo is None or self.ended.tzinfo is None:
+            raise ValueError("started and ended need their offset from UTC")
 
 
 def decode(text: bytes | str, where: str = "report") -> Report:

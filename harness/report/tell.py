@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import msgspec
 
 from harness.report import acts, connections, drawing, flows, lanes, logs, messages, model, sounds
 from harness.report.artifacts import Artifacts, need
+from harness.report.clock import Clock
 from harness.report.story import Story
 
 
@@ -18,11 +18,14 @@ def tell(folder: Path) -> Story:
     artifacts = Artifacts(need(folder))
     raw = (folder / "report.json").read_bytes()
     report = model.decode(raw, str(folder / "report.json"))
-    events = [event for event in artifacts.lines("timeline.jsonl", dict[str, Any]) if _whole(event)]
-    events.sort(key=lambda event: int(event["at"]))
+    events = list(artifacts.lines("timeline.jsonl", dict[str, Any], fit=_fit))
     zero = next((event["at"] for event in events if event["kind"] == "began"), events[0]["at"] if events else 0)
+    since_zero = Clock(zero)
+    strange = [event for event in events if not since_zero.inside(event["at"])]
+    if strange:
+        artifacts.unread.append(f"timeline.jsonl: {len(strange)} events at times that are not of this run, such as {strange[0]['at']}")
+    events = sorted((event for event in events if since_zero.inside(event["at"])), key=lambda event: int(event["at"]))
     end = max([zero, *(event["at"] for event in events)])
-    since_zero = _clock(zero)
     until = since_zero(end)
     quic, probes = connections.read(artifacts, since_zero)
     net = drawing.topology(artifacts)
@@ -55,15 +58,11 @@ def tell(folder: Path) -> Story:
     return msgspec.structs.replace(story, sounds=heard, notes={**story.notes, "sounds": about_heard})
 
 
-def _clock(zero: int) -> Callable[[int], int]:
-    def since_zero(ns: int) -> int:
-        return (ns - zero) // 1000
-
-    return since_zero
-
-
-def _whole(event: dict[str, Any]) -> bool:
-    return type(event.get("at")) is int and isinstance(event.get("source"), str) and isinstance(event.get("kind"), str)
+def _fit(event: dict[str, Any]) -> str:
+    for name, kind in (("at", int), ("source", str), ("kind", str)):
+        if type(event.get(name)) is not kind:
+            return f"it has no {name}, which is {'a whole number' if kind is int else 'text'}"
+    return ""
 
 
 def _peers(events: list[dict[str, Any]]) -> list[str]:

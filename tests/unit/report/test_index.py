@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from harness.report import history, index, page, whole
+from harness.report import history, index, model, page, whole
 from harness.report.index import Group, Section
 from harness.units import ms
 from harness.verdict import at_least, at_most, equal
+from tests.unit.report.anything import ANYTHING, changed, places
 from tests.unit.report.folders import carried, place, put
-from tests.unit.report.runs import VERDICTS
+from tests.unit.report.runs import VERDICTS, made
 
 
 def tell(root: Path) -> list[Section]:
@@ -198,3 +202,18 @@ def test_sessions_that_end_at_once_are_all_listed(tmp_path: Path) -> None:
     (section,) = carried((tmp_path / index.FILE).read_text(), "index")
     assert sorted(run["seed"] for run in section["tests"][0]["runs"]) == list(range(4))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "migration"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_report_stops_the_list(tmp_path: Path, data: st.DataObject) -> None:
+    """Whatever one run's report.json holds, all runs are listed."""
+    folder = tmp_path / "migration" / "roams" / "20260102-030405-seed1"
+    folder.mkdir(parents=True, exist_ok=True)
+    report = json.loads(model.encode(made()))
+    report = changed(report, data.draw(st.sampled_from(list(places(report)))), data.draw(ANYTHING))
+    (folder / "report.json").write_text(json.dumps(report))
+    if not (tmp_path / "migration" / "roams" / "20260102-030505-seed1").exists():
+        put(tmp_path, 1)
+    runs = [run for section in carried(index.write(tmp_path).read_text(), "index") for test in section["tests"] for run in test["runs"]]
+    assert len(runs) == 2
