@@ -61,7 +61,7 @@ def soak(
     """Run a scenario many times over seeds; exit code 0 only if all conclusive runs passed and at most 5 % were inconclusive."""
     import trio  # only here: the other commands start faster without
 
-    from harness import telling
+    from harness import pages, telling
     from harness.report import repetition
     from harness.report.progress import progress
     from harness.soak import Soak
@@ -86,6 +86,8 @@ def soak(
             raise typer.Exit(2) from None
         repetition.show(tallies, runs)
         print(f"stopped early by {repeated.stopped}; runs in {folder}" if repeated.stopped else f"runs in {folder}")
+        for missing in pages.relist(artifacts.resolve()):
+            print(f"could not be built: {missing}", file=sys.stderr)
     telling.tell_soak(github, dict(zip(nodeids, tallies, strict=True)), runs)
     raise typer.Exit(0 if all(tally.holds(runs) for tally in tallies) else 1)
 

@@ -36,6 +36,15 @@ def _why(path: Path, error: Exception) -> str:
     return printable(f"{path}: {type(error).__name__}: {error}")
 
 
+def relist(artifacts: Path) -> list[str]:
+    """Write the index of ``artifacts`` anew; why that could not be done, if it could not."""
+    try:
+        index.write(artifacts)
+    except Exception as error:
+        return [_why(artifacts / index.FILE, error)]
+    return []
+
+
 def rebuild(paths: Iterable[Path], told: Callable[[Path], None]) -> tuple[list[Path], list[str]]:
     """Build the pages of all runs that ``paths`` name (see ``history.named``), then the indexes of the artifacts folders that they are in.
 
@@ -90,10 +99,7 @@ class Pages:
         quiet = hasattr(session.config, "workerinput") or session.config.getoption("collectonly")
         if quiet or not session.testscollected or not self.artifacts.is_dir():
             return
-        try:
-            index.write(self.artifacts)
-        except Exception as error:
-            self.missing.append(_why(self.artifacts / index.FILE, error))
+        self.missing += relist(self.artifacts)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Every page that is missing, in red."""

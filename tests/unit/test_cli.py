@@ -17,7 +17,7 @@ from harness.fabric.doctor import Finding
 from harness.lab.folder import point_latest
 from harness.pytest_plugin import agent_commands
 from harness.spec.presets import PRESETS
-from tests.unit.report.folders import place, put
+from tests.unit.report.folders import carried, place, put
 
 ROOT = Path(__file__).parents[2]
 
@@ -271,3 +271,12 @@ def test_compare_writes_one_page_and_names_what_is_no_run(tmp_path: Path, monkey
         done = invoke("compare", *wrong)
         assert (done.exit_code, done.stdout) == (1, "")
         assert why in done.stderr
+
+
+def test_a_soak_is_in_the_list_of_all_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    done = invoke("soak", "one", "--runs", "1", "--jobs", "1")
+    assert done.exit_code == 0, done.output
+    (section,) = carried((folder / "artifacts" / "index.html").read_text(), "index")
+    assert section["name"].startswith("soak/one-")
+    assert [[run["state"] for run in test["runs"]] for test in section["tests"]] == [["PASS"]]
