@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from harness.report.drawing import said
 from harness.units import Duration
 from harness.verdict import Receipt
 
@@ -38,4 +39,4 @@ def receipts(told: dict[str, Any], executors: dict[str, str], until: int) -> Ite
 
 def words(impairment: dict[str, Any]) -> str:
     """``delay 20ms loss 1%``, or ``clear``; from ``fabric.base.brief``."""
-    return " ".join(f"{key} {value}" for key, value in impairment.items()) or "clear"
+    return " ".join(f"{key} {said(value)}" for key, value in impairment.items()) or "clear"
