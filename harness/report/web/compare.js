@@ -114,7 +114,7 @@ function interleave(boxA, boxB) {
 
 const LEAVE = new Set(["ruler"]); // has its own here
 const ON_DEMAND = new Set(["network", "sequence", "logs", "measured"]); // not on the axis, or large: built when they are opened
-const ABREAST = new Set(["network", "measured"]);
+const ABREAST = new Set(["measured"]);
 
 function comparePanel(main, { id, title, build }, axes) {
   const boxes = axes.map((axis) => h("div", { class: `side ${axis.name}` }));
