@@ -10,7 +10,7 @@ JOBS ?= 3
 ARGS ?=
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
-.PHONY: help scenario scenarios report docs doctor test test-vm test-browser accuracy check unit conformance conformance-long controls stories bench
+.PHONY: help scenario scenarios report docs doctor test test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
 .PHONY: soak soak-short speech lock clean
 
 help: ## what there is
@@ -53,7 +53,10 @@ check: $(STAMP) ## lint, format, types
 	$(BIN)/mypy
 
 unit: $(STAMP) ## unit tests
-	$(BIN)/pytest tests/unit tests/layers.py -q -n $(JOBS)
+	$(BIN)/pytest tests/unit tests/layers.py -q -n $(JOBS) -m "not long"
+
+unit-long: $(STAMP) ## the rest of them: every way in which a session can end, properties on all their examples
+	HARNESS_EXAMPLES=all $(BIN)/pytest tests/unit -q -n $(JOBS) -m "long or hypothesis"
 
 conformance: $(STAMP) ## every executor against one contract, short form; what measures links runs alone
 	$(BIN)/pytest tests/conformance -q -n 2 $(addprefix --ignore=,$(MEASURING))

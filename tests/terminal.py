@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -19,6 +20,11 @@ from tests.screen import Screen
 
 _LIMIT_S = 60
 _UNFINISHED = re.compile(r"\x1b(\[[?0-9;]*)?\Z")
+
+
+def _heed_ctrl_c() -> None:
+    """A shell's background job ignores SIGINT, and all that it starts inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -33,7 +39,14 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.modes = termios.tcgetattr(theirs)
         self._process = subprocess.Popen(
-            [*_WITH_THE_TERMINAL, *argv], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+            [*_WITH_THE_TERMINAL, *argv],
+            preexec_fn=_heed_ctrl_c,
+            cwd=folder,
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
         )
         self._theirs = theirs
 

@@ -158,6 +158,7 @@ def test_no_color_means_no_colour(tmp_path: Path, terminal: Callable[..., Termin
     assert not COLOURS & seen.screen.colours
 
 
+@pytest.mark.long
 def test_without_colour_as_pytest_is_told(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     go(tmp_path, "heard", "silent")
     seen = terminal("--story", "--color=no")
@@ -165,6 +166,7 @@ def test_without_colour_as_pytest_is_told(tmp_path: Path, terminal: Callable[...
     assert not COLOURS & seen.screen.colours
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
@@ -186,7 +188,9 @@ def test_where_nothing_can_be_drawn_the_story_is_lines(
     assert "\x1b[2J" not in seen.raw
 
 
-@pytest.mark.parametrize("arguments", [[], ["--story", "-n", "1"]], ids=["unasked", "in a worker"])
+@pytest.mark.parametrize(
+    "arguments", [pytest.param([], id="unasked"), pytest.param(["--story", "-n", "1"], id="in a worker", marks=pytest.mark.long)]
+)
 def test_nobody_looks_on(tmp_path: Path, terminal: Callable[..., Terminal], arguments: list[str]) -> None:
     go(tmp_path, "heard", "silent")
     seen = terminal(*arguments)
@@ -195,6 +199,7 @@ def test_nobody_looks_on(tmp_path: Path, terminal: Callable[..., Terminal], argu
     assert "silent" not in seen.screen.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("columns", "rows"), [(30, 24), (52, 24), (100, 6)])
 def test_a_small_terminal_is_enough(tmp_path: Path, terminal: Callable[..., Terminal], columns: int, rows: int) -> None:
     seen = terminal("--story", columns=columns, rows=rows)
@@ -206,6 +211,7 @@ def test_a_small_terminal_is_enough(tmp_path: Path, terminal: Callable[..., Term
     assert len(re.findall("two_homes", seen.screen.text)) == 1
 
 
+@pytest.mark.long
 def test_what_is_printed_without_capture_goes_above(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     seen = terminal("--story", "-s")
     seen.until(shows("silent", "^what a test prints$"), "both")
@@ -214,6 +220,7 @@ def test_what_is_printed_without_capture_goes_above(tmp_path: Path, terminal: Ca
     assert seen.screen.text.count("what a test prints") == 1
 
 
+@pytest.mark.long
 def test_the_view_begins_on_a_line_of_its_own(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     seen = terminal("--story", "-v", "-v")
     seen.until(shows("^tale.py::test_call$|^tale.py::test_call +$", "^call, seed 1"), "both")

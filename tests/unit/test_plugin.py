@@ -380,7 +380,7 @@ async def test_unpaged(lab, monkeypatch):
 """
 
 
-@pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["alone", "in parallel"])
+@pytest.mark.parametrize("parallel", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="in parallel", marks=pytest.mark.long)])
 def test_a_page_that_cannot_be_built_takes_no_verdict_with_it(tmp_path: Path, parallel: tuple[str, ...]) -> None:
     ran = run(tmp_path, UNPAGED.format(ones=1) + one("passes"), "-q", *parallel)
     assert ran.code == 0, ran.out

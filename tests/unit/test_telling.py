@@ -139,7 +139,7 @@ def test_a_session_tells_the_same_alone_and_with_workers(tmp_path: Path, monkeyp
     assert "%0A::error::pwned%0A" in lines[0], "told, and no command"
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [pytest.param([], id="alone"), pytest.param(["-n", "2"], id="workers", marks=pytest.mark.long)])
 def test_what_cannot_be_collected_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str]) -> None:
     ran, summary, xml = told(tmp_path, monkeypatch, UNREADABLE, *workers)
     assert ran.code != 0
@@ -157,7 +157,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [pytest.param([], id="alone"), pytest.param(["-n", "1"], id="workers", marks=pytest.mark.long)])
 @pytest.mark.parametrize(("does", "arguments", "says"), ENDS.values(), ids=ENDS)
 def test_what_did_not_run_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str], does: str, arguments: list[str], says: str

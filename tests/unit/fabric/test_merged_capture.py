@@ -19,6 +19,7 @@ from harness.fabric.pcapng import Packet, Reader, Writer, commented
 from harness.spec.link import Impairment
 from harness.spec.topology import Host, Link, Topology
 from harness.units import ms
+from tests.examples import examples
 
 REAL, AHEAD = 1_790_000_000_000_000_000, 1_789_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -60,7 +61,7 @@ def merged(folder: Path, captures: dict[str, Path], *marks: Mark, **options: obj
     return done, found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     times=st.fixed_dictionaries({name: st.lists(st.integers(0, 3 * SECOND), max_size=40) for name in NAMES}),
     piece=st.integers(50, 3000),

@@ -13,6 +13,7 @@ from harness.fabric.plan import Address, NodePlan, PortPlan, make_plan, nodes_in
 from harness.spec import nptv6
 from harness.spec.nat import Nat, PortForward
 from harness.spec.topology import Host, Link, Router, Topology
+from tests.examples import examples
 from tests.unit.spec.nets import ACCESS, FAR, LAN, net
 from topologies.carrier_grade import carrier_grade
 from topologies.five_homes import five_homes
@@ -291,7 +292,7 @@ def meshes(draw: st.DrawFn) -> Topology:
     return Topology("mesh", (*(Host(f"h{n}") for n in homes), *(Router(f"r{n}") for n in range(size))), tuple(links))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(meshes())
 def test_every_packet_finds_its_way_through_any_mesh(topology: Topology) -> None:
     assert all(len(visible_links(topology, host.name)) == len(topology.links) for host in topology.hosts)

@@ -19,6 +19,7 @@ from harness.media.freezes import video_report
 from harness.media.records import Arrival, MediaPacket
 from harness.media.vp8 import Vp8Video
 from harness.rtp.packet import parse_rtp_untrusted
+from tests.examples import examples
 from tests.unit.media.test_spectrogram import pixels
 
 S = 1_000_000_000
@@ -144,7 +145,7 @@ def test_frames_of_which_nothing_was_left_are_told_apart() -> None:
     assert seen(lose(), lambda packet: b"\x00").figures.undecodable == 180
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=examples(8))
 @given(st.lists(st.none() | st.binary(max_size=60), min_size=30, max_size=30))
 def test_hostile_payloads_do_not_break_the_loop(payloads: list[bytes | None]) -> None:
     sound = seen(lose(), lambda packet: payloads[packet.index % 30], closed=1 * S)

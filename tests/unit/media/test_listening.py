@@ -19,6 +19,7 @@ from harness.media.listening import Listened, listen, wav
 from harness.media.opus import SAMPLES, OpusEncoder
 from harness.media.records import MediaPacket
 from harness.units import Duration
+from tests.examples import examples
 from tests.unit.media.flows import MS, S, audio
 
 RATE = 48_000
@@ -55,7 +56,7 @@ def test_a_whole_flow_is_heard_whole() -> None:
     assert silent(sound) == [(0, pytest.approx(36 * MS, abs=10 * MS))], "until the first packet is there: its delay and the codec's"
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=examples(12))
 @given(first=st.integers(20, 300), count=st.integers(1, 100), delay=st.integers(0, 190))
 def test_a_cut_lies_where_the_verdicts_gap_does(first: int, count: int, delay: int) -> None:
     packets = audio(500, lost=range(first, first + count), delay=delay * MS)
@@ -144,7 +145,7 @@ def test_nothing_heard_at_all_is_silence() -> None:
     assert heard(audio(3), closed=0).pcm == b""
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(payloads=st.lists(st.none() | st.binary(max_size=80), min_size=20, max_size=20), drop=st.sets(st.integers(0, 19)))
 def test_hostile_payloads_do_not_break_the_loop(payloads: list[bytes | None], drop: set[int]) -> None:
     sound = heard(audio(20, lost=drop), lambda packet: payloads[packet.index], closed=1 * S)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.media.opus import FRAME_BYTES, LARGEST_PACKET, SAMPLES, SILENCE, OpusDecoder, OpusEncoder, duration
+from tests.examples import examples
 
 RATE = 48_000
 
@@ -75,7 +76,7 @@ def test_what_is_no_packet_of_20_ms_is_none(payload: bytes) -> None:
     assert OpusDecoder().decode(payload) is None
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(st.binary(max_size=200), min_size=1, max_size=8))
 def test_hostile_payloads_harm_nothing(payloads: list[bytes]) -> None:
     """Each gives a whole frame or None, and what is sound is decoded after them."""

@@ -13,6 +13,7 @@ from harness.media.picture import HEIGHT, WIDTH, Picture
 from harness.media.source import SourcePacket
 from harness.media.vp8 import Vp8Decoder, Vp8Encoder, Vp8Video, depacketize, describe, is_key_frame, luma, packetize
 from harness.rtp.packet import parse_rtp_untrusted
+from tests.examples import examples
 
 S = 1_000_000_000
 
@@ -111,7 +112,7 @@ def test_the_descriptor_is_rfc_7741s(payload: bytes, told: tuple[bool, int | Non
     assert describe(payload) == told
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=6), st.integers(0, 400))
 def test_hostile_frames_harm_nothing(raw: list[bytes], cut: int) -> None:
     """Garbage, and real frames cut and spoiled: each gives a picture of the right size or None, and a sound key frame is decoded after."""

@@ -16,6 +16,7 @@ from harness.report import history, index, model, page, whole
 from harness.report.index import Group, Section
 from harness.units import ms
 from harness.verdict import at_least, at_most, equal
+from tests.examples import examples
 from tests.unit.report.anything import ANYTHING, changed, places
 from tests.unit.report.folders import carried, place, put
 from tests.unit.report.runs import VERDICTS, made
@@ -204,7 +205,7 @@ def test_sessions_that_end_at_once_are_all_listed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.html", "migration"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_report_stops_the_list(tmp_path: Path, data: st.DataObject) -> None:
     """Whatever one run's report.json holds, all runs are listed."""

@@ -175,11 +175,11 @@ def test_the_limit_is_kept_the_failures_first_and_what_is_left_out_is_told() -> 
 
 
 def test_one_text_cannot_fill_the_page() -> None:
-    long = at_most("silence", 2 * ms, 1 * ms, note="x" * 10**7)
+    long = at_most("silence", 2 * ms, 1 * ms, note="x" * 10**6)
     text = summary([Case(nodeid="a", runs=(run([long] * 150),)), Case(nodeid="b", runs=(run(),))])
     assert len(text.encode()) <= LIMIT
     assert text.count("<h3>") == 2
-    assert "… (9999400 more characters)" in text
+    assert "… (999400 more characters)" in text
     assert "… and 50 more" in text
 
 

@@ -20,6 +20,7 @@ from harness.report.artifacts import Artifacts
 from harness.report.story import Story
 from harness.report.tell import tell
 from tests.browser import long_run
+from tests.examples import examples
 from tests.unit.report.anything import ANYTHING, changed, places
 from tests.unit.report.folders import carried
 from tests.unit.report.runs import made
@@ -227,7 +228,7 @@ def check(folder: Path) -> Story:
     return story
 
 
-MANY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+MANY = settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.endswith((".log", "alice.media.jsonl"))] + ["alice.media.jsonl"])

@@ -15,6 +15,7 @@ from harness.spec.link import CLEAR, Impairment
 from harness.spec.nat import Behaviour, Nat, PortForward, Ports
 from harness.spec.topology import Host, Link, Router, Topology
 from harness.units import Duration, Rate, Ratio, mbit, ms
+from tests.examples import examples
 from tests.unit.spec.nets import ACCESS, FAR, LAN, NAT, changed, net
 from topologies.carrier_grade import carrier_grade
 from topologies.five_homes import five_homes
@@ -416,7 +417,7 @@ def stars(draw: st.DrawFn) -> Topology:
     return Topology("star", tuple(sorted(nodes, key=lambda node: isinstance(node, Router))), tuple(links))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(stars())
 def test_any_topology_reads_back_to_itself(topology: Topology) -> None:
     text = topology.to_json()

@@ -13,6 +13,7 @@ from harness.spec.nat import Behaviour, Nat
 from harness.units import s
 from harness.wire import mapping_journal
 from harness.wire.translator import Changed, Forwarded, Translator
+from tests.examples import examples
 from tests.unit.wire.packets import BOB, BOB6, CAROL, HOSTS, HOSTS6, POOL, SECOND, TCP, ip, translator, udp
 
 A, A6, BACK = (HOSTS[0], 5000), (HOSTS6[0], 5000), (BOB, 1000)
@@ -47,7 +48,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     nat=st.builds(
         Nat,

@@ -14,6 +14,7 @@ from harness.spec.link import GilbertElliott, Impairment, Pick
 from harness.spec.rate_trace import rate_trace
 from harness.units import Duration, Rate, Ratio
 from harness.wire.shaper import Counters, Drop, Shaper
+from tests.examples import examples
 
 SHARE = st.builds(Ratio, st.integers(0, 10**12))
 
@@ -147,7 +148,7 @@ def gone(counters: Counters) -> int:
     return counters.lost + counters.picked + counters.too_big + counters.queue_dropped + counters.cut_dropped
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(first=impairments(), story=STEPS, seed=st.integers(0, 2**32))
 def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment, story: list[tuple[Any, ...]], seed: int) -> None:
     book = Book(first, seed)
@@ -183,7 +184,7 @@ def test_no_packet_is_invented_and_none_lost_without_a_reason(first: Impairment,
     assert classes == sorted(classes), "somebody overtook where order was promised"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(impairments(), st.lists(st.integers(20, 9000), max_size=80), st.integers(0, 2**32), st.builds(Rate, st.integers(1, 10**9)))
 def test_what_leaves_never_exceeds_the_rate(impairment: Impairment, sizes: list[int], seed: int, rate: Rate) -> None:
     impairment = msgspec.structs.replace(impairment, rate=rate, rate_trace=None, reordering=False, reorder=None)
@@ -224,7 +225,7 @@ def fates(
     return lost, left, harmed
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     impairment=impairments(),
     seed=st.integers(0, 2**32),
@@ -241,7 +242,7 @@ def test_the_same_seed_means_the_same_fates_whatever_the_timing_and_the_chatter(
     assert fates(impairment, seed, times, 100) == fates(impairment, seed, others, 100, chatter)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(one=impairments(), other=impairments(), seed=st.integers(0, 2**32))
 def test_one_impairment_does_not_shift_anothers_luck(one: Impairment, other: Impairment, seed: int) -> None:
     """Two shapers of one seed that share a loss, a burst and a share of duplicates lose the same packets, whatever else they do."""
@@ -262,7 +263,7 @@ def test_one_impairment_does_not_shift_anothers_luck(one: Impairment, other: Imp
     assert found[0] == found[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(before=impairments(), after=impairments(), at=st.integers(1, 30), seed=st.integers(0, 2**32))
 def test_what_was_in_force_before_shifts_nobodys_luck(before: Impairment, after: Impairment, at: int, seed: int) -> None:
     far = 10**11
@@ -285,7 +286,7 @@ def test_what_was_in_force_before_shifts_nobodys_luck(before: Impairment, after:
     assert fates_of[0][at:] == fates_of[1][at:]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=st.integers(0, 2**32), low=st.floats(0, 1), high=st.floats(0, 1), what=st.sampled_from(["loss", "duplicate", "corrupt", "reorder"])
 )

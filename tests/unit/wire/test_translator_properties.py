@@ -18,6 +18,7 @@ from harness.spec.nat import Behaviour, Nat, Pooling, Ports, Refresh
 from harness.units import s
 from harness.wire.ip_packets import ICMP, TCP, checksum_of, parse, rewritten, updated, weight
 from harness.wire.translator import Back, Forwarded, Translator
+from tests.examples import examples
 from tests.unit.wire.packets import BOB, BOB6, CAROL, CAROL6, HOSTS, HOSTS6, POOL, SECOND, SPARES, udp
 
 TIMEOUT = 30 * SECOND
@@ -259,11 +260,11 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+TestModel.settings = settings(max_examples=examples(250), stateful_step_count=50, deadline=None)
 
 
 @given(nats, st.lists(st.tuples(st.booleans(), st.binary(max_size=120)), max_size=8))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_arbitrary_bytes_are_dropped_or_passed_and_counted(nat: Nat, packets: list[tuple[bool, bytes]]) -> None:
     survive(nat, packets)
 
@@ -291,7 +292,7 @@ headers6 = st.builds(
 
 
 @given(nats, st.lists(st.tuples(st.booleans(), headers4.map(lambda raw: signed(raw)) | headers4 | headers6), max_size=8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_packets_that_look_right_at_first_sight_raise_nothing(nat: Nat, packets: list[tuple[bool, bytes]]) -> None:
     survive(nat, packets)
 
@@ -316,7 +317,7 @@ ports = st.integers(0, 0xFFFF)
 
 
 @given(ports, ports, ports, ports, st.binary(max_size=64), st.sampled_from([4, 6]), st.sampled_from(["udp", "tcp", "echo"]), st.booleans())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=examples(250), deadline=None)
 def test_rewriting_there_and_back_is_nothing_and_checksums_are_always_right(
     sport: int, dport: int, new_sport: int, new_dport: int, payload: bytes, version: int, kind: str, outward: bool
 ) -> None:
