@@ -5,6 +5,9 @@ turns in one run, so the ratio does not depend on the machine.  The page's size 
 
 The made-up call has what a real one of that length has (20,000 packets, 2 qlogs, a timeline) but for the qlogs' events that no page shows.
 The index's 1,000 runs are that call's report under other dates, in 20 tests.
+
+The page of ten minutes (276,000 packets) is opened in headless Chromium, panned, zoomed and pointed at, 120 frames each: by the clock, as a
+person waits.  Needs Debian's package chromium.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ import msgspec
 
 from benchmarks.row import Row, median, spread
 from harness.report import index, model, page
-from tests.browser import long_run
+from tests.browser import long_run, speed
+from tests.browser.chromium import chromium
 
 LENGTH_S = 60
+LONG_S = 600
 RUNS = 1000
 
 
@@ -46,6 +51,22 @@ def run(quick: bool) -> Iterator[Row]:
         yield Row("pages", "… its size", size / 1000, "kB", 1000.0)
         yield Row("pages", f"index of {RUNS} runs", median(listed), "s", 1.0, n=times, note=spread(listed, 2))
         shutil.rmtree(root / "artifacts")
+        yield from _watched(long_run.write(root / "long", length=LONG_S), quick)
+
+
+def _watched(file: Path, quick: bool) -> Iterator[Row]:
+    """How the page moves in a browser."""
+    try:
+        with chromium() as browser:
+            opened = [speed.opening(browser, file).wall[0] / 1000 for _ in range(1 if quick else 5)]
+            moved = speed.moving(browser, file)
+    except FileNotFoundError as lacking:
+        yield Row("pages", f"a call of {LONG_S} s in a browser", None, note=str(lacking))
+        return
+    yield Row("pages", f"a call of {LONG_S} s opens", median(opened), "s", 2.0, n=len(opened), note=spread(opened, 2))
+    for name, times in moved.items():
+        note = f"worst {max(times.wall):.0f} ms; the page's own thread works {times.cpu:.0f} ms in the mean"
+        yield Row("pages", f"… a frame: {name}", median(times.wall), "ms", 50.0, n=len(times.wall), note=note)
 
 
 def _took(what: Callable[[], object]) -> float:
