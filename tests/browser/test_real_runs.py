@@ -1,0 +1,88 @@
+"""Pages of real runs: what passed, what failed, what came to nothing, with voice alone and with pictures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from playwright.sync_api import Browser
+
+from harness.cli import PYTEST
+from harness.report import model, page
+from tests.browser.chromium import chromium
+from tests.browser.pages import opened
+
+SABOTAGED = f"--agent=bob={sys.executable} -m tests.controls.sabotage never-follows"
+
+
+class Asked(NamedTuple):
+    """A run: of which scenario, with which further arguments, and what it has to come to."""
+
+    scenario: str
+    result: str
+    arguments: tuple[str, ...] = ()
+
+
+RUNS = {
+    "passed": Asked("scenarios/migration.py::test_break_before_make", "PASS"),
+    "failed": Asked("scenarios/rebinding.py::test_rebind_port[ipv4]", "FAIL", (SABOTAGED, "--patience=1.5")),
+    "inconclusive": Asked("scenarios/migration.py::test_break_before_make", "INCONCLUSIVE", ("--agent=bob=/bin/true",)),
+    "video": Asked("scenarios/migration.py::test_wifi_to_cellular", "PASS"),
+    "heard": Asked("scenarios/reconnect.py::test_outage_short", "PASS", ("--media=speech",)),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as one:
+        yield one
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of such a run; one that this machine spoiled is followed by another seed's."""
+    asked = RUNS[request.param]
+    root = tmp_path_factory.mktemp("artifacts")
+    further = () if asked.result == "INCONCLUSIVE" else ("--conclusive",)
+    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", asked.scenario, f"--artifacts={root}", *asked.arguments, *further]
+    environment = {**os.environ, "HARNESS_SABOTAGE": "never-follows"} if SABOTAGED in asked.arguments else dict(os.environ)
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    run = (root / Path(asked.scenario.partition("::")[0]).stem / "latest").resolve()
+    assert model.read(run / "report.json").result == asked.result, ran.stdout + ran.stderr
+    return run
+
+
+def test_the_page_shows_what_the_run_came_to(browser: Browser, folder: Path) -> None:
+    report = model.read(folder / "report.json")
+    assert (folder / page.FILE).stat().st_size <= 1_000_000
+    with opened(browser, folder / page.FILE) as (sheet, trouble):
+        assert sheet.locator("h1 .result").inner_text() == report.result
+        assert sheet.locator("#verdicts tbody tr").count() == len(report.verdicts)
+        assert sheet.locator(".command").inner_text() == report.command
+        sheet.evaluate("() => page.settle()")
+        logs: list[dict[str, Any]] = sheet.evaluate("() => Object.values(page.drawn)")
+        per_px = sheet.evaluate("() => (page.axis.range[1] - page.axis.range[0]) / Object.values(page.drawn)[0].width") if logs else 0
+        flows = {log["flow"]: log for log in logs if "silences" in log}
+        held = 0
+        for verdict in report.verdicts:
+            if verdict.where is None or verdict.direction not in flows:
+                continue
+            length = (verdict.where.end - verdict.where.start) / 1000
+            brackets = flows[verdict.direction]["verdicts"]
+            assert any(one["x1"] - one["x0"] == pytest.approx(length / per_px, abs=2) for one in brackets), verdict.name
+            held += 1
+            if verdict.name == "longest silence" and verdict.where.excess.ms >= 20:
+                figures = [one["excess"] for one in flows[verdict.direction]["silences"]]
+                assert any(one == pytest.approx(verdict.where.excess.ns / 1000, abs=1) for one in figures), figures
+        assert held == sum(verdict.where is not None and bool(verdict.direction) for verdict in report.verdicts)
+        sheet.evaluate(
+            "() => { const [from, to] = page.axis.range; page.axis.zoom(0.1, (from + to) / 2); page.axis.setCursor((from + to) / 2); }"
+        )
+        sheet.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => { page.settle(); done(); })))")
+        assert sheet.locator("audio").count() == (2 if (folder / "heard.json").exists() else 0)
+        assert trouble == []
