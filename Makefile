@@ -59,10 +59,10 @@ unit-long: $(STAMP) ## the rest of them: every way in which a session can end, p
 	HARNESS_EXAMPLES=all $(BIN)/pytest tests/unit -q -n $(JOBS) -m "long or hypothesis"
 
 conformance: $(STAMP) ## every executor against one contract, short form; what measures links runs alone
-	$(BIN)/pytest tests/conformance -q -n 2 $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/pytest tests/conformance -q -n 2 -m "not long" $(addprefix --ignore=,$(MEASURING))
 	$(BIN)/pytest $(MEASURING) -q -m "not long"
 
-conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets, where there are TAPs too
+conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets where there are TAPs too, mappings that expire, reboot and flood
 	$(BIN)/pytest tests/conformance -q -m long
 
 stories: $(STAMP) ## every scenario once, two at a time: they measure

@@ -260,7 +260,9 @@ async def test_concurrent_media(lab: Lab) -> None:
     judge_unharmed(lab, *calls)
 
 
-@control("alice", "stalls-together", caught_by="longest audio silence", silent=True, also=("longest video silence",))
+@control(
+    "alice", "stalls-together", caught_by="longest audio silence", silent=True, also=("longest video silence", "longest pause of video")
+)
 async def test_isolation(lab: Lab) -> None:
     """Alice has video calls with Bob, Carol and Dave when Bob's line begins to lose almost a third of all packets; only he suffers.
 
@@ -268,7 +270,8 @@ async def test_isolation(lab: Lab) -> None:
     Fault: 30 % of the packets are lost on Bob's access link, both ways.  Receipts: the impairment in force, and the link's drop counter.
     Bounds: the other calls keep the bounds of an undisturbed one (call_flow, lifecycle), no source pausing above 60 ms; a tenth or
     more of his audio is lost, both ways.
-    Control: a caller with one queue for all calls: while it holds something for one of them, nothing is sent to the others.
+    Control: a caller with one queue for all calls: while it holds something for one of them, nothing is sent to the others.  If that
+    lasts, it takes their paths for bad ones and stops their video, too.
     """
     net = await lab.build(five_homes("bob", "carol", "dave"))
     alice, bob, carol, dave = await lab.agents("alice", "bob", "carol", "dave")

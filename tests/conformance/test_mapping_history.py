@@ -74,6 +74,7 @@ def test_a_rebind_shows_the_old_gone_and_the_new_made(tmp_path: Path, translate:
 
 
 @EXECUTORS
+@pytest.mark.long
 def test_a_reboot_shows_all_gone(tmp_path: Path, translate: str, source: str) -> None:
     async def main() -> None:
         async with opened(sites([(HOME,)]), tmp_path, translate=translate) as network, two_flows(network):
@@ -91,6 +92,7 @@ def test_a_reboot_shows_all_gone(tmp_path: Path, translate: str, source: str) ->
 
 
 @EXECUTORS
+@pytest.mark.long
 def test_what_expired_is_gone_before_it_is_made_anew(tmp_path: Path, translate: str, source: str) -> None:
     async def main() -> None:
         nat = Nat(outside="wan", udp_timeout=1 * s)
@@ -126,6 +128,7 @@ def standing(history: MappingHistory) -> list[Mapping]:
 
 
 @EXECUTORS
+@pytest.mark.long
 def test_of_a_flood_of_flows_nothing_is_missing(tmp_path: Path, translate: str, source: str) -> None:
     flows = 600
 
@@ -152,6 +155,7 @@ async def settled(network: Network, flows: int) -> list[Mapping]:
 
 
 @EXECUTORS
+@pytest.mark.long
 def test_probing_is_no_part_of_it(tmp_path: Path, translate: str, source: str) -> None:
     async def main() -> None:
         async with opened(sites([(HOME,)]), tmp_path, translate=translate) as network:

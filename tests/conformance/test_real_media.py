@@ -149,6 +149,7 @@ def test_the_sound_to_be_embedded_is_small(cut: Run) -> None:
             assert (cut.folder / one.files["spectrogram"]).stat().st_size <= 100_000
 
 
+@pytest.mark.long
 def test_an_agent_without_opus_skips_the_scenario_with_that_reason(tmp_path: Path) -> None:
     (tmp_path / "mute.py").write_text(
         "import sys\nfrom harness.media import kinds\nkinds.find_spec = lambda name: None\n"
@@ -161,6 +162,7 @@ def test_an_agent_without_opus_skips_the_scenario_with_that_reason(tmp_path: Pat
     assert "agent bob: it does not offer opus, which this scenario needs" in ran.out
 
 
+@pytest.mark.long
 def test_an_agent_that_keeps_nothing_leaves_no_sound_and_the_index_says_so(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(
         "import sys\nfrom harness.agent import files\nfrom harness.media.rtpdump import RtpDump\n"
