@@ -42,11 +42,12 @@ def unanswered(wire: Decrypted, since: int, at: int, held: Callable[[str], int] 
 
     ``held``: for how long (ns) a packet is surely kept before it is captured on its way out by an interface.
     """
-    challenge = next((p for p in wire.packets if p.udp.outgoing and p.at >= since and p.having("PATH_CHALLENGE")), None)
-    if challenge is None:
+    sent = [packet for packet in wire.packets if packet.udp.outgoing and packet.at >= since and packet.having("PATH_CHALLENGE")]
+    left = [packet.at - held(packet.udp.interface) for packet in sent]  # not in the order of the capture: each way keeps them for its time
+    if not sent:
         return Proof(False, {"challenge": "none was sent"})
+    out, challenge = min(zip(left, sent, strict=True), key=lambda one: one[0])
     data = challenge.having("PATH_CHALLENGE")[0].fields["data"]
-    out = challenge.at - held(challenge.udp.interface)
     answers = (p for p in wire.packets if not p.udp.outgoing and any(f.fields["data"] == data for f in p.having("PATH_RESPONSE")))
     answer = next(answers, None)
     observed = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.fabric.base import Dropped
@@ -88,6 +90,16 @@ class TestUnanswered:
         assert not unanswered(seen, since=0, at=30 * MS).taken
         assert not unanswered(seen, since=0, at=30 * MS, held={"bob/eth": 19 * MS}.__getitem__).taken
         assert unanswered(seen, since=0, at=30 * MS, held={"bob/eth": 20 * MS}.__getitem__).taken
+
+    def test_the_first_is_the_one_that_left_first_and_not_the_one_that_was_captured_first(self) -> None:
+        slow = packet(160, challenge(b"old"), outgoing=True)
+        slow = replace(slow, udp=replace(slow.udp, interface="bob/lte"))
+        seen = wire(packet(26, challenge(b"new"), outgoing=True), packet(80, response(b"new")), slow)
+        held = {"bob/eth": 15 * MS, "bob/lte": 150 * MS}.__getitem__
+        assert unanswered(seen, since=0, at=10 * MS, held=held) == (
+            True,
+            {"challenge": "sent by bob/lte to 192.0.2.1 5000", "out for": "0s", "answered": "never"},
+        )
 
     def test_the_peers_challenge_is_not_ours(self) -> None:
         assert unanswered(wire(packet(10, challenge(b"new"))), since=0, at=20 * MS) == (False, {"challenge": "none was sent"})
