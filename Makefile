@@ -37,8 +37,8 @@ report: $(STAMP) ## RUNS=artifacts/…: build the pages of runs anew
 docs: $(STAMP) ## write docs/scenarios.md anew from the scenarios
 	@$(BIN)/harness docs
 
-doctor: $(STAMP) ## what this machine can do, and what would fix each lack
-	@$(BIN)/harness doctor
+doctor: ## what this machine can do, and the one command that would fix each lack (ARGS=--json); needs nothing but Python
+	@if [ -x $(BIN)/python ]; then exec $(BIN)/python -m harness.doctor $(ARGS); else exec $(PYTHON) -m harness.doctor $(ARGS); fi
 
 test: $(STAMP) ## check, every test, every scenario and its control: under 10 minutes on two cores
 	@$(MAKE) --no-print-directory check

@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "call": ALWAYS | {"rtp"},
     "media": ALWAYS | {"rtp"},
     "fabric": ALWAYS | {"spec", "wire", "timer"},
+    "doctor": {"errors", "fabric"},
     "agent": ALWAYS | {"spec", "rtp", "call", "media", "timer"},
     "verdict": ALWAYS | {"media"},
     "report": ALWAYS | {"spec", "media", "verdict"},

@@ -6,7 +6,6 @@ time (a new mapping that appears with the next packet) is asked for again by the
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from harness.fabric.conntrack import Conntrack
 from harness.fabric.link_ends import End, make_wire
 from harness.fabric.links import Carriers, choose
 from harness.fabric.nats import Nats, choose_translators, userspace_links
-from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace
+from harness.fabric.netns import Namespace, inside, mount_fresh_proc, new_namespace, write_ipv6_forwarding
 from harness.fabric.nft_nat import NftNat
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
 from harness.fabric.relay_ends import choose_ends
@@ -374,12 +373,3 @@ class Build:
     def op_reboot(self, router: str) -> dict[str, Any]:
         """Lose all mappings of a NAT at once."""
         return self._nats.reboot(router)
-
-
-def write_ipv6_forwarding() -> None:
-    """Forward IPv6 in the current network namespace; OSError where /proc/sys is read-only."""
-    fd = os.open("/proc/sys/net/ipv6/conf/all/forwarding", os.O_WRONLY)
-    try:
-        os.write(fd, b"1")
-    finally:
-        os.close(fd)

@@ -13,9 +13,12 @@ import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import EnvironmentUnfit
-from harness.fabric.rtnl import Rtnl
+
+if TYPE_CHECKING:  # the doctor imports this module where there is nothing but Python
+    from harness.fabric.rtnl import Rtnl
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
@@ -49,6 +52,15 @@ def mount_fresh_proc() -> None:
     unshare(CLONE_NEWNS)
     _call("mount", "mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
     _call("mount", "mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC), None)
+
+
+def write_ipv6_forwarding() -> None:
+    """Forward IPv6 in the current network namespace; OSError where /proc/sys is read-only."""
+    fd = os.open("/proc/sys/net/ipv6/conf/all/forwarding", os.O_WRONLY)
+    try:
+        os.write(fd, b"1")
+    finally:
+        os.close(fd)
 
 
 def enter_run_namespaces() -> None:
@@ -113,6 +125,8 @@ def inside(fd: int) -> Iterator[None]:
 
 def new_namespace(name: str) -> Namespace:
     """Make a network namespace and stay where we are."""
+    from harness.fabric.rtnl import Rtnl
+
     home = current_namespace_fd()
     try:
         unshare(CLONE_NEWNET)

@@ -10,27 +10,22 @@ buffer.  A link's spec asks for none of these losses.
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import socket
 import struct
 from typing import Protocol
 
-from harness.errors import EnvironmentUnfit
 from harness.fabric import offloads
 from harness.fabric import rtnl as nl
 from harness.fabric.link_ends import End
 from harness.fabric.netns import Namespace, inside, new_namespace
 from harness.fabric.packet_sockets import SOL_PACKET, open_packet_socket
+from harness.fabric.taps import open_tap, outlive_descriptor, tun_lacking
 
 TX_QUEUE = 10_000
 """The transmit queue length that a TAP needs (IFLA_TXQLEN).  Of 100,000 packets/s the kernel's default of 1,000 lost 1.1 %, this 0.03 %."""
 RECEIVE_BUFFER = 64 << 20
 """Bytes that a packet socket may hold: as many frames as a TAP's queue, at 4 to 6 KiB of kernel memory each."""
 
-_TUNSETIFF, _TUNSETPERSIST, _TUNSETOFFLOAD = 0x400454CA, 0x400454CB, 0x400454D0
-_IFF_TAP, _IFF_NO_PI = 0x0002, 0x1000
 _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 6, 23
 
 
@@ -49,15 +44,6 @@ class RelayEnds(Protocol):
 def choose_ends(packet: bool = False) -> RelayEnds:
     """TAPs where /dev/net/tun can be opened; else, or when asked for with ``packet``, packet sockets."""
     return PacketSockets() if packet or tun_lacking() is not None else Taps()
-
-
-def tun_lacking() -> str | None:
-    """Why there can be no TAP here, or None."""
-    try:
-        os.close(_open_tun())
-    except EnvironmentUnfit as error:
-        return str(error)
-    return None
 
 
 class Taps:
@@ -114,38 +100,3 @@ class PacketSockets:
         _packets, drops = struct.unpack("II", sock.getsockopt(SOL_PACKET, _PACKET_STATISTICS, 8))
         self._sockets[key] = (sock, before + drops)
         return before + int(drops)
-
-
-def open_tap(name: str) -> int:
-    """A new TAP ``name`` in the CURRENT network namespace, down, offloads off; its descriptor, non-blocking and close-on-exec.
-
-    The interface lives as long as the descriptor does, unless ``outlive_descriptor``.  Raises EnvironmentUnfit that names what is missing.
-    """
-    fd = _open_tun()
-    try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH14x", name.encode(), _IFF_TAP | _IFF_NO_PI))
-        fcntl.ioctl(fd, _TUNSETOFFLOAD, 0)
-    except OSError as error:
-        os.close(fd)
-        raise EnvironmentUnfit(f"no TAP interface {name!r} could be made ({error.strerror}): {_remedy(error.errno)}") from None
-    return fd
-
-
-def outlive_descriptor(tap: int) -> None:
-    """Let the TAP go with its namespace, not with its descriptor: to remove one then took 18 ms (measured), one after another."""
-    fcntl.ioctl(tap, _TUNSETPERSIST, 1)
-
-
-def _open_tun() -> int:
-    try:
-        return os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise EnvironmentUnfit(f"/dev/net/tun cannot be opened ({error.strerror}): {_remedy(error.errno)}") from None
-
-
-def _remedy(code: int | None) -> str:
-    if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return "TAPs need it; in Docker run with --device /dev/net/tun, on the host `modprobe tun`"
-    if code in (errno.EPERM, errno.EACCES):
-        return "this needs CAP_NET_ADMIN in the namespace and access to the device; in Docker --cap-add NET_ADMIN --device /dev/net/tun"
-    return "an interface of that name exists already" if code == errno.EBUSY else "unexpected; see `dmesg`"

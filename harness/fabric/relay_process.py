@@ -9,7 +9,6 @@ about the link.  While packets pass, a tick every 2 ms makes sure that a stall o
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import os
@@ -34,6 +33,7 @@ from harness.fabric.relay import (
 )
 from harness.fabric.relay_nats import RelayNats
 from harness.fabric.relay_way import NEVER, TOO_BIG, Line, Way
+from harness.fabric.scheduling import prefer_this_process
 from harness.fabric.seqpacket import Answerer
 from harness.spec.link import LEAST_SPREAD
 from harness.spec.ramp import ramp
@@ -363,17 +363,6 @@ class Relay:
             worst_late_ns=self._lateness.worst,
             scheduling=self._scheduling,
         )
-
-
-def prefer_this_process() -> str:
-    """Be scheduled before the agents, since a link that waits for a core is no link: realtime where allowed, else nice, else neither."""
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-        return "realtime"
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
-        return "nice"
-    return "normal"
 
 
 def main(arguments: list[str]) -> int:

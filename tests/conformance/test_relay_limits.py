@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.fabric.network import Network
-from harness.fabric.relay_ends import TX_QUEUE, tun_lacking
+from harness.fabric.relay_ends import TX_QUEUE
+from harness.fabric.taps import tun_lacking
 from tests.conformance.networks import opened, run_in, within_deadline
 from tests.conformance.sites import two_radios
 

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import BlamedError, EnvironmentUnfit
-from harness.fabric import netem, netns, relay, relay_ends, rtnl, seqpacket
+from harness.fabric import netem, netns, relay, relay_ends, rtnl, seqpacket, taps
 from harness.fabric.capture_process import clock_offset
 from harness.fabric.link_ends import End
 from harness.fabric.plan import make_plan
@@ -55,7 +55,7 @@ class RelayWire:
     def __init__(self, a: netns.Namespace, b: netns.Namespace, packet: bool = False) -> None:
         ends, plan = relay_ends.choose_ends(packet), make_plan(TOPOLOGY)
         if not packet and ends.name != "tap":
-            raise EnvironmentUnfit(relay_ends.tun_lacking() or "")
+            raise EnvironmentUnfit(taps.tun_lacking() or "")
         made = [End(a, plan["a"].ports["wire"]), End(b, plan["b"].ports["wire"])]
         for end, mac in zip(made, (MAC_A, MAC_B), strict=True):
             end.plan.mac = mac

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harness import catalogue, cli
-from harness.fabric.doctor import Finding
+from harness.doctor.findings import Finding
 from harness.lab.folder import point_latest
 from harness.pytest_plugin import agent_commands
 from harness.spec.presets import PRESETS
@@ -185,20 +185,19 @@ def test_the_command_of_an_agent_may_hold_anything() -> None:
     assert agent_commands(["bob=python -m x --y=1", "alice=a b"]) == {"bob": "python -m x --y=1", "alice": "a b"}
 
 
-def findings(ok: bool, needed: bool) -> list[Finding]:
-    return [
-        Finding("Python", True, True, "3.11", "runs the harness", "install it"),
-        Finding("tap", ok, needed, "no: /dev/net/tun", "the relay", "--device /dev/net/tun"),
+@pytest.mark.parametrize(("here", "needed", "code"), [("yes", True, 0), ("no", False, 0), ("no", True, 1), ("untried", True, 1)])
+def test_doctor_fails_only_for_what_is_needed(monkeypatch: pytest.MonkeyPatch, here: str, needed: bool, code: int) -> None:
+    found = [
+        Finding("Python", "yes", True, "3.11", "runs"),
+        Finding("TAP", here, needed, "no device", "the relay", "--device /dev/net/tun"),
     ]
-
-
-@pytest.mark.parametrize(("ok", "needed", "code"), [(True, True, 0), (False, False, 0), (False, True, 1)])
-def test_doctor_fails_only_for_what_is_needed(monkeypatch: pytest.MonkeyPatch, ok: bool, needed: bool, code: int) -> None:
-    monkeypatch.setattr("harness.fabric.doctor.examine", lambda: findings(ok, needed))
-    for arguments in (["doctor"], ["doctor", "--json"]):
-        done = invoke(*arguments)
-        assert done.exit_code == code
-    assert [one["feature"] for one in json.loads(done.stdout)] == ["Python", "tap"]
+    monkeypatch.setattr("harness.doctor.findings.examine", lambda: found)
+    assert invoke("doctor").exit_code == code
+    done = invoke("doctor", "--json")
+    assert done.exit_code == code
+    told = json.loads(done.stdout)
+    assert [one["feature"] for one in told["findings"]] == ["Python", "TAP"]
+    assert told["fit"] == (code == 0)
 
 
 def test_presets_are_listed_and_told_in_full() -> None:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
-from harness.fabric import relay, relay_ends, seqpacket
+from harness.fabric import relay, seqpacket, taps
 from harness.fabric.ethernet import is_chatter
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness
@@ -341,7 +341,7 @@ def test_open_tap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "open", missing)
     with pytest.raises(EnvironmentUnfit, match=r"/dev/net/tun cannot be opened .* --device /dev/net/tun"):
-        relay_ends.open_tap("eth0")
+        taps.open_tap("eth0")
 
 
 def test_the_command_is_this_interpreter() -> None:

@@ -1,0 +1,17 @@
+"""Who is served first on a busy machine.  Needs nothing but Python: the doctor tries it too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+def prefer_this_process() -> str:
+    """Be scheduled before the agents, since a link that waits for a core is no link: realtime where allowed, else nice, else neither."""
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+        return "realtime"
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+        return "nice"
+    return "normal"
