@@ -21,7 +21,7 @@ import sys
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.fabric import wires
+from harness.fabric import agent_start, wires
 from harness.fabric.build import Build
 from harness.fabric.flow_events import FlowEvents
 from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
@@ -60,7 +60,8 @@ class Keeper:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._build: Build | None = None
-        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._running: dict[int, subprocess.Popen[bytes] | None] = {}
+        """Those that ``spawn`` started, by PID; None for an agent, which is no Popen."""
         self._timer = Timer()
         self._flows = FlowEvents()
         self._wake, self._woken = socket.socketpair()
@@ -133,21 +134,30 @@ class Keeper:
             raise HarnessError("nothing is built yet")
         return self._build
 
-    def _spawn(self, fds: list[int], node: str, argv: list[str], env: dict[str, str], cwd: str) -> tuple[dict[str, Any], list[int]]:
-        """Start ``argv`` in ``node`` with ``fds`` as its standard streams; answers its PID here and a pidfd for the lab."""
+    def _spawn(
+        self, fds: list[int], node: str, argv: list[str], env: dict[str, str], cwd: str, confined: bool
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Start ``argv`` in ``node`` with ``fds`` as its standard streams; answers its PID here and a pidfd for the lab.
+
+        ``confined``: without any privilege.  What is not has all of the keeper's, and is the harness's own.
+        """
         namespace = self._network.nodes[node].namespace
         stdin, stdout, stderr = fds
         with inside(namespace.fd):
             try:
-                process = subprocess.Popen(
-                    argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
-                )
+                if confined:
+                    pid = agent_start.start(agent_start.Command(argv, env, cwd, (stdin, stdout, stderr)))
+                    self._running[pid] = None
+                else:
+                    process = subprocess.Popen(
+                        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
+                    )
+                    self._running[pid := process.pid] = process
             except OSError as error:
                 raise HarnessError(f"{argv[0]} could not be started in {node}: {error.strerror}") from None
         with contextlib.suppress(PermissionError):  # what is measured is served before those who look on, where that is allowed
-            os.setpriority(os.PRIO_PROCESS, process.pid, _AGENT_NICENESS)
-        self._running[process.pid] = process
-        return {"pid": process.pid, "inode": namespace.inode}, [os.pidfd_open(process.pid)]
+            os.setpriority(os.PRIO_PROCESS, pid, _AGENT_NICENESS)
+        return {"pid": pid, "inode": namespace.inode}, [os.pidfd_open(pid)]
 
     def _reap(self) -> None:
         """Collect every child that ended, orphans included, and tell of those we started."""
@@ -159,9 +169,10 @@ class Keeper:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            process = self._running.pop(pid, None)
-            if process is not None:
-                process.returncode = code
+            if pid in self._running:
+                process = self._running.pop(pid)
+                if process is not None:
+                    process.returncode = code
                 wires.send(self._control, {"event": "exited", "pid": pid, "code": code})
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from harness.errors import HarnessError
-from harness.fabric import wires
+from harness.fabric import confinement, wires
 from harness.units import s
 
 _ANSWER_WITHIN = 60 * s  # under software emulation an interpreter needs half of that to import the keeper
@@ -124,9 +124,9 @@ class Keeper:
             raise wires.rebuild(message["error"])
         return message["ok"], fds
 
-    async def spawn(self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path) -> Process:
-        """Start a process and check, from outside, that its network namespace is the node's."""
-        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd)}, fds)
+    async def spawn(self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path, confined: bool = False) -> Process:
+        """Start a process; check, from outside, that its network namespace is the node's, and if ``confined`` that it has no privileges."""
+        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd), "confined": confined}, fds)
         pidfd = received[0]
         process = Process(node, _pid_of(pidfd), pidfd)
         self._started[answer["pid"]] = process
@@ -137,6 +137,8 @@ class Keeper:
             inode = os.stat(f"/proc/{process.pid}/ns/net").st_ino
             if inode != answer["inode"]:
                 raise HarnessError(f"{node}: the process is in network namespace {inode}, not in the node's {answer['inode']}")
+            if confined and (kept := confinement.kept(process.pid)):
+                raise HarnessError(f"{node}: the process is not confined: {', '.join(kept)}")
         return process
 
     async def end(self) -> None:

@@ -119,10 +119,15 @@ class Network:
         stderr: int,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
+        confined: bool = False,
     ) -> Process:
-        """Start ``argv`` in ``node``'s namespace; HarnessError unless it is seen, from outside, to be in that namespace."""
+        """Start ``argv`` in ``node``'s namespace; HarnessError unless it is seen, from outside, to be in that namespace.
+
+        ``confined``: without privileges, as every agent is; and HarnessError unless it is seen, from outside, to have none.
+        """
         self.topology.node(node)
-        return await self._keeper.spawn(node, argv, [stdin, stdout, stderr], dict(os.environ if env is None else env), cwd or Path.cwd())
+        env = dict(os.environ if env is None else env)
+        return await self._keeper.spawn(node, argv, [stdin, stdout, stderr], env, cwd or Path.cwd(), confined)
 
 
 @contextlib.asynccontextmanager

@@ -220,7 +220,7 @@ async def spawn(network: Network, name: str, argv: list[str], folder: Path) -> t
     from_agent, their_out = os.pipe2(os.O_CLOEXEC)
     errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        process = await network.spawn(name, argv, stdin=their_in, stdout=their_out, stderr=errors)
+        process = await network.spawn(name, argv, stdin=their_in, stdout=their_out, stderr=errors, confined=True)
     except BaseException:
         os.close(to_agent)
         os.close(from_agent)

@@ -95,12 +95,12 @@ async def talking(network: Network, node: str, argv: tuple[str, ...] = TALKER) -
         yield Talker(process, sending, receiving)
 
 
-async def run_in(network: Network, node: str, argv: list[str]) -> tuple[int | None, str]:
+async def run_in(network: Network, node: str, argv: list[str], *, confined: bool = False) -> tuple[int | None, str]:
     """Run a command in ``node`` to its end: exit code and standard output."""
     back, their_out = os.pipe2(os.O_CLOEXEC)
     empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        process = await network.spawn(node, argv, stdin=empty, stdout=their_out, stderr=2, cwd=Path("/"))
+        process = await network.spawn(node, argv, stdin=empty, stdout=their_out, stderr=2, cwd=Path("/"), confined=confined)
     except BaseException:
         os.close(back)
         raise
