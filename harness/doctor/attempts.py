@@ -154,7 +154,9 @@ def attempt(action: Callable[[], str]) -> str:
     """What came of ``action``, in words, a refusal by its reason."""
     try:
         return action()
-    except (BlamedError, OSError) as error:
+    except OSError as error:
+        return f"no: {error.strerror}" + (f": {error.filename}" if error.filename else "")
+    except BlamedError as error:
         return "no: " + re.sub(r"\s+", " ", str(error))
 
 

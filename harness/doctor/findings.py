@@ -122,9 +122,7 @@ def _kernel(machine: Machine, tried: Tried) -> list[Finding]:
         tried.finding("conntrack", "NAT: mappings and rebinds", None, remedies.module(machine, "nf_conntrack_netlink")),
         tried.finding("captures", "receipts: a capture of every interface", None, remedies.captures(machine)),
         tried.finding("pidfds", "agents are signalled by descriptor", None, "boot Linux 5.5 or later"),
-        tried.finding(
-            "IPv6 forwarding", "topologies with IPv6", "topologies with IPv6 are refused, as all of ours", remedies.ipv6(machine)
-        ),
+        tried.finding("IPv6 forwarding", "topologies with IPv6, which are all that come with it", None, remedies.ipv6(machine)),
         tried.finding(
             "scheduling",
             "the relay is served before others",
@@ -153,7 +151,7 @@ def _extras(machine: Machine) -> list[Finding]:
             False,
             f"{' and '.join(media)} not installed" if media else "PyAV and numpy",
             "media: synthetic frames" if media else "--media=speech and --media=video",
-            "make" if find_spec("aioquic") is None else f"{sys.executable} -m pip install {' '.join(media)}",
+            remedies.media(media),
         ),
         *(_program(machine, *program) for program in programs),
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from harness.doctor.machine import Machine, pythons
@@ -111,6 +113,13 @@ def captures(machine: Machine) -> str:
     if machine.container:
         return "docker run --cap-add NET_RAW"
     return module(machine, "af_packet")
+
+
+def media(missing: list[str]) -> str:
+    """PyAV and numpy: in the image by a build argument, elsewhere as everything in the lock, or into an environment that stands."""
+    if os.environ.get("HARNESS_IMAGE"):
+        return "docker build --build-arg PARTS='run media' ."
+    return "make" if find_spec("aioquic") is None else f"{sys.executable} -m pip install {' '.join(missing)}"
 
 
 def cores(machine: Machine) -> str:
