@@ -34,11 +34,12 @@ from harness.lab.folder import plain
 from harness.lab.lab import Orders
 from harness.media import kinds
 from harness.onlookers import columns, onlooker, prepare
+from harness.outcome import conclude
 from harness.report import junit, model, text
 from harness.report.printable import printable
 from harness.telling import Telling, Told, attach, attached, near
 from harness.units import Duration
-from harness.verdict import Blame, Result, conclude
+from harness.verdict import Blame, Result
 
 DEADLINE_S = 180
 FURTHER = 2
@@ -234,6 +235,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             stalls=lab_.stalls,
             errors=[*errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
+            lived=lab_.lived,
             scenario=lab_.test,
         )
     except SpecError as error:

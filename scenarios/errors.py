@@ -28,6 +28,7 @@ from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.lab import NO_MEDIA
 from harness.lab.peer import Peer
+from harness.media.figure import between
 from harness.media.measures import Heard
 from harness.spec.link import Impairment
 from harness.units import Duration, kbit, ms, percent, s
@@ -256,7 +257,8 @@ async def test_dial_timeout(lab: Lab, why: str) -> None:
         how = await call.over(alice, within=PATIENCE + 2 * s)
         if why == "unanswered":
             await call.over(bob, within=1 * s)
-    took = Duration((how.at if how is not None else lab.now()) - asked)
+    gave_up = how.at if how is not None else lab.now()
+    took = between(asked, gave_up)
     lab.at_least("time that alice waits", took, PATIENCE)
     lab.at_most("time until alice gives up", took, PATIENCE + PROMPT)
     lab.same("given up as CallTimeout", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
@@ -272,7 +274,6 @@ async def test_dial_timeout(lab: Lab, why: str) -> None:
     else:
         lab.at_least("packets that reached bob", len(came), 1)
     if why == "silent":
-        gave_up = asked + took.ns
         early = [packet for packet in went if packet.monotonic is not None and packet.monotonic < gave_up]
         lab.equal("packets from bob while he stood still", len(early), 0)
     if why == "unanswered":
@@ -339,7 +340,7 @@ async def test_midcall_timeout(lab: Lab) -> None:
         await net.link("home_a/wan").dark()
     for peer in (alice, bob):
         how = await call.over(peer, within=LOST + WINDOW + 1 * s)
-        took = Duration((how.at if how is not None else lab.now()) - fault.began)
+        took = between(fault.began, how.at if how is not None else lab.now())
         lab.at_least(f"time that {peer.name} waits", took, LOST + WINDOW - IN_FLIGHT)
         lab.at_most(f"time until {peer.name} gives up", took, LOST + WINDOW + IN_FLIGHT + PROMPT)
         lab.same(f"{peer.name} gave up as", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
@@ -353,7 +354,7 @@ async def test_midcall_timeout(lab: Lab) -> None:
     await net.flush()
     for peer in (alice, bob):
         last = max(packet.monotonic or 0 for packet in lab.evidence.captured(peer) if packet.outgoing)
-        lab.at_most(f"time until {peer.name} falls silent", Duration(last - fault.began), LOST + WINDOW + IN_FLIGHT + PROMPT)
+        lab.at_most(f"time until {peer.name} falls silent", between(fault.began, last), LOST + WINDOW + IN_FLIGHT + PROMPT)
 
 
 # -- what one wants and the other has not --------------------------------------------------------------------------------------------------

@@ -41,7 +41,9 @@ ROOMS: dict[str, set[str]] = {
     "doctor": {"errors", "fabric"},
     "agent": ALWAYS | {"spec", "rtp", "call", "media", "timer"},
     "verdict": ALWAYS | {"media"},
-    "report": ALWAYS | {"spec", "media", "verdict"},
+    "excuse": ALWAYS | {"media", "verdict"},
+    "outcome": ALWAYS | {"media", "verdict", "excuse"},
+    "report": ALWAYS | {"spec", "media", "verdict", "excuse", "outcome"},
 }
 """What each room may import beside itself.  A room that is not named here may import everything."""
 

@@ -99,6 +99,10 @@ class Lab:
         self.faults: list[FaultMark] = []
         self.receipts: list[Receipt] = []
         self.stalls: list[Stall] = []
+        self.frozen: list[Stall] = []
+        """When agents were made to stand still: their own stalls of that time are no doing of the machine's."""
+        self.lived: tuple[int, int] | None = None
+        """From when to when agents told of their stalls, ns."""
         self.unfit: list[str] = []
         self.moves: list[Move] = []
         self.switching: list[Observation] = []
@@ -195,7 +199,9 @@ class Lab:
 
     async def _close_captures(self) -> None:
         for peer in self.peers.values():
-            self.stalls += peer.stalls()
+            self.stalls += [stall for stall in peer.stalls() if not self._made(stall)]
+        if self.lived is not None:
+            self.lived = self.lived[0], self.now()
         if self.network is not None:
             until = self.now()
             self.final = await self.network.finish()
@@ -205,6 +211,9 @@ class Lab:
             self.receipts += rulings.receipts(self.final["rulings"], executors, until)
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
+
+    def _made(self, stall: Stall) -> bool:
+        return any(one.who == stall.who and one.start < stall.end and one.end > stall.start for one in self.frozen)
 
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
@@ -272,6 +281,7 @@ class Lab:
             for name in names:
                 own = options.get(name) if isinstance(options, dict) else options
                 nursery.start_soon(self._introduce, self.peers[name], own, listen)
+        self.lived = self.lived or (self.now(), self.now())
         return [self.peers[name] for name in names]
 
     async def _greet(self, names: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ import trio
 from harness.fabric.keeper_client import Process
 from harness.fabric.receipts import Observation
 from harness.units import Duration, s
+from harness.verdict import Stall
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -87,6 +88,7 @@ def no_more_descriptors(lab: Lab, peer: Peer) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterator[None]:
     """For the length of the block ``peer``'s process does not run (SIGSTOP): its host answers nothing, and refuses nothing either."""
+    began = lab.now()
     peer.process.signal(signal.SIGSTOP)
     stopped = False
     with trio.move_on_after(within.s):
@@ -97,6 +99,7 @@ async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterato
         yield
     finally:
         peer.process.signal(signal.SIGCONT)
+        lab.frozen.append(Stall(began, lab.now(), f"agent {peer.name}"))
 
 
 def _state(process: Process) -> str:

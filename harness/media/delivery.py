@@ -14,10 +14,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harness.media.figure import share
+from harness.media.figure import Overdue, share
 from harness.media.records import MediaPacket
 from harness.media.window import offered_in
-from harness.units import Ratio
+from harness.units import Duration, Ratio
+
+GIVEN_UP = frozenset({"expired", "queue full"})
+"""The stack's words for what became too old in its queue, or was pushed out of it: delay alone does that.  A refusal is none of these."""
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +82,15 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
         reordered=reordered,
         corrupted=sum(packet.corrupted for packet in chosen),
     )
+
+
+def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
+    """The packets that ``Delivery.late`` counts."""
+    found = [packet for packet in offered_in(packets, since, until) if packet.arrivals and not packet.heard_by(deadline)]
+    return tuple(Overdue(one.offered, one.arrivals[0].at, Duration(one.arrivals[0].at - one.offered - (deadline or 0))) for one in found)
+
+
+def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
+    """Those of the packets that ``Delivery.expired`` counts that were given up because they had waited."""
+    found = [packet for packet in offered_in(packets, since, until) if packet.sent is None and packet.unsent in GIVEN_UP]
+    return tuple(Overdue(packet.offered, packet.offered + (deadline or 0)) for packet in found)

@@ -26,19 +26,42 @@ class Gap(msgspec.Struct, frozen=True):
     recovered: bool = True
 
 
+class Overdue(msgspec.Struct, frozen=True):
+    """One packet that a figure counts because it came too late, or never left the stack: what a machine that stalls does to packets.
+
+    ``start``: when it was offered, ns.  ``end``: when it arrived, or was given up at the latest.  ``excess``: how far past its deadline it
+    came; None when the stack gave it up (it expired in the queue, or was pushed out of it), for nobody knows when it would have come.
+    """
+
+    start: int
+    end: int
+    excess: Duration | None = None
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured figure.
 
     ``value``: None when it could not be measured.  ``direction``: "alice → bob audio".  ``note``: how to read it, or why it is None.
 
-    ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.
+    ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.  ``overdue``:
+    those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets it is a share
+    of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
     """
 
     value: Quantity | None
     direction: str = ""
     gaps: tuple[Gap, ...] = ()
     note: str = ""
+    overdue: tuple[Overdue, ...] = ()
+    of: int = 0
+    timeless: bool = False
+
+
+def between(began: int, ended: int, note: str = "") -> Figure:
+    """The time from ``began`` to ``ended`` (ns) as a figure that knows its stretch."""
+    gap = Gap(Duration(ended - began), began, ended)
+    return Figure(gap.excess, "", (gap,), note)
 
 
 def share(part: int, whole: int) -> Ratio | None:

@@ -7,18 +7,19 @@ narrow it and gives a ``Figure``: a quantity with its direction, or None with th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.media import continuity, timing
 from harness.media.bursts import LossPattern, loss_pattern
-from harness.media.delivery import Delivery, delivery
+from harness.media.delivery import Delivery, delivery, given_up, late
 from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
-from harness.media.figure import Figure, Gap
+from harness.media.figure import Figure, Gap, Overdue
 from harness.media.freezes import VideoReport, video_report
 from harness.media.records import MediaPacket
 from harness.units import Count, Duration, Quantity, Ratio, expect
 
+_Overdue = Callable[..., tuple[Overdue, ...]]
 NOTHING_OFFERED = "not measured: the source offered nothing in this window"
 NOTHING_CAME = "not measured: nothing that was offered in this window arrived"
 
@@ -69,44 +70,49 @@ class Heard:
 
     def loss(self, since: int | None = None, until: int | None = None) -> Figure:
         """Playout loss: expired in the stack, lost or late, of what was offered in the window."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
         parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent, of {counts.offered}"
-        return self._share(counts.playout_loss, parts, NOTHING_OFFERED)
+        overdue = self._overdue(late, since, until) + self._overdue(given_up, since, until)
+        return self._share(counts.playout_loss, parts, NOTHING_OFFERED, overdue, counts.offered)
 
     def network_loss(self, since: int | None = None, until: int | None = None) -> Figure:
         """Sent but never arrived, of what was sent."""
         counts = self.delivery(since, until)
-        return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", "not measured: nothing was sent in this window")
+        nothing = "not measured: nothing was sent in this window"
+        return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", nothing, timeless=True)
 
     def lost(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that left the stack and never arrived."""
         counts = self.delivery(since, until)
-        return self._count(counts.lost, counts)
+        return self._count(counts.lost, counts, timeless=True)
 
     def late(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that arrived after the deadline."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.late, counts)
+        return self._count(counts.late, counts, self._overdue(late, since, until))
 
     def expired(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that the stack let expire in its own queue."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.expired, counts)
+        return self._count(counts.expired, counts, self._overdue(given_up, since, until))
 
     def duplicates(self, since: int | None = None, until: int | None = None) -> Figure:
         """Copies beyond the first."""
         counts = self.delivery(since, until)
-        return self._count(counts.duplicates, counts)
+        return self._count(counts.duplicates, counts, timeless=True)
 
     def reordered(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that arrived after one that was offered later."""
         counts = self.delivery(since, until)
-        return self._count(counts.reordered, counts)
+        return self._count(counts.reordered, counts, timeless=True)
 
     def corrupted(self, since: int | None = None, until: int | None = None) -> Figure:
         """Copies that came with other bytes than were offered."""
         counts = self.delivery(since, until)
-        return self._count(counts.corrupted, counts)
+        return self._count(counts.corrupted, counts, timeless=True)
 
     def arrived(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets offered in the window that arrived; 0 is a measured 0 here, for a scenario that wants silence or wants media."""
@@ -178,11 +184,20 @@ class Heard:
         longest = continuity.longest(gaps, since=since)
         return Figure(longest.excess, self.direction, tuple(gaps), "" if longest.recovered else "to the end of the window")
 
-    def _share(self, value: Ratio | None, note: str, unmeasured: str) -> Figure:
-        return self._unmeasured(unmeasured) if value is None else Figure(value, self.direction, note=note)
+    def _overdue(self, which: _Overdue, since: int, until: int) -> tuple[Overdue, ...]:
+        return which(self.packets, since=since, until=until, deadline=self._deadline_ns)
 
-    def _count(self, value: int, counts: Delivery) -> Figure:
-        return Figure(Count(value), self.direction, note=f"of {counts.offered}") if counts.offered else self._unmeasured(NOTHING_OFFERED)
+    def _share(
+        self, value: Ratio | None, note: str, unmeasured: str, overdue: tuple[Overdue, ...] = (), of: int = 0, timeless: bool = False
+    ) -> Figure:
+        if value is None:
+            return self._unmeasured(unmeasured)
+        return Figure(value, self.direction, note=note, overdue=overdue, of=of, timeless=timeless)
+
+    def _count(self, value: int, counts: Delivery, overdue: tuple[Overdue, ...] = (), timeless: bool = False) -> Figure:
+        if not counts.offered:
+            return self._unmeasured(NOTHING_OFFERED)
+        return Figure(Count(value), self.direction, note=f"of {counts.offered}", overdue=overdue, timeless=timeless)
 
     def _timed(self, which: str, since: int | None, until: int | None) -> Figure:
         if self.clock_stepped:

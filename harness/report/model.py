@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.errors import HarnessError
+from harness.outcome import Outcome
 from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
-from harness.verdict import Blame, Fault, Outcome, Receipt, Relation, Result, Stall, Verdict
+from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stall, Verdict
 
 SCHEMA = 2
 

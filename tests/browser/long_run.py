@@ -18,9 +18,10 @@ import typer
 from harness.media import continuity
 from harness.media.figure import Figure
 from harness.media.records import Arrival, MediaLine, MediaPacket
+from harness.outcome import Outcome
 from harness.report import model, page
 from harness.units import Count, ms
-from harness.verdict import Fault, Outcome, Receipt, Result, Stall, Verdict, at_most
+from harness.verdict import Fault, Receipt, Result, Stall, Verdict, at_most
 from topologies.phone_two_radios import phone_two_radios
 
 S, MS = 10**9, 10**6

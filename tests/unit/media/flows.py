@@ -40,6 +40,7 @@ def packet(
         remote="10.0.0.2:4433",
         udp=130,
         mode="datagram",
+        unsent=None if left is not None else "expired",
         arrivals=() if arrived is None else (Arrival(arrived, "eth", "10.0.0.1:5555", 130),),
     )
 

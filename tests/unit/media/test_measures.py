@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from harness.media.figure import Overdue
 from harness.media.measures import Heard
 from harness.media.records import MediaPacket
 from harness.units import Count, ms, percent, s
@@ -42,6 +44,22 @@ def test_every_figure_of_a_flow_with_known_faults() -> None:
     assert bob.quality()[0].start == 2 * S
     assert bob.losses().longest is not None
     assert bob.longest_gap().direction == "alice → bob audio"
+
+
+def test_a_figure_tells_which_of_its_packets_delay_alone_can_have_cost() -> None:
+    bob = heard(FAULTY)
+    late = Overdue(300 * 20 * MS, 300 * 20 * MS + 160 * MS, 10 * ms)
+    given_up = Overdue(120 * 20 * MS, 120 * 20 * MS + 150 * MS)
+    assert bob.late().overdue == (late,)
+    assert bob.expired().overdue == (given_up,)
+    assert (bob.loss().overdue, bob.loss().of) == ((late, given_up), 500)
+    assert bob.lost().overdue == bob.duplicates().overdue == bob.network_loss().overdue == ()
+
+
+def test_a_packet_that_was_refused_has_not_waited() -> None:
+    refused = structs.replace(FAULTY[120], unsent="PacketTooLarge")
+    assert heard([refused]).expired().value == Count(1)
+    assert heard([refused]).expired().overdue == ()
 
 
 def test_a_window_narrows_the_figure() -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from harness.media.figure import Figure, Gap
+from harness.outcome import conclude
 from harness.report.model import Report, report
 from harness.units import Duration, Ratio, kbit, ms, percent, s
-from harness.verdict import Fault, Receipt, Stall, Verdict, at_least, at_most, conclude, equal
+from harness.verdict import Fault, Receipt, Stall, Verdict, at_least, at_most, equal
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -1,0 +1,110 @@
+"""What a run comes to.
+
+* A fault without a receipt, or whose receipt says that it did not take, makes the run INCONCLUSIVE with blame harness.
+* A FAIL that the machine's own stalls explain is INCONCLUSIVE (``excuse``).
+* A run that asserts nothing is an error of its author, not a pass.
+
+The order for the whole run: any FAIL is FAIL; then errors, missing receipts and unmeasured figures, each INCONCLUSIVE with its own blame;
+else PASS.  Every reason is kept, also those that did not decide.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePath
+
+import msgspec
+
+from harness.errors import BlamedError, SpecError
+from harness.excuse import excuse
+from harness.verdict import Blame, Receipt, Result, Stall, Verdict
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run comes to: result, blame (None on PASS), every reason against it (the deciding one first), and the final verdicts."""
+
+    result: Result
+    blame: Blame | None
+    reasons: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def conclude(
+    verdicts: Sequence[Verdict],
+    *,
+    faults: Sequence[str] = (),
+    receipts: Sequence[Receipt] = (),
+    stalls: Sequence[Stall] = (),
+    errors: Sequence[BaseException] = (),
+    unfit: Sequence[str] = (),
+    lived: tuple[int, int] | None = None,
+    scenario: str = "the scenario",
+) -> Outcome:
+    """The run's outcome.  ``faults``: names of the faults that were begun, each of which wants a receipt that says it took.
+
+    An error counts by its ``blame`` (product: FAIL, else INCONCLUSIVE), also inside an exception group; a failed bare ``assert`` is a FAIL
+    of the product; any other exception is the harness's.  ``unfit``: what the network did that nobody had asked of it (a relay that this
+    machine is too slow for): whatever came of it proves nothing, be it green or red.  ``stalls`` and ``lived``: see ``excuse``.
+
+    SpecError "asserts nothing" when there is neither a verdict nor an error.
+    """
+    if not verdicts and not errors:
+        raise SpecError(scenario, "a scenario that asserts nothing proves nothing; give it at least one verdict")
+    final = tuple(msgspec.structs.replace(excuse(verdict, stalls, lived), figure=msgspec.UNSET) for verdict in verdicts)
+    against: list[tuple[Result, Blame, str]] = []
+    for verdict in final:
+        if verdict.result is Result.FAIL:
+            against.append((Result.FAIL, verdict.blame or Blame.PRODUCT, _sentence(verdict)))
+    against += [_failure(error) for error in _leaves(errors)]
+    against += [(Result.INCONCLUSIVE, Blame.HARNESS, reason) for reason in _unproven(faults, receipts)]
+    for verdict in final:
+        if verdict.result is Result.INCONCLUSIVE:
+            against.append((Result.INCONCLUSIVE, verdict.blame or Blame.HARNESS, _sentence(verdict)))
+    against.sort(key=lambda item: item[0] is not Result.FAIL)  # stable: the order above within each
+    against[:0] = [(Result.INCONCLUSIVE, Blame.ENVIRONMENT, text) for text in unfit]
+    if not against:
+        return Outcome(result=Result.PASS, blame=None, reasons=(), verdicts=final)
+    return Outcome(result=against[0][0], blame=against[0][1], reasons=tuple(reason for _, _, reason in against), verdicts=final)
+
+
+def _leaves(errors: Iterable[BaseException]) -> Iterator[BaseException]:
+    """The errors themselves: a nursery wraps what its tasks raise in groups."""
+    for error in errors:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error.exceptions)
+        else:
+            yield error
+
+
+def _unproven(faults: Sequence[str], receipts: Sequence[Receipt]) -> list[str]:
+    proven = {receipt.fault for receipt in receipts}
+    missing = [
+        f"fault {fault!r} has no receipt: nothing proves that it took effect" for fault in dict.fromkeys(faults) if fault not in proven
+    ]
+    refuted = [f"fault {one.fault!r} did not take effect: {one.kind}, seen by {one.source}" for one in receipts if not one.taken]
+    return [*missing, *refuted]
+
+
+def _failure(error: BaseException) -> tuple[Result, Blame, str]:
+    if isinstance(error, AssertionError):
+        return Result.FAIL, Blame.PRODUCT, f"assertion failed: {error}{_place(error)}"
+    text = str(error) if isinstance(error, BlamedError) else f"{type(error).__name__}: {error}{_place(error)}"
+    try:
+        blame = Blame(getattr(error, "blame", "harness"))
+    except ValueError:
+        blame = Blame.HARNESS
+    return (Result.FAIL if blame is Blame.PRODUCT else Result.INCONCLUSIVE), blame, text
+
+
+def _place(error: BaseException) -> str:
+    """Where an error that does not say so itself was raised: the innermost frame that is nobody's library."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/lib/python" not in frame.filename]
+    return f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+
+
+def _sentence(verdict: Verdict) -> str:
+    value = "not measured" if verdict.value is None else str(verdict.value)
+    where = f" ({verdict.direction})" if verdict.direction else ""
+    note = f"; {verdict.note}" if verdict.note else ""
+    return f"{verdict.name}{where}: {value}, wanted {verdict.relation.sign} {verdict.bound}{note}"
