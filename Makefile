@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: soak soak-short speech lock clean
+.PHONY: busy soak soak-short speech lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -81,6 +81,9 @@ stories: $(STAMP) ## every scenario once, two at a time: they measure
 
 controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS) $(ARGS)
+
+busy: $(STAMP) ## N=200: scenarios and sabotaged stacks while others take the machine away: no run may FAIL, no sabotage PASS
+	$(BIN)/python -m tests.busy $(or $(N),200) $(ARGS)
 
 test-vm: $(STAMP) ## netem, and migration and rebinding with it, in a virtual machine (docs/platforms.md): some 10 minutes
 	$(BIN)/python -m tests.vm.suite

@@ -1,0 +1,134 @@
+"""``python -m tests.busy RUNS``: every scenario over and over while other processes take the machine away, then every sabotaged stack once.
+
+Exit code 1 when a run came to FAIL, or a sabotaged stack to PASS.  INCONCLUSIVE is what is expected of a machine like this, with blame
+environment; how many of them there are is told, and each that has another blame is listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+
+from harness.cli import PYTEST
+from harness.report import model
+from harness.verdict import Blame, Result
+from tests.busy.load import crowd, theft
+from tests.controls.test_controls import CONTROLS, PATIENCE, ROOT
+
+AT_ONCE = 2
+CROWD = 6
+RUN_S = 300
+LIMIT_S = 3600
+LOADS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
+    f"{CROWD} other processes want the processor": lambda: crowd(CROWD, LIMIT_S),
+    "all cores gone for 150 to 500 ms, every 1.5 s": lambda: theft(1, LIMIT_S),
+}
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run: a scenario's node id and a seed, and the sabotage of which agent, if any."""
+
+    scenario: str
+    seed: int
+    agent: str = ""
+    sabotage: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scenario.partition('::test_')[2]} seed {self.seed}" + (f", {self.agent} {self.sabotage}" if self.sabotage else "")
+
+
+@dataclass
+class Found:
+    """What the runs under one load came to."""
+
+    results: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    other_blame: list[str] = field(default_factory=list)
+
+    def add(self, order: Order, report: model.Report | None, output: str) -> None:
+        result = report.result if report is not None else None
+        self.results[str(result or "no report")] += 1
+        reason = report.reasons[0] if report is not None and report.reasons else output[-300:]
+        if result is (Result.PASS if order.sabotage else Result.FAIL) or report is None:
+            self.wrong.append(f"{order}: {result or 'no report'}: {reason}")
+        elif result is Result.INCONCLUSIVE and report.blame is not Blame.ENVIRONMENT:
+            self.other_blame.append(f"{order}: blame {report.blame}: {reason}")
+
+    def tell(self, load: str) -> None:
+        print(f"{load}: {', '.join(f'{count} {result}' for result, count in sorted(self.results.items()))}")
+        for line in self.wrong:
+            print(f"  WRONG  {line}")
+        for line in self.other_blame:
+            print(f"  inconclusive for another reason  {line}")
+        sys.stdout.flush()
+
+
+async def once(order: Order) -> tuple[model.Report | None, str]:
+    """Its report; None, and what it printed, when it left none."""
+    with tempfile.TemporaryDirectory(prefix="busy-") as folder:
+        argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", order.scenario, f"--seed={order.seed}", f"--artifacts={folder}"]
+        environment = dict(os.environ)
+        if order.sabotage:
+            argv += [PATIENCE, f"--agent={order.agent}={sys.executable} -m tests.controls.sabotage {order.sabotage}"]
+            environment["HARNESS_SABOTAGE"] = order.sabotage
+        done = None
+        with trio.move_on_after(RUN_S):
+            done = await trio.run_process(argv, cwd=ROOT, env=environment, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
+        reports = list(Path(folder).rglob("report.json"))
+        output = done.stdout.decode(errors="replace") if done is not None else f"ended after {RUN_S} s"
+        return (model.read(reports[0]) if len(reports) == 1 else None), output
+
+
+async def all_of(orders: Sequence[Order]) -> Found:
+    """Run them, ``AT_ONCE`` at a time."""
+    found, waiting = Found(), iter(orders)
+
+    async def work() -> None:
+        for order in waiting:
+            found.add(order, *await once(order))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(AT_ONCE):
+            nursery.start_soon(work)
+    return found
+
+
+def main(
+    runs: Annotated[int, typer.Argument(help="runs of scenarios in all, half of them under each load", min=2)] = 200,
+    sabotaged: Annotated[int, typer.Option(help="runs of sabotaged stacks in all; 0: none", min=0)] = len(CONTROLS.controls),
+) -> None:
+    """Run, tell, and exit with 1 when a verdict was wrong."""
+    names = list(dict.fromkeys(control.scenario for control in CONTROLS.controls))
+    healthy = [Order(name, 1 + count // len(names)) for count, name in enumerate(islice(cycle(names), runs))]
+    broken = [Order(one.scenario, 1, one.agent, one.sabotage) for one in CONTROLS.controls]
+    broken = broken[:: max(1, len(broken) // max(1, sabotaged))][:sabotaged]
+    wrong = 0
+    for number, (load, begin) in enumerate(LOADS.items()):
+        try:
+            with begin():
+                for what, orders in ("scenarios", healthy[number :: len(LOADS)]), ("sabotaged stacks", broken[number :: len(LOADS)]):
+                    began = time.monotonic()
+                    found = trio.run(all_of, orders)
+                    found.tell(f"{what}, {load}, {time.monotonic() - began:.0f} s")
+                    wrong += len(found.wrong)
+        except PermissionError:
+            print(f"{load}: NOT TRIED: real-time priority may not be had here")
+    raise typer.Exit(code=1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
