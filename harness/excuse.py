@@ -3,12 +3,12 @@
 Stalls of the runner, the relay and the agents only add delay.  So a PASS on an upper bound stands, and of a FAIL it is asked what delay can
 have done:
 
-* a *gap* above its bound is explained when stalls inside it, or no more than ``AFTERMATH`` before it, add up to its excess over the bound;
-* a *packet* that came late, or that the stack gave up, is explained likewise (``explained``); the bound must hold without those;
+* a *gap* above its bound is explained when the stalls that were ``in_the_way`` add up to its excess over the bound;
+* a *packet* that came late, was overtaken, or that the stack gave up, is explained likewise; the bound must hold without those;
 * anything else (a count, a rate, a yes or no) has no time of its own, so it is explained only by a machine that stood still for ``BUSY`` of
   the run: one on which a stack's timers and decisions are not what its author meant.
 
-What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, overtaken, changed.
+What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from harness.media.figure import Gap, Overdue, share
+from harness.media.figure import Overdue, share
 from harness.units import Duration, Quantity, Ratio, percent
 from harness.verdict import Blame, Relation, Result, Stall, Verdict
 
 AFTERMATH = 200_000_000
-"""How long after a stall, ns, what it has left behind may still be in the way: the backlog of the sources, and a congestion window that was
-closed because acknowledgements came late.  As long as what is said may still be heard."""
+"""For how long after a stall, ns, and its own length, what it has left behind is in the way: the backlog of the sources, and a congestion
+window that was closed because acknowledgements came late."""
 NOTICED = 10_000_000
 """What stalls of less than this, together, leave behind is nothing, ns: agents and runner record none that is shorter."""
 BUSY = 5 * percent
@@ -58,20 +58,20 @@ def still(stalls: Iterable[Stall], lived: tuple[int, int] | None) -> Ratio:
         return Ratio(0)
     since, until = lived
     others = [stall for stall in stalls if stall.who != RUNNER]
-    return share(covered(Gap(Duration(0), since, until), others).ns, until - since) or Ratio(0)
+    return share(covered(others, since, until), until - since) or Ratio(0)
 
 
 def _excuse_gaps(verdict: Verdict, bound: Duration, stalls: Sequence[Stall]) -> Verdict:
-    unexplained = [gap for gap in verdict.gaps if covered(_and_before(gap), stalls).ns < gap.excess.ns - bound.ns]
+    unexplained = [gap for gap in verdict.gaps if in_the_way(stalls, gap.start, gap.end) < gap.excess.ns - bound.ns]
     if len(unexplained) == len(verdict.gaps):
         return verdict
     if unexplained:
         forgiven = len(verdict.gaps) - len(unexplained)
         note = _joined(verdict.note, f"{forgiven} longer or further gap{'s' if forgiven > 1 else ''} explained by stalls left out")
         return msgspec.structs.replace(verdict, value=unexplained[0].excess, gaps=tuple(unexplained), where=unexplained[0], note=note)
-    worst = _and_before(verdict.gaps[0])
-    length = Duration(AFTERMATH)
-    return _inconclusive(verdict, f"stalls of {_who(worst, stalls)} cover {covered(worst, stalls)} of this gap and the {length} before it")
+    worst = verdict.gaps[0]
+    length = Duration(in_the_way(stalls, worst.start, worst.end))
+    return _inconclusive(verdict, f"stalls of {_who(stalls, worst.start, worst.end)}, {length} together, were in the way")
 
 
 def _excuse_packets(verdict: Verdict, overdue: Sequence[Overdue], of: int, stalls: Sequence[Stall]) -> Verdict:
@@ -80,41 +80,42 @@ def _excuse_packets(verdict: Verdict, overdue: Sequence[Overdue], of: int, stall
         return verdict
     part = share(len(forgiven), of)  # None where the packets are counted
     left: Quantity = type(verdict.value)(verdict.value.count - (len(forgiven) if part is None else part.count))
-    stretch = Gap(Duration(0), min(packet.start for packet in forgiven) - AFTERMATH, max(packet.end for packet in forgiven))
-    said = f"{len(forgiven)} of these packets explained by stalls of {_who(stretch, stalls)}"
+    who = _who(stalls, min(packet.start for packet in forgiven), max(packet.end for packet in forgiven))
+    said = f"{len(forgiven)} of these packets explained by stalls of {who}"
     if verdict.holds(left):
         return _inconclusive(verdict, said)
     return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}, left out"))
 
 
 def explained(packet: Overdue, stalls: Iterable[Stall]) -> bool:
-    """Whether stalls explain that ``packet`` came too late, or was given up.
-
-    Inside the time from ``AFTERMATH`` before it was offered to its arrival, or to when it was given up, they add up to at least what it was
-    late by; to ``NOTICED`` when it never left, since nobody knows when it would have come.
-    """
-    stretch = Gap(Duration(0), packet.start - AFTERMATH, packet.end)
-    return covered(stretch, stalls).ns >= (NOTICED if packet.excess is None else packet.excess.ns)
+    """Whether the stalls in its way add up to what ``packet`` was late by; to ``NOTICED`` where nobody knows what it would have been."""
+    return in_the_way(stalls, packet.start, packet.end) >= (NOTICED if packet.excess is None else packet.excess.ns)
 
 
-def covered(gap: Gap, stalls: Iterable[Stall]) -> Duration:
-    """How much of ``gap`` lies within stalls; where two of them overlap it counts once."""
-    total, reached = 0, gap.start
+def in_the_way(stalls: Iterable[Stall], since: int, until: int) -> int:
+    """How long (ns) the stalls are together that lie between ``since`` and ``until``, or whose aftermath does; overlaps count once."""
+    return covered((stall for stall in stalls if _over(stall) > since), min(since, 0), until)
+
+
+def covered(stalls: Iterable[Stall], since: int, until: int) -> int:
+    """How much (ns) of the time between ``since`` and ``until`` lies within stalls; where two of them overlap it counts once."""
+    total, reached = 0, since
     for stall in sorted(stalls, key=lambda stall: stall.start):
-        start, end = max(stall.start, reached), min(stall.end, gap.end)
+        start, end = max(stall.start, reached), min(stall.end, until)
         if end > start:
             total += end - start
             reached = end
-    return Duration(total)
+    return total
 
 
-def _and_before(gap: Gap) -> Gap:
-    return msgspec.structs.replace(gap, start=gap.start - AFTERMATH)
+def _over(stall: Stall) -> int:
+    """When what ``stall`` left behind is gone."""
+    return stall.end + (stall.end - stall.start) + AFTERMATH
 
 
-def _who(stretch: Gap, stalls: Sequence[Stall]) -> str:
-    """Who stalled in ``stretch``."""
-    return ", ".join(sorted({stall.who for stall in stalls if stall.start < stretch.end and stall.end > stretch.start}))
+def _who(stalls: Sequence[Stall], since: int, until: int) -> str:
+    """Whose stalls were in the way."""
+    return ", ".join(sorted({stall.who for stall in stalls if stall.start < until and _over(stall) > since}))
 
 
 def _inconclusive(verdict: Verdict, why: str) -> Verdict:

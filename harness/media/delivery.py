@@ -68,20 +68,27 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> Delivery:
     """The fates of the packets offered in the window; an arrival after ``until`` still counts.  ``deadline``: ns from offered."""
     chosen = offered_in(packets, since, until)
-    came = sorted((packet.arrived, position) for position, packet in enumerate(chosen) if packet.arrived is not None)
-    reordered, newest = 0, -1
-    for _, position in came:
-        reordered += position < newest
-        newest = max(newest, position)
     return Delivery(
         offered=len(chosen),
         expired=sum(packet.sent is None for packet in chosen),
         lost=sum(packet.sent is not None and not packet.arrivals for packet in chosen),
         late=sum(bool(packet.arrivals) and not packet.heard_by(deadline) for packet in chosen),
         duplicates=sum(max(0, len(packet.arrivals) - 1) for packet in chosen),
-        reordered=reordered,
+        reordered=len(overtaken(packets, since=since, until=until, deadline=deadline)),
         corrupted=sum(packet.corrupted for packet in chosen),
     )
+
+
+def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
+    """The packets that ``Delivery.reordered`` counts."""
+    chosen = offered_in(packets, since, until)
+    came = sorted((packet.arrived, position) for position, packet in enumerate(chosen) if packet.arrived is not None)
+    found, newest = [], -1
+    for arrived, position in came:
+        if position < newest:
+            found.append(Overdue(chosen[position].offered, arrived))
+        newest = max(newest, position)
+    return tuple(found)
 
 
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:

@@ -27,10 +27,10 @@ class Gap(msgspec.Struct, frozen=True):
 
 
 class Overdue(msgspec.Struct, frozen=True):
-    """One packet that a figure counts because it came too late, or never left the stack: what a machine that stalls does to packets.
+    """One packet that a figure counts because it came too late, was overtaken, or never left: what a machine that stalls does to packets.
 
     ``start``: when it was offered, ns.  ``end``: when it arrived, or was given up at the latest.  ``excess``: how far past its deadline it
-    came; None when the stack gave it up (it expired in the queue, or was pushed out of it), for nobody knows when it would have come.
+    came; None when the stack gave it up (it expired in the queue, or was pushed out of it) or it was overtaken, by nobody knows how much.
     """
 
     start: int

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.media import continuity, timing
 from harness.media.bursts import LossPattern, loss_pattern
-from harness.media.delivery import Delivery, delivery, given_up, late
+from harness.media.delivery import Delivery, delivery, given_up, late, overtaken
 from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
 from harness.media.figure import Figure, Gap, Overdue
 from harness.media.freezes import VideoReport, video_report
@@ -106,8 +106,9 @@ class Heard:
 
     def reordered(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that arrived after one that was offered later."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.reordered, counts, timeless=True)
+        return self._count(counts.reordered, counts, self._overdue(overtaken, since, until))
 
     def corrupted(self, since: int | None = None, until: int | None = None) -> Figure:
         """Copies that came with other bytes than were offered."""

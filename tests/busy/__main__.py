@@ -88,9 +88,12 @@ async def once(order: Order) -> tuple[model.Report | None, str]:
         done = None
         with trio.move_on_after(RUN_S):
             done = await trio.run_process(argv, cwd=ROOT, env=environment, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
-        reports = list(Path(folder).rglob("report.json"))
-        output = done.stdout.decode(errors="replace") if done is not None else f"ended after {RUN_S} s"
-        return (model.read(reports[0]) if len(reports) == 1 else None), output
+        return _report(Path(folder)), done.stdout.decode(errors="replace") if done is not None else f"ended after {RUN_S} s"
+
+
+def _report(folder: Path) -> model.Report | None:
+    found = list(folder.rglob("report.json"))
+    return model.read(found[0]) if len(found) == 1 else None
 
 
 async def all_of(orders: Sequence[Order]) -> Found:

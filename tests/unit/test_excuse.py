@@ -34,12 +34,12 @@ class TestGapsAndPackets:
             ([(1100, 1199.999)], False),
             ([(1100, 1160), (1300, 1340)], True),
             ([(1100, 1160), (1120, 1180)], False),  # they overlap: 80 ms in all
-            ([(900, 1000)], True),  # what it left behind was still in the way
+            ([(700, 800)], True),  # what it left behind was in the way for 300 ms
             ([(800, 899.999)], False),
-            ([(780, 900)], True),
-            ([(780, 899)], False),  # 99 ms of it are within 200 before the gap
+            ([(600, 700)], False),
+            ([(700, 750), (950, 1000)], False),  # the first was over by then
             ([(1500, 1700)], False),
-            ([(0, 800), (1520, 9000)], False),  # beside the gap, however long
+            ([(0, 400), (1520, 9000)], False),  # beside the gap, however long
             ([(0, 9000)], True),
             ([], False),
         ],
@@ -52,7 +52,7 @@ class TestGapsAndPackets:
         assert ("agent bob" in judged.note) == excused
 
     def test_a_stall_that_explains_the_longest_gap_does_not_hide_the_next(self) -> None:
-        verdict = at_most("silence", silence((1000, 1920), (3000, 3520), (5000, 5100)), 400 * ms)
+        verdict = at_most("silence", silence((1000, 1920), (3300, 3820), (5000, 5100)), 400 * ms)
         assert [gap.excess.ms for gap in verdict.gaps] == [900, 500]
         judged = excuse(verdict, [Stall(1 * S, 2 * S, "runner")])
         assert (judged.result, judged.value, judged.blame) == (Result.FAIL, 500 * ms, Blame.PRODUCT)
@@ -81,17 +81,17 @@ class TestGapsAndPackets:
             assert "5 % of the run" in judged.note
 
     def test_what_no_delay_brings_about_stays_a_fail(self) -> None:
-        packets = audio(500, lost=[100], delay=lambda index: 60 * MS if index == 300 else 30 * MS)
+        packets = audio(500, lost=[100])
         packets[7] = again(packets[7], 9 * S)
         heard = Heard(packets, "alice → bob audio", 0, 10 * S, 150 * ms)
-        for figure in (heard.lost(), heard.duplicates(), heard.reordered(), heard.network_loss()):
+        for figure in (heard.lost(), heard.duplicates(), heard.network_loss()):
             verdict = equal("figure", figure, type(figure.value)(0))
             assert verdict.result is Result.FAIL
             assert excuse(verdict, [Stall(0, 9 * S, "relay")], (0, 10 * S)) == verdict
 
     @pytest.mark.parametrize(
         ("stall", "excused"),
-        [((1180, 1230), True), ((1180, 1229), False), ((950, 1000), True), ((700, 849), False), ((1251, 1400), False)],
+        [((1180, 1230), True), ((1180, 1229), False), ((950, 1000), True), ((700, 750), False), ((1251, 1400), False)],
     )
     def test_a_late_packet_is_explained_by_stalls_that_cover_its_excess(self, stall: Sequence[int], excused: bool) -> None:
         """Offered at 1000 ms, to be played by 1200, come at 1250."""
@@ -111,7 +111,9 @@ class TestGapsAndPackets:
             ([(900, 910)], True),
             ([(900, 909)], False),  # agents and runner record none so short
             ([(900, 905), (950, 955)], True),
-            ([(790, 808)], False),  # it has been worked off: 8 ms of it are within 200
+            ([(700, 790)], True),
+            ([(700, 780)], True),
+            ([(700, 740)], False),  # it has been worked off
             ([(1150, 1160)], True),
             ([(1200, 1900)], False),  # it was given up by then
         ],
@@ -137,7 +139,7 @@ class TestGapsAndPackets:
     def test_coverage_counts_every_nanosecond_once(self, pairs: list[tuple[int, int]]) -> None:
         stalls = [Stall(start, end, "runner") for start, end in pairs]
         union = {at for start, end in pairs for at in range(max(start, 20), min(end, 70))}
-        assert covered(Gap(Duration(50), 20, 70), stalls).ns == len(union)
+        assert covered(stalls, 20, 70) == len(union)
 
     def test_from_records_to_the_excuse(self) -> None:
         heard = Heard(audio(500, lost=range(100, 130)), "alice → bob audio", 0, 10 * S, 150 * ms)

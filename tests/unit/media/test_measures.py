@@ -53,6 +53,7 @@ def test_a_figure_tells_which_of_its_packets_delay_alone_can_have_cost() -> None
     assert bob.late().overdue == (late,)
     assert bob.expired().overdue == (given_up,)
     assert (bob.loss().overdue, bob.loss().of) == ((late, given_up), 500)
+    assert bob.reordered().overdue == (Overdue(300 * 20 * MS, 300 * 20 * MS + 160 * MS),)
     assert bob.lost().overdue == bob.duplicates().overdue == bob.network_loss().overdue == ()
 
 
