@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: busy soak soak-short speech lock clean
+.PHONY: busy soak soak-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -108,8 +108,15 @@ speech: $(STAMP) ## make harness/media/speech.ogg anew, the voice of `--media sp
 bench: $(STAMP) ## measure, as ratios within one run (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
 
-lock: ## renew requirements.lock (needs uv)
+licences: $(STAMP) ## write docs/licences.md anew; fails for a licence that is unknown or not allowed
+	@$(BIN)/python .ci/licences.py
+
+audit: ## known vulnerabilities of what is locked, by pip-audit; fails too where it could not look everything up
+	@PYTHON=$(PYTHON) ./.ci/audit
+
+lock: ## renew requirements.lock and pip-audit's own (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra build --extra media -o requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o .ci/audit.lock .ci/audit.in
 
 clean: ## remove what `make` made (artifacts are kept)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

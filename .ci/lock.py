@@ -45,7 +45,7 @@ def entries(text: str) -> list[Entry]:
             found.append(Entry(normal(pinned[1]), pinned[2], pinned[3] or ""))
         elif digest := re.fullmatch(r" {4}--hash=sha256:([0-9a-f]{64})( \\)?", line):
             found[-1].hashes.append(digest[1])
-        elif whom := re.fullmatch(r" {4}#(?: via|  ) +([A-Za-z0-9._-]+)(?:\[.*])?(?: \(pyproject\.toml\))?", line):
+        elif whom := re.fullmatch(r" {4}#(?: via|  ) +(?:-r )?([A-Za-z0-9./_-]+)(?:\[.*])?(?: \(pyproject\.toml\))?", line):
             found[-1].via.add(normal(whom[1]))
         elif not re.fullmatch(r" {4}# via|#.*|", line):
             raise ValueError(f"requirements.lock:{number}: {line!r} is not a version, a hash, or whom it is for")
