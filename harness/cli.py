@@ -32,7 +32,8 @@ def run(
     sys.exit(pytest.main([*PYTEST, "--story", "--no-header", "--tb=line", "-q", *chosen, *context.args]))
 
 
-PYTEST = ["-p", "harness.pytest_plugin", "-p", "no:hypothesispytest", "--rootdir=.", "-W", "error"]
+STRICT = ["-p", "no:hypothesispytest", "--rootdir=.", "-W", "error"]
+PYTEST = ["-p", "harness.pytest_plugin", *STRICT]
 
 
 def _chosen(name: str) -> list[str]:

@@ -24,8 +24,11 @@ from harness.verdict import Blame, Relation, Result, Stall, Verdict
 AFTERMATH = 200_000_000
 """For how long after a stall, ns, and its own length, what it has left behind is in the way: the backlog of the sources, and a congestion
 window that was closed because acknowledgements came late."""
-NOTICED = 10_000_000
-"""What stalls of less than this, together, leave behind is nothing, ns: agents and runner record none that is shorter."""
+WAITED = 4
+"""A packet was given up because of stalls when they took a quarter of the time that it might wait, or more: less is not why it waited."""
+HELD = 10_000_000
+"""A packet was overtaken because of stalls when they held it on its way for so long, ns: a core that is taken away keeps what is in its
+queue, and what the sender gives to another core meanwhile passes it.  Agents and runner record no shorter one."""
 BUSY = 5 * percent
 """Measured over 65 scenarios each: agents and relay stall for 1 % of a run on a quiet machine (9 % at most, in one), for 13 to 20 % where
 both cores are taken away for 0.2 s every second and a half, and for a quarter where six other processes want them."""
@@ -88,8 +91,11 @@ def _excuse_packets(verdict: Verdict, overdue: Sequence[Overdue], of: int, stall
 
 
 def explained(packet: Overdue, stalls: Iterable[Stall]) -> bool:
-    """Whether the stalls in its way add up to what ``packet`` was late by; to ``NOTICED`` where nobody knows what it would have been."""
-    return in_the_way(stalls, packet.start, packet.end) >= (NOTICED if packet.excess is None else packet.excess.ns)
+    """Whether stalls explain what became of ``packet``: see ``Overdue`` for the kinds."""
+    if packet.kind == "overtaken":
+        return covered(stalls, packet.start, packet.end) >= HELD
+    needed = packet.excess.ns if packet.kind == "late" else (packet.end - packet.start) // WAITED
+    return in_the_way(stalls, packet.start, packet.end) >= needed
 
 
 def in_the_way(stalls: Iterable[Stall], since: int, until: int) -> int:

@@ -86,7 +86,7 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
     found, newest = [], -1
     for arrived, position in came:
         if position < newest:
-            found.append(Overdue(chosen[position].offered, arrived))
+            found.append(Overdue("overtaken", chosen[position].sent or chosen[position].offered, arrived))
         newest = max(newest, position)
     return tuple(found)
 
@@ -94,10 +94,11 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """The packets that ``Delivery.late`` counts."""
     found = [packet for packet in offered_in(packets, since, until) if packet.arrivals and not packet.heard_by(deadline)]
-    return tuple(Overdue(one.offered, one.arrivals[0].at, Duration(one.arrivals[0].at - one.offered - (deadline or 0))) for one in found)
+    came = [(packet.offered, packet.arrivals[0].at) for packet in found]
+    return tuple(Overdue("late", offered, at, Duration(at - offered - (deadline or 0))) for offered, at in came)
 
 
 def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """Those of the packets that ``Delivery.expired`` counts that were given up because they had waited."""
     found = [packet for packet in offered_in(packets, since, until) if packet.sent is None and packet.unsent in GIVEN_UP]
-    return tuple(Overdue(packet.offered, packet.offered + (deadline or 0)) for packet in found)
+    return tuple(Overdue("given up", packet.offered, packet.offered + (deadline or 0)) for packet in found)

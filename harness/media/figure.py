@@ -7,6 +7,7 @@ silence, the best loss and the best delay there is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -29,13 +30,15 @@ class Gap(msgspec.Struct, frozen=True):
 class Overdue(msgspec.Struct, frozen=True):
     """One packet that a figure counts because it came too late, was overtaken, or never left: what a machine that stalls does to packets.
 
-    ``start``: when it was offered, ns.  ``end``: when it arrived, or was given up at the latest.  ``excess``: how far past its deadline it
-    came; None when the stack gave it up (it expired in the queue, or was pushed out of it) or it was overtaken, by nobody knows how much.
+    ``late``: from ``start``, when it was offered (ns), to ``end``, its arrival, and ``excess`` past its deadline.  ``given up`` by the
+    stack (it expired in the queue, or was pushed out of it): ``end`` is its deadline, ``excess`` 0.  ``overtaken``: from its sending to
+    its arrival, ``excess`` 0.
     """
 
+    kind: Literal["late", "given up", "overtaken"]
     start: int
     end: int
-    excess: Duration | None = None
+    excess: Duration = Duration(0)
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,24 @@ Which agent, and which verdict, each scenario says itself (``harness.lab.control
 
 from __future__ import annotations
 
-import os
+import contextlib
+import io
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from harness.cli import PYTEST
+from harness import pytest_plugin
+from harness.cli import PYTEST, STRICT
 from harness.lab.control import Control, Controls
 from harness.lab.evidence import MOVED
+from harness.pytest_plugin import FURTHER, FURTHER_SEEDS
 from harness.report import model
-from harness.verdict import Result
+from harness.verdict import Blame, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,34 +54,52 @@ def _id(control: Control) -> str:
     return f"{control.scenario.removeprefix('scenarios/')}-{control.sabotage}"
 
 
-@pytest.mark.parametrize("control", CONTROLS.controls, ids=_id)
-def test_control_is_red_for_its_reason(control: Control, tmp_path: Path, record_property: pytest.FixtureRequest) -> None:
+def _run(control: Control, seed: int, folder: Path) -> tuple[int, model.Report, str]:
+    """Run the scenario with the broken agent in this process: exit code, report, and what pytest printed."""
     command = f"{sys.executable} -m tests.controls.sabotage {control.sabotage}"
-    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", control.scenario, f"--artifacts={tmp_path}", PATIENCE]
-    environment = {**os.environ, "HARNESS_SABOTAGE": control.sabotage}
-    done = subprocess.run(
-        [*argv, f"--agent={control.agent}={command}"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    reports = list(tmp_path.rglob("report.json"))
-    assert len(reports) == 1, done.stdout + done.stderr
-    report = model.read(reports[0])
+    argv = [*STRICT, "-q", control.scenario, f"--artifacts={folder}", PATIENCE, f"--seed={seed}", f"--agent={control.agent}={command}"]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = pytest.main(argv, plugins=[pytest_plugin])  # named by -p it would be too late for pytest to rewrite its asserts
+    reports = list(folder.rglob("report.json"))
+    assert len(reports) == 1, out.getvalue()
+    return int(code), model.read(reports[0]), out.getvalue()
+
+
+def _spoiled(report: model.Report, control: Control) -> bool:
+    """Whether this machine, by its own stalls, kept the run, or the verdict that matters in it, from saying anything."""
+    named = [verdict.blame for verdict in report.verdicts if verdict.name == control.caught_by and verdict.result is not Result.PASS]
+    return Blame.ENVIRONMENT in (named or [report.blame]) and Blame.PRODUCT not in named
+
+
+@pytest.mark.parametrize("control", CONTROLS.controls, ids=_id)
+def test_control_is_red_for_its_reason(
+    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("HARNESS_SABOTAGE", control.sabotage)
+    for further in range(1 + FURTHER):  # as `--conclusive` does; each is told below
+        code, report, printed = _run(control, 1 + further * FURTHER_SEEDS, tmp_path / str(further))
+        if not _spoiled(report, control):
+            break
     failed = [verdict for verdict in report.verdicts if verdict.result is Result.FAIL]
     hits = [
         f"{verdict.name}: {verdict.value}, wanted {verdict.relation.sign} {verdict.bound}"
         for verdict in failed
         if verdict.name == control.caught_by
     ]
+    told = f", after {further} inconclusive" if further else ""
     record_property(
-        "control", [control.scenario, f"{control.agent}: {control.sabotage}", hits[0] if hits else f"MISSED {control.caught_by}"]
+        "control", [control.scenario, f"{control.agent}: {control.sabotage}", hits[0] + told if hits else f"MISSED {control.caught_by}"]
     )
-    assert done.returncode == 1, done.stdout
-    assert report.result is Result.FAIL, done.stdout
-    assert hits, f"{control.caught_by!r} did not fail; what did: {[verdict.name for verdict in failed]}\n{done.stdout}"
+    assert code == 1, printed
+    assert report.result is Result.FAIL, printed
+    assert hits, f"{control.caught_by!r} did not fail; what did: {[verdict.name for verdict in failed]}\n{printed}"
     others = [v.name for v in failed if v.name != control.caught_by and not v.name.startswith(control.also or ("nothing else",))]
-    assert not others, f"red for another reason too: {others}\n{done.stdout}"
+    assert not others, f"red for another reason too: {others}\n{printed}"
     # A move is the stack's own doing, and may be what it was broken in; everything else was done to it, and must have been.
     unproven = [receipt.fault for receipt in report.receipts if not receipt.taken and receipt.kind != MOVED]
-    assert not unproven, f"a fault was not proven: {unproven}\n{done.stdout}"
+    assert not unproven, f"a fault was not proven: {unproven}\n{printed}"
     assert report.sabotage == control.sabotage
 
 

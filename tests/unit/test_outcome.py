@@ -122,5 +122,5 @@ def test_a_network_that_did_what_nobody_asked_proves_nothing(good: bool) -> None
 
 
 def test_what_was_looked_at_is_not_kept() -> None:
-    verdict = equal("video never sent", Figure(Count(1), overdue=(Overdue(1 * S, 1200 * MS),)), 0)
+    verdict = equal("video never sent", Figure(Count(1), overdue=(Overdue("given up", 1 * S, 1200 * MS),)), 0)
     assert b"overdue" not in json.encode(conclude([verdict], stalls=[]), enc_hook=str)

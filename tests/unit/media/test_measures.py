@@ -48,12 +48,12 @@ def test_every_figure_of_a_flow_with_known_faults() -> None:
 
 def test_a_figure_tells_which_of_its_packets_delay_alone_can_have_cost() -> None:
     bob = heard(FAULTY)
-    late = Overdue(300 * 20 * MS, 300 * 20 * MS + 160 * MS, 10 * ms)
-    given_up = Overdue(120 * 20 * MS, 120 * 20 * MS + 150 * MS)
+    late = Overdue("late", 300 * 20 * MS, 300 * 20 * MS + 160 * MS, 10 * ms)
+    given_up = Overdue("given up", 120 * 20 * MS, 120 * 20 * MS + 150 * MS)
     assert bob.late().overdue == (late,)
     assert bob.expired().overdue == (given_up,)
     assert (bob.loss().overdue, bob.loss().of) == ((late, given_up), 500)
-    assert bob.reordered().overdue == (Overdue(300 * 20 * MS, 300 * 20 * MS + 160 * MS),)
+    assert bob.reordered().overdue == (Overdue("overtaken", 300 * 20 * MS + 10_000, 300 * 20 * MS + 160 * MS),)
     assert bob.lost().overdue == bob.duplicates().overdue == bob.network_loss().overdue == ()
 
 
