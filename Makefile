@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: busy soak soak-short speech licences audit lock clean
+.PHONY: busy soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -101,6 +101,12 @@ soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time,
 
 soak-short: $(STAMP)
 	@$(MAKE) --no-print-directory soak NAME=migration N=3
+
+endurance: $(STAMP) ## FOR=2h: one call of that length, a rebind every 30 s and a migration every 5 min (FOR=2m,5s,20s: others)
+	@$(BIN)/harness run endurance --endurance=$(or $(FOR),2h) --keep=$(or $(KEEP),16) $(ARGS)
+
+endurance-short: $(STAMP)
+	@$(MAKE) --no-print-directory endurance FOR=2m,5s,20s KEEP=2 ARGS=--conclusive
 
 speech: $(STAMP) ## make harness/media/speech.ogg anew, the voice of `--media speech`
 	$(BIN)/python -m harness.media.voice harness/media/speech.ogg

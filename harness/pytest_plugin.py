@@ -25,11 +25,12 @@ import msgspec
 import pytest
 import trio
 
-from harness import pages
+from harness import pages, rotation
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
 from harness.lab.control import Controls
+from harness.lab.endurance import HOURS, Pace
 from harness.lab.folder import plain
 from harness.lab.lab import Orders
 from harness.media import kinds
@@ -80,6 +81,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="follow a run that this machine made inconclusive by another seed's, twice at most; fail if over 5 %% of all runs were so",
     )
     group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
+    group.addoption(
+        "--endurance",
+        type=_pace,
+        metavar="LENGTH[,REBIND[,MOVE]]",
+        help="how long the scenario endurance is, and how often it rebinds and moves: 2h is 2h,30s,5m (default: its short form)",
+    )
+    group.addoption(
+        "--keep",
+        type=_mib,
+        metavar="MIB",
+        help="how much is kept of each file that grows with a run's length: its beginning, and the newest (default 64)",
+    )
     group.addoption("--story", action="store_true", help="tell the timeline while it happens, and the verdict table of every run")
 
 
@@ -93,6 +106,34 @@ def _seconds(value: str) -> Duration:
     return Duration(round(seconds * 1e9))
 
 
+def _pace(value: str) -> Pace:
+    lengths = [_length(one) for one in value.split(",")]
+    if len(lengths) > 3:
+        raise ArgumentTypeError(f"{value!r}: allowed are a length, how often to rebind and how often to move, for example 2h,30s,5m")
+    pace = Pace(*lengths, *HOURS[len(lengths) :])
+    if not pace.length.ns >= pace.rebind.ns or not pace.move.ns >= pace.rebind.ns:
+        raise ArgumentTypeError(
+            f"{value!r}: it rebinds every {pace.rebind}, which may not be longer than the whole or than between two moves"
+        )
+    return pace
+
+
+def _length(value: str) -> Duration:
+    units = {"h": 3600, "m": 60, "s": 1}
+    number, unit = value[:-1], value[-1:]
+    if not number.isdecimal() or unit not in units or not 2 <= int(number) * units[unit] <= 24 * 3600:
+        raise ArgumentTypeError(f"{value!r}: allowed is a whole number and h, m or s, from 2s to 24h")
+    return Duration(int(number) * units[unit] * 10**9)
+
+
+def _mib(value: str) -> str:
+    try:
+        rotation.part_size(value)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
+    return value
+
+
 def _at_least_one(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise ArgumentTypeError(f"{value!r}: allowed is a whole number, 1 or more")
@@ -102,6 +143,8 @@ def _at_least_one(value: str) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
+    if (keep := config.getoption("--keep")) is not None:
+        os.environ[rotation.VARIABLE] = keep  # agents and captures inherit it
     chosen = config.getoption("--media")
     if chosen != "synthetic" and (lacking := kinds.lacking()):
         raise pytest.UsageError(f"--media={chosen}: {lacking}")
@@ -157,6 +200,7 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         agents=agent_commands(config.getoption("--agent")),
         patience=config.getoption("--patience"),
         media=config.getoption("--media"),
+        endurance=config.getoption("--endurance"),
     )
     scenario, test = node.path.stem, node.name.removeprefix("test_")
     view = onlooker(config, f"{test}, seed {seed}", orders.artifacts / plain(scenario) / plain(test))
@@ -170,6 +214,10 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
     extra = [f"{option}={chosen}" for option, chosen in executors if chosen != "auto"]
     if (media := config.getoption("--media")) != "synthetic":
         extra.append(f"--media={media}")
+    if (pace := config.getoption("--endurance")) is not None:
+        extra.append("--endurance=" + ",".join(f"{one.ns // 10**9}s" for one in pace))
+    if (keep := config.getoption("--keep")) is not None:
+        extra.append(f"--keep={keep}")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 
@@ -209,13 +257,15 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
     """Run ``scenario`` in ``lab_``, conclude, and write ``report.json`` and its page; never raises for what the run did."""
     started = datetime.now(UTC)
     errors: list[BaseException] = []
+    endurance = lab_.orders.endurance
+    within = DEADLINE_S + (endurance.length.s if endurance is not None else 0.0)
 
     async def whole() -> None:
-        with trio.move_on_after(DEADLINE_S) as deadline:
+        with trio.move_on_after(within) as deadline:
             async with lab_.open():
                 await scenario(**arguments)
         if deadline.cancelled_caught:
-            raise HarnessError(f"the scenario did not end within {DEADLINE_S} s")
+            raise HarnessError(f"the scenario did not end within {within:g} s")
 
     try:
         trio.run(whole)

@@ -32,18 +32,19 @@ ROOMS: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
     "timer": set(),
+    "rotation": set(),
     "spec": ALWAYS,
     "wire": ALWAYS | {"spec"},
     "rtp": ALWAYS,
     "call": ALWAYS | {"rtp"},
     "media": ALWAYS | {"rtp"},
-    "fabric": ALWAYS | {"spec", "wire", "timer"},
+    "fabric": ALWAYS | {"spec", "wire", "timer", "rotation"},
     "doctor": {"errors", "fabric"},
-    "agent": ALWAYS | {"spec", "rtp", "call", "media", "timer"},
+    "agent": ALWAYS | {"spec", "rtp", "call", "media", "timer", "rotation"},
     "verdict": ALWAYS | {"media"},
     "excuse": ALWAYS | {"media", "verdict"},
     "outcome": ALWAYS | {"media", "verdict", "excuse"},
-    "report": ALWAYS | {"spec", "media", "verdict", "excuse", "outcome"},
+    "report": ALWAYS | {"spec", "media", "verdict", "excuse", "outcome", "rotation"},
 }
 """What each room may import beside itself.  A room that is not named here may import everything."""
 

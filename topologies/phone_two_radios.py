@@ -21,6 +21,7 @@ from harness.units import Ratio, ms
 WIFI_DELAY = 10 * ms
 LTE_DELAY = 25 * ms
 CORE_DELAY = 10 * ms
+WIFI_ROUND_TRIP = 2 * (WIFI_DELAY + CORE_DELAY)
 LTE_ROUND_TRIP = 2 * (LTE_DELAY + CORE_DELAY)
 
 

@@ -2,8 +2,8 @@
 
 Of real media also ``<name>.heard.rtpdump``.
 
-Buffered, and handed to the kernel at least once a second and at the end, so that a kill costs a second and not the run.  ``keys.log`` is
-opened for appending and each secret is one write: agents may share a folder.
+Records and qlogs are written in parts (``harness.rotation``).  Buffered, and handed to the kernel at least once a second and at the end, so
+that a kill costs a second and not the run.  ``keys.log`` is opened for appending and each secret is one write: agents may share a folder.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import BinaryIO, TextIO
 
 from harness.media.records import RecordWriter
 from harness.media.rtpdump import RtpDump
+from harness.rotation import RotatedFile
 
 _BUFFER = 1 << 18
 
 
 class QlogFile:
-    """One connection's qlog (JSON text sequences, RFC 7464), streamed."""
+    """One connection's qlog (JSON text sequences, RFC 7464), streamed; each of its parts begins with the first record, its header."""
 
     def __init__(self, path: Path, files: AgentFiles) -> None:
-        self._file = path.open("wb", buffering=_BUFFER)
+        self._file = RotatedFile(path)
         self._files = files
 
     def write(self, records: bytes, /) -> None:
         """Take whole records."""
+        self._file.head = self._file.head or records
         self._file.write(records)
 
     def flush(self) -> None:
@@ -47,7 +49,7 @@ class AgentFiles:
         self._name = name
         self._qlogs: set[QlogFile] = set()
         (self._folder / "qlog").mkdir(parents=True, exist_ok=True)
-        self._media: BinaryIO = (self._folder / f"{name}.media.jsonl").open("wb", buffering=_BUFFER)
+        self._media = RotatedFile(self._folder / f"{name}.media.jsonl")
         self.records = RecordWriter(self._media)
         keys = os.open(self._folder / "keys.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._heard: BinaryIO | None = None

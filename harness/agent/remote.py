@@ -1,9 +1,9 @@
 """The scenario's handle on any agent: requests out, answers and events in, and never a wait without a limit.
 
 Theory.  One task (``run``) reads the agent's lines for as long as there are any.  An answer wakes the one who asked; an event is appended
-to ``events``, which is never cut or reordered, and wakes all who wait.  The first breach of the protocol (garbage, another version, an
-answer to nothing, a line without end, death) is kept as the agent's one ``AgentError``: all who wait get it at once, and so does everyone
-who asks later.  After a breach the pipe is still drained, so that an agent that goes on can at least end in peace.
+to ``events``, which is never reordered and loses only old figures, and wakes all who wait.  The first breach of the protocol (garbage,
+another version, an answer to nothing, a line without end, death) is kept as the agent's one ``AgentError``: all who wait get it at once,
+and so does everyone who asks later.  After a breach the pipe is still drained, so that an agent that goes on can at least end in peace.
 
 Whose fault: ``AgentError`` is a broken contract; ``AgentRefused`` is an answer (the stack said no, which may be what the scenario wants);
 ``EventMissed`` is a live agent in which something awaited did not happen.
@@ -12,7 +12,9 @@ Whose fault: ``AgentError`` is a broken contract; ``AgentRefused`` is an answer 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple, TypeVar, overload
 
 import msgspec
@@ -46,6 +48,7 @@ from harness.agent.messages import (
     Mode,
     Options,
     PathSpec,
+    QualityChanged,
     Redial,
     Reject,
     Request,
@@ -93,6 +96,41 @@ class Said(NamedTuple):
     message: Request | Answer | Event
 
 
+class EventLog:
+    """All that an agent told, in order, but for figures that are old: they come ten times a second, and would fill the memory in hours.
+
+    Iterating gives what is kept.
+    """
+
+    FIGURES = 2_000
+    """How many of the newest events are kept whatever they are."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[int, Said]] = []
+        self._newest: deque[Said] = deque()
+        self.end = 0
+        """The place of the next one; each has its own, whatever was let go."""
+
+    def append(self, said: Said) -> None:
+        """One more."""
+        self._newest.append(said)
+        self.end += 1
+        if len(self._newest) > self.FIGURES:
+            place, oldest = self.end - len(self._newest), self._newest.popleft()
+            if not isinstance(oldest.message, Media | QualityChanged):
+                self._kept.append((place, oldest))
+
+    def since(self, place: int) -> Iterator[Said]:
+        """Those at ``place`` and after it."""
+        begin = self.end - len(self._newest)
+        if place < begin:
+            yield from (said for at, said in self._kept if at >= place)
+        yield from islice(self._newest, max(place - begin, 0), None)
+
+    def __iter__(self) -> Iterator[Said]:
+        return self.since(0)
+
+
 class _Asked:
     """A request on its way: what it was, and its answer when there is one."""
 
@@ -117,7 +155,7 @@ class RemoteAgent:
         tee: Callable[[Said], None] | None = None,
     ) -> None:
         self.name = name
-        self.events: list[Said] = []
+        self.events = EventLog()
         self.hello_said: Hello | None = None
         self._to_agent = to_agent
         self._from_agent = from_agent
@@ -292,7 +330,7 @@ class RemoteAgent:
 
     def mark(self) -> int:
         """The place in ``events`` where the next one will be: pass it as ``since`` to see only what comes from now on."""
-        return len(self.events)
+        return self.events.end
 
     @overload
     async def wait_for(
@@ -318,16 +356,16 @@ class RemoteAgent:
         place = since
         with trio.move_on_after(within.s):
             while True:
-                while place < len(self.events):
-                    event = self.events[place].message
-                    place += 1
+                for said in self.events.since(place):
+                    event = said.message
                     assert isinstance(event, Event)
                     if matches(event):
                         return event
+                place = self.events.end
                 self.check()
                 await self._news.wait()
         wanted = doing or (what if isinstance(what, str) else getattr(what, "__name__", "event"))
-        others = [_op(said.message) for said in self.events[since:] if not isinstance(said.message, Media)][-5:]
+        others = [_op(said.message) for said in self.events.since(since) if not isinstance(said.message, Media)][-5:]
         raise EventMissed(f"agent {self.name}: no {wanted} within {within}; last events: {', '.join(others) or 'none'}")
 
     def media(self, call: str, flow: str) -> Media | None:

@@ -27,8 +27,6 @@ from harness.units import Duration, s
 
 SNAP = 2048
 """Bytes kept of each frame: more than any frame at an MTU of 1500."""
-LIMIT = 64 << 20
-"""Bytes of one file at most."""
 _BUFFER = 16 << 20
 _SO_TIMESTAMPNS = 35
 
@@ -58,8 +56,8 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """One interface's capture so far.
 
     ``received``: frames that the kernel saw; ``dropped``: those of them for which the socket had no room; ``written``: in the file;
-    ``unwritten``: beyond the file's limit, or after ``failure`` (what writing the file ended with).  A capture is complete when
-    ``dropped`` and ``unwritten`` are 0.
+    ``unwritten``: after ``failure`` (what writing the file ended with).  ``bytes``: of all its parts, also of those let go.  A capture is
+    complete when ``dropped`` and ``unwritten`` are 0.
     """
 
     file: str
@@ -81,9 +79,9 @@ class CaptureControl:
     def __init__(self, control: socket.socket, within: Duration = 10 * s) -> None:
         self._asker = Asker(control, "capture", within)
 
-    def start(self, folder: Path, fds: Mapping[str, int], *, snap: int = SNAP, limit: int = LIMIT) -> dict[str, Captured]:
+    def start(self, folder: Path, fds: Mapping[str, int], *, snap: int = SNAP) -> dict[str, Captured]:
         """Write each interface (``node/interface`` → inherited descriptor) to a file of its own in ``folder``, which is made if need be."""
-        return self._ask("start", folder=str(folder), fds=dict(fds), snap=snap, limit=limit)
+        return self._ask("start", folder=str(folder), fds=dict(fds), snap=snap)
 
     def flush(self) -> dict[str, Captured]:
         """On return everything that passed before the call is in the files."""

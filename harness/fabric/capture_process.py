@@ -23,6 +23,7 @@ from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric.capture import Captured, file_name
 from harness.fabric.pcapng import Writer
 from harness.fabric.seqpacket import Answerer
+from harness.rotation import Parts
 
 NAP = 20  # ms; files are at most this and one look behind
 LOOK = 2_000  # frames read from one socket before the others get their turn
@@ -44,19 +45,20 @@ def clock_offset() -> int:
 
 
 class Tap:
-    """One interface's socket and file."""
+    """One interface's socket and file, which is written in parts (``harness.rotation``): each is a whole capture file."""
 
-    def __init__(self, fd: int, path: Path, name: str, snap: int, limit: int) -> None:
+    def __init__(self, fd: int, path: Path, name: str, snap: int) -> None:
         try:
             self.socket = socket.socket(fileno=fd)
         except OSError as error:
             raise EnvironmentUnfit(f"capture of {name}: descriptor {fd} was not inherited ({error.strerror})") from None
         self.socket.setblocking(False)
         self.path = path
-        self._limit = limit
+        self._name = name
+        self._parts = Parts(path)
+        self._ended = 0  # bytes of the parts that are full
         self._buffer = bytearray(snap)
-        self._file = path.open("wb", buffering=0)
-        self._writer = Writer(self._file, [name], snap)
+        self._writer = self._begin()
         self._received = self._dropped = self._written = self._unwritten = 0
         self._failure: str | None = None
 
@@ -73,13 +75,34 @@ class Tap:
                 if error.errno in (errno.ENETDOWN, errno.EINTR):  # told once when the interface goes down; it may come back
                     continue
                 raise
-            if self._failure is not None or self._writer.size > self._limit:
+            if self._failure is not None:
                 self._unwritten += 1
                 continue
+            if self._writer.size > self._parts.limit:
+                self._rotate()
+                packet = self._writer.packet
             seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
             packet(0, seconds * 1_000_000_000 + nanoseconds, bytes(buffer[: min(length, snap)]), length, address[2] == _OUTGOING)
             self._written += 1
         return LOOK
+
+    def _begin(self) -> Writer:
+        self._file = self._parts.begin().open("wb", buffering=0)
+        return Writer(self._file, [self._name], len(self._buffer))
+
+    def _rotate(self) -> None:
+        """End this part, with its clock, and begin the next, with the same."""
+        offset = clock_offset()
+        self.sample(offset)
+        self.flush()
+        if self._failure is None:
+            try:
+                self._file.close()
+                self._ended += self._writer.size
+                self._writer = self._begin()
+                self.sample(offset)
+            except OSError as error:
+                self._failure = error.strerror
 
     def sample(self, offset: int) -> None:
         """Note the kernel's counters and the clocks' offset in the file."""
@@ -87,7 +110,7 @@ class Tap:
         received, dropped = struct.unpack("II", self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         self._received += received
         self._dropped += dropped
-        note = f"{self._unwritten} frames beyond the limit of {self._limit} bytes were not written" if self._unwritten else ""
+        note = f"{self._unwritten} frames were not written" if self._unwritten else ""
         self._writer.statistics(
             0, time.time_ns(), received=self._received, dropped=self._dropped, written=self._written, offset=offset, note=note
         )
@@ -109,7 +132,7 @@ class Tap:
             dropped=self._dropped,
             written=self._written,
             unwritten=self._unwritten,
-            bytes=self._writer.size,
+            bytes=self._ended + self._writer.size,
             failure=self._failure,
         )
 
@@ -167,7 +190,7 @@ class Capture:
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         match message.get("op"):
             case "start":
-                self._start(Path(message["folder"]), message["fds"], int(message["snap"]), int(message["limit"]))
+                self._start(Path(message["folder"]), message["fds"], int(message["snap"]))
             case "flush":
                 pass
             case "stop":
@@ -176,13 +199,13 @@ class Capture:
                 raise HarnessError(f"there is no request {op!r}; there are start, flush, stop")
         return {"interfaces": msgspec.to_builtins(self._finish())}
 
-    def _start(self, folder: Path, fds: dict[str, int], snap: int, limit: int) -> None:
+    def _start(self, folder: Path, fds: dict[str, int], snap: int) -> None:
         if self._taps:
             raise HarnessError("it was started already")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, fd in fds.items():
-                self._taps[name] = Tap(fd, folder / file_name(name), name, snap, limit)
+                self._taps[name] = Tap(fd, folder / file_name(name), name, snap)
         except OSError as error:
             raise EnvironmentUnfit(f"captures cannot be written to {folder}: {error.strerror}") from None
         for tap in self._taps.values():

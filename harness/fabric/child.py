@@ -27,12 +27,19 @@ def start(main: Callable[[list[str]], int], control_fd: int, keep: Iterable[int]
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.setpriority(os.PRIO_PROCESS, 0, 0)  # not the keeper's, but what ``main`` asks for
+        _take_name(main.__module__.rpartition(".")[2])
         _close_all_but({0, 1, 2, control_fd, *keep})
         code = main([str(control_fd)])
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _take_name(name: str) -> None:
+    """What ``ps`` and whoever measures this process shall call it."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:
+        file.write(name)
 
 
 def _close_all_but(kept: set[int]) -> None:

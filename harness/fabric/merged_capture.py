@@ -3,7 +3,7 @@
 The one exception to the order is ``handshake_order``'s, without which Wireshark could not open what has passed a NAT.
 Blocks are copied as they are but for the interface's number.  Each file is read a piece at a time, and what is surely older than anything
 still unread is sorted and written, so that memory does not grow with the length of the run.  A file that ends within a block (its writer
-was killed) or has something else in it is taken as far as it goes, and named in the answer.
+was killed) or has something else in it is taken as far as it goes, and named in the answer; so is one of which parts were let go.
 
 A ``Mark`` is a comment at an instant: on the first packet at or after it, at one of its interfaces if one has any ``SOON``, else at any.
 What comes after the last packet of all stands on that one, and says so.
@@ -21,6 +21,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import rotation
 from harness.fabric import pcapng
 from harness.fabric.base import Direction, brief, impairment_of
 from harness.fabric.handshake_order import HandshakeOrder, Record
@@ -106,7 +107,9 @@ def merge(
         part.unlink(missing_ok=True)
         for source in sources:
             source.close()
-    merged.cut = {name: source.cut for name, source in zip(captures, sources, strict=True) if source.cut}
+    for (name, path), source in zip(captures.items(), sources, strict=True):
+        if why := "; ".join(filter(None, (rotation.gone(path), source.cut))):
+            merged.cut[name] = why
     return merged
 
 
@@ -150,14 +153,15 @@ def _described(port: Port | None) -> bytes:
 
 
 class _Source:
-    """One interface's file, read a piece at a time.
+    """One interface's file with its later parts (``harness.rotation``), read a piece at a time.
 
     ``latest``: the latest time of what was read so far; ``cut``: why it was not read to its end.  What it tells of the clocks goes to
     ``clock``, which is kept in order.
     """
 
     def __init__(self, path: Path, number: int, clock: list[_Sample]) -> None:
-        self._file: BinaryIO = path.open("rb")
+        first, *self._later = rotation.parts(path) or [path]
+        self._file: BinaryIO = first.open("rb")
         self._number = _NUMBER.pack(number), number
         self._rest = b""
         self.latest = -1
@@ -182,7 +186,9 @@ class _Source:
         return records
 
     def _piece(self, records: list[Record]) -> None:
-        fresh = self._file.read(_PIECE)
+        while not (fresh := self._file.read(_PIECE)) and self._later:
+            self._file.close()
+            self._file = self._later.pop(0).open("rb")
         begins = self._file.tell() - len(fresh) - len(self._rest)
         data, at, (packed, number), unpack = bytearray(self._rest + fresh), 0, self._number, _HEAD.unpack_from
         while len(data) - at >= _LEAST:

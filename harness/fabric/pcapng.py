@@ -180,7 +180,12 @@ class Reader:
         self.statistics: list[Statistics] = []
         self.truncated = False
         self._clock: list[tuple[int, int]] = []
-        for kind, body in self._blocks(with_packets=False):
+        self._whole = self._fresh_from = 0
+        self._look(0)
+
+    def _look(self, start: int) -> None:
+        """Take in all but the packets, from the block at byte ``start`` on."""
+        for kind, body in self._blocks(with_packets=False, start=start):
             if kind == INTERFACE:
                 options = dict(_options(body[8:]))
                 if options.get(_IF_TSRESOL) != b"\x09":
@@ -203,7 +208,20 @@ class Reader:
         return time - self._clock[max(place, 0)][1]
 
     def __iter__(self) -> Iterator[Packet]:
-        for kind, body in self._blocks(with_packets=True):
+        return self._packets(0)
+
+    def fresh(self) -> list[Packet]:
+        """The packets written since the last call (since the beginning, the first time); what was counted before is let go."""
+        start = self._fresh_from
+        if start:
+            self.truncated = False
+            del self.statistics[:-1], self._clock[:-1]
+            self._look(start)
+        self._fresh_from, found = self._whole, list(self._packets(start, self._whole))
+        return found
+
+    def _packets(self, start: int, end: int | None = None) -> Iterator[Packet]:
+        for kind, body in self._blocks(with_packets=True, start=start, end=end):
             if kind != PACKET:
                 continue
             interface, high, low, captured, original = _PACKET.unpack_from(body)
@@ -234,9 +252,10 @@ class Reader:
         received, dropped, written = (numbers.get(code, 0) for code in (_ISB_IFRECV, _ISB_OSDROP, _ISB_USRDELIV))
         self.statistics.append(Statistics(self.interfaces[interface], time, received, dropped, written, comment))
 
-    def _blocks(self, *, with_packets: bool) -> Iterator[tuple[int, bytes]]:
+    def _blocks(self, *, with_packets: bool, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
         with self.path.open("rb") as file:
-            while head := file.read(8):
+            file.seek(start)
+            while (end is None or file.tell() < end) and (head := file.read(8)):
                 at = file.tell() - len(head)
                 kind, length = _HEAD.unpack(head) if len(head) == 8 else (0, 0)
                 if len(head) == 8 and (length < 12 or length % 4 or length > LARGEST or (at == 0 and kind != SECTION)):
@@ -254,6 +273,7 @@ class Reader:
                     raise HarnessError(f"{self.path}: the block at byte {at} does not end with its length")
                 if kind == SECTION and body[:4] != _MAGIC.to_bytes(4, "little"):
                     raise HarnessError(f"{self.path}: another byte order; only captures of this harness are read")
+                self._whole = at + length
                 yield kind, body
 
 

@@ -8,6 +8,8 @@ import os
 
 def prefer_this_process() -> str:
     """Be scheduled before the agents, since a link that waits for a core is no link: realtime where allowed, else nice, else neither."""
+    if os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR):  # whoever started the run has said so for all of it
+        return "realtime"
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
         return "realtime"

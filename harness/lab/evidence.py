@@ -6,14 +6,16 @@ INCONCLUSIVE with blame agent.  Handshakes are counted, and migrations proven, f
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from harness import rotation
 from harness.agent.messages import ClockStep, ConnectionEstablished
-from harness.errors import AgentError, HarnessError
+from harness.errors import AgentError, HarnessError, SpecError
 from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
@@ -21,6 +23,8 @@ from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.lab.holds import OnHold, on_hold
+from harness.lab.legs import Legs
+from harness.lab.matching import Matched
 from harness.media import records
 from harness.media.figure import Figure, Gap
 from harness.media.measures import Heard
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
     from harness.lab.lab import Lab
     from harness.lab.peer import Crash, Move, Peer
 
-_CLOCK_SLACK = 1 * ms
-"""Between an agent's stamp and the capture's of one packet: the same kernel stamp, converted by two samples of the clock offset."""
 _LIFE_SIGN = 1100 * ms
 """How often an agent in a call is heard of at least: RTCP and keepalive come once a second."""
 _SETTLED = 10  # packets in a row from a new address before the call counts as moved
@@ -51,6 +53,7 @@ class Evidence:
         self._joined: dict[tuple[str, str, str], records.Joined] = {}
         self._captured: dict[str, list[UdpPacket]] = {}
         self._decrypted: dict[str, Decrypted] = {}
+        self._legs: dict[str, Legs] = {}
 
     # -- media -------------------------------------------------------------------------------------------------------------------------
 
@@ -80,18 +83,30 @@ class Evidence:
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
-    def captured(self, peer: Peer) -> list[UdpPacket]:
-        """The UDP packets captured at all of a host's interfaces, in order of time; read once the captures are closed, anew before."""
+    def captured(self, peer: Peer, *, whole: bool = True) -> list[UdpPacket]:
+        """The UDP packets captured at all of a host's interfaces, in order of time; read once the captures are closed, anew before.
+
+        HarnessError when parts of a capture were let go, unless it need not be ``whole``: no figure may come from what is left.
+        """
         if peer.name in self._captured:
             return self._captured[peer.name]
+        if whole and (missing := self.gone(peer)):
+            raise HarnessError(f"this needs all that was captured, and {missing[0]}; long calls are judged leg by leg")
         found: list[UdpPacket] = []
-        for port in self._network().topology.ports(peer.name):
-            path = self._lab.folder / "capture" / file_name(port.path)
-            found += [packet for packet in udp_packets(Reader(path)) if packet.monotonic is not None]
+        for path in self._captures(peer):
+            for part in rotation.parts(path) or [path]:
+                found += [packet for packet in udp_packets(Reader(part)) if packet.monotonic is not None]
         found.sort(key=lambda packet: packet.time)
-        if self._lab.final:
+        if self._lab.final and whole:
             self._captured[peer.name] = found
         return found
+
+    def gone(self, peer: Peer) -> list[str]:
+        """Which parts of the captures at a host's interfaces were let go, in words."""
+        return [missing for path in self._captures(peer) if (missing := rotation.gone(path))]
+
+    def _captures(self, peer: Peer) -> list[Path]:
+        return [self._lab.folder / "capture" / file_name(port.path) for port in self._network().topology.ports(peer.name)]
 
     def on_hold(self, call: Call, peer: Peer) -> list[OnHold]:
         """Every time that ``call`` was put on hold and taken up again, as the packets at ``peer``'s host show it."""
@@ -125,11 +140,13 @@ class Evidence:
             if isinstance(said.message, ConnectionEstablished) and said.message.call in {c.id for c in call.caller.calls if c is not call}
         }
         begun: dict[bytes, bytes] = {}
-        for packet in self.captured(call.caller):
+        legs = self._legs.get(call.id)
+        caller, callee = ((self.captured(p) if legs is None else legs.long_headers(p)) for p in (call.caller, call.callee))
+        for packet in caller:
             ids = _initial_ids(packet.payload) if packet.outgoing and call.asked <= (packet.monotonic or 0) <= until else None
             if ids is not None:
                 begun.setdefault(ids.source, ids.destination)
-        came = {ids.source for p in self.captured(call.callee) if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
+        came = {ids.source for p in callee if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
         return sum(source in came and first not in others for source, first in begun.items())
 
     def handshake_took(self, call: Call) -> Figure:
@@ -142,10 +159,14 @@ class Evidence:
             return Figure(None, note="not measured: no handshake was captured")
         return Figure(Duration(ended - began), "", (Gap(Duration(ended - began), began, ended),))
 
-    def receipt(self, move: Move, fault: str) -> Receipt:
-        """Whether the callee's host saw the call come from another address after ``move``, and go on from there."""
+    def receipt(self, move: Move, fault: str, captured: Sequence[UdpPacket] | None = None) -> Receipt:
+        """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
+
+        ``captured``: what was captured there around it, if that is known already.
+        """
         callee = move.call.callee
-        came = [p for p in self.captured(callee) if not p.outgoing and p.destination[1] == self._lab.port]
+        known = self.captured(callee) if captured is None else captured
+        came = [p for p in known if not p.outgoing and p.destination[1] == self._lab.port]
         before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
         run: list[UdpPacket] = []
         for packet in came:
@@ -192,6 +213,9 @@ class Evidence:
         missing = {port.rpartition("/")[0]: text for port, text in self._missing_frames()}
         self.errors += [HarnessError(f"the capture of {host} is not whole: {text}") for host, text in missing.items()]
         calls = {call.id: call for peer in self._lab.peers.values() for call in peer.calls if call.closed is not None}
+        if self._legs:
+            self._audit_legs()
+            return
         with (self._lab.folder / "media.jsonl").open("wb") as file:
             for call in calls.values():
                 for speaker, listener in call.sides:
@@ -202,6 +226,22 @@ class Evidence:
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
+
+    def legs(self, call: Call) -> Legs:
+        """Have ``call``, the only one of its run, judged leg by leg while it goes on."""
+        if self._legs or len({one.id for peer in self._lab.peers.values() for one in peer.calls}) != 1:
+            raise SpecError("lab.legs", "a call that is judged in legs is the only one of its run")
+        legs = self._legs[call.id] = Legs(self._lab, call, rotation.RotatedFile(self._lab.folder / "media.jsonl"))
+        return legs
+
+    def close(self) -> None:
+        """The run is over, however it ended."""
+        for legs in self._legs.values():
+            legs.close()
+
+    def _audit_legs(self) -> None:
+        for legs in self._legs.values():
+            self.quality["records matched with captures"] = legs.rest()
 
     def _missing_frames(self) -> Iterator[tuple[str, str]]:
         """Interfaces with frames that passed and are in no file."""
@@ -240,38 +280,19 @@ class Evidence:
 
     def _match(self, peer: Peer) -> None:
         """Every record of ``peer`` against the captures of its host; the first that matches none is told."""
-        captured: dict[tuple[bool, int], list[int]] = defaultdict(list)
-        for packet in self.captured(peer):
-            captured[bool(packet.outgoing), packet.size].append(packet.monotonic or 0)
-        for times in captured.values():
-            times.sort()
-        slack = _CLOCK_SLACK.ns
-        # netem stands between the agent and the capture on its host's own link: what it delays or drops is captured late or never
         network = self._network()
         sent_too = all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
-        checked = unmatched = 0
-        first = ""
-        for record in _records(peer):
-            if isinstance(record, records.ArrivedRecord):
-                window = (False, record.udp, record.arrived - slack, record.arrived + slack)
-            elif sent_too and record.sent is not None and record.udp is not None:
-                window = (True, record.udp, record.sent - slack, (record.done or record.sent) + slack)
-            else:
-                continue
-            checked += 1
-            outgoing, size, since, until = window
-            times = captured[outgoing, size]
-            place = bisect_left(times, since)
-            if (place == len(times) or times[place] > until) and not (outgoing and self._swallowed(peer, record.path, since, until)):
-                unmatched += 1
-                first = first or f"{record.flow} packet {record.seq}, {size} bytes {'sent' if outgoing else 'arrived'} at {since + slack}"
-        self.quality.setdefault("records matched with captures", {})[peer.name] = {"checked": checked, "unmatched": unmatched}
-        if unmatched:
-            self.errors.append(
-                AgentError(peer.name, f"{unmatched} of {checked} media records match no captured packet; the first: {first}")
-            )
+        matched = Matched()
+        matched.take(_records(peer), self.captured(peer), sent_too, partial(self.swallowed, peer))
+        self.quality.setdefault("records matched with captures", {})[peer.name] = {
+            "checked": matched.checked,
+            "unmatched": matched.unmatched,
+        }
+        if matched.unmatched:
+            what = f"{matched.unmatched} of {matched.checked} media records match no captured packet"
+            self.errors.append(AgentError(peer.name, f"{what}; the first: {matched.first}"))
 
-    def _swallowed(self, peer: Peer, path: str | None, since: int, until: int) -> bool:
+    def swallowed(self, peer: Peer, path: str | None, since: int, until: int) -> bool:
         """Whether that interface was going up or down then: the kernel takes such a packet from the sender and drops it uncaptured."""
         interface = f"{peer.name}/{path}"
         return any(interface in one.interfaces and one.began <= until and since <= one.at for one in self._lab.switching)
@@ -284,8 +305,11 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
-    with path.open("rb") as file:
-        return list(records.read(file, peer.name, killed=peer.crashed is not None))
+    if missing := rotation.gone(path):
+        raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    with ExitStack() as stack:
+        files = [stack.enter_context(part.open("rb")) for part in rotation.parts(path) or [path]]
+        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,10 +71,14 @@ class _Sent(NamedTuple):
         return self.udp.monotonic or 0
 
 
-def write(folder: Path, captured: Mapping[str, list[UdpPacket]], resolve: Resolve) -> str:
-    """Write ``signals.jsonl`` into ``folder``; in words what is in it.  ``captured``: by peer, all of its host's, in order of time."""
+def write(folder: Path, captured: Mapping[str, list[UdpPacket]], resolve: Resolve, gone: Sequence[str] = ()) -> str:
+    """Write ``signals.jsonl`` into ``folder``; in words what is in it.
+
+    ``captured``: by peer, all of its host's, in order of time.  ``gone``: what of it was let go, in words.
+    """
     log = folder / "keys.log"
     signals, notes = tell(captured, log if log.is_file() else None, resolve)
+    notes[:0] = [f"what was said meanwhile is not told: {missing}" for missing in gone]
     encoder = msgspec.json.Encoder()
     (folder / FILE).write_bytes(encoder.encode_lines([*signals, Notes(notes=notes)]))
     return "; ".join([f"{FILE}: {len(signals)} messages", *notes])

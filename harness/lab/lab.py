@@ -29,6 +29,7 @@ from harness.lab import exchange, merged, network_lines, proofs, recordings, rul
 from harness.lab import folder as folders
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
+from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.log_times import LogTimes
 from harness.lab.peer import PORT, Move, Peer, spawn
@@ -57,6 +58,8 @@ class Orders:
     patience: Duration = 5 * s
     """How long a scenario waits for media beyond the time that it wants to hear it."""
     media: MediaKind = "synthetic"
+    endurance: Pace | None = None
+    """Of the scenario of that name; None: its short form."""
     agents: dict[str, str] = field(default_factory=dict)
 
 
@@ -145,6 +148,7 @@ class Lab:
             finally:
                 nursery.cancel_scope.cancel()
                 log_times.close()
+                self.evidence.close()
                 self._write_calls()
                 self._write_signals()
                 self._merge_captures()
@@ -162,8 +166,9 @@ class Lab:
             return
         began = self.now()
         try:
-            captured = {name: self.evidence.captured(peer) for name, peer in self.peers.items()}
-            told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port))
+            captured = {name: self.evidence.captured(peer, whole=False) for name, peer in self.peers.items()}
+            gone = [missing for peer in self.peers.values() for missing in self.evidence.gone(peer)]
+            told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port), gone)
         except FileNotFoundError:
             told = f"no {exchange.FILE}: nothing was captured"
         except Exception as error:  # whatever a capture or an agent's key log holds: this is there to be looked at, and judges nothing
@@ -184,10 +189,10 @@ class Lab:
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
-        self.receipts += [self.evidence.receipt(move, self._fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves]
+        self.receipts += [self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves]
         self.receipts += [self._proven(expected) for expected in self._expected]
         self.receipts += [
-            self.evidence.last_words(peer, peer.crashed, self._fault_at(peer.crashed.killed, f"{peer.name} is killed"))
+            self.evidence.last_words(peer, peer.crashed, self.fault_at(peer.crashed.killed, f"{peer.name} is killed"))
             for peer in self.peers.values()
             if peer.crashed is not None
         ]
@@ -220,8 +225,8 @@ class Lab:
         with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
             await self._close_captures()
 
-    def _fault_at(self, at: int, otherwise: str) -> str:
-        """The fault that was going on at ``at`` (ns)."""
+    def fault_at(self, at: int, otherwise: str) -> str:
+        """The name of the fault that was going on at ``at`` (ns)."""
         during = [fault.name for fault in self.faults if fault.began <= at and (fault.ended is None or at <= fault.ended)]
         return during[-1] if during else otherwise
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness import rotation
 from harness.fabric.capture import file_name
 from harness.fabric.merged_capture import Mark, Merged, merge
 from harness.spec.topology import Topology
@@ -32,7 +33,7 @@ def merge_captures(folder: Path, faults: Sequence[Fault], receipts: Sequence[Rec
     captures = {name: path for name, path in found.items() if path.is_file()}
     if not captures:
         return f"no {NAME}: nothing was captured"
-    size = sum(path.stat().st_size for path in captures.values())
+    size = sum(part.stat().st_size for path in captures.values() for part in rotation.parts(path))
     if limit is not None and size > limit:
         return f"no {NAME}: the captures are {size >> 20} MiB, above {limit >> 20}; `harness capture {folder}` makes it all the same"
     noted = list(marks(faults, receipts, captures))
@@ -70,6 +71,6 @@ def _told(merged: Merged) -> Iterator[str]:
     if merged.secrets_left_out:
         yield f"{merged.secrets_left_out} lines of keys.log left out, which are no secrets or too many"
     if merged.cut:
-        yield "not to their ends: " + ", ".join(f"{name} ({why})" for name, why in merged.cut.items())
+        yield "not all of: " + ", ".join(f"{name} ({why})" for name, why in merged.cut.items())
     if merged.unplaced:
         yield "without a packet to stand on: " + ", ".join(mark.text for mark in merged.unplaced)

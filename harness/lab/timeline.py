@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.agent.messages import Media
 from harness.report.printable import json
+
+MOST = 32 << 20
+"""Bytes of a timeline from which on agents' running figures (``media``, ten times a second) are left out: most of an hour."""
 
 
 class View(Protocol):
@@ -41,6 +45,8 @@ class Timeline:
         with contextlib.suppress(OSError):  # what says that this run is going on; a file system without locks cannot say so
             fcntl.flock(self._file, fcntl.LOCK_EX)
         self._view = view
+        self._size = 0
+        self._brief = False
         self.started = time.monotonic_ns()
         self.note("lab", "began", at=self.started, utc=datetime.now(UTC).isoformat())
 
@@ -51,14 +57,23 @@ class Timeline:
         if text:
             line["text"] = text
         line |= detail
-        self._file.write(json(line, str) + b"\n")
+        if not (self._brief and isinstance(detail.get("message"), Media)):
+            self._write(line)
         self._view.note(line, aloud=aloud)
 
     def lines(self, lines: Iterable[dict[str, Any]]) -> None:
         """Record events that are lines already, with ``at``, ``source`` and ``kind``."""
         for line in lines:
-            self._file.write(json(line, str) + b"\n")
+            self._write(line)
             self._view.note(line, aloud=False)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        encoded = json(line, str) + b"\n"
+        self._file.write(encoded)
+        self._size += len(encoded)
+        if self._size > MOST and not self._brief:
+            self._brief = True
+            self.note("lab", "brief", f"from here on agents' running figures are left out: the timeline has {MOST >> 20} MiB", aloud=True)
 
     def close(self) -> None:
         """Close the file, and send the onlooker away."""

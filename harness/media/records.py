@@ -152,13 +152,14 @@ class RecordWriter:
         self._file.flush()
 
 
-def read(lines: Iterable[bytes | str], agent: str, *, killed: bool = False) -> Iterator[Record]:
+def read(lines: Iterable[bytes | str], agent: str, *, killed: bool = False, first: int = 1) -> Iterator[Record]:
     """The records of one agent's file, in file order.
 
     ``lines`` keep their newlines (an open file does).  AgentError, blamed on ``agent``, names the line number of the first bad line.
-    ``killed``: this agent was killed on purpose, so a last line without its newline was torn by the kill and is left out.
+    ``first``: the number of the first of them.  ``killed``: this agent was killed on purpose, so a last line without its newline was torn
+    by the kill and is left out.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         ended = line.endswith(b"\n") if isinstance(line, bytes) else line.endswith("\n")
         if killed and not ended:
             return

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from harness import rotation
 from harness.errors import HarnessError
 
 T = TypeVar("T")
@@ -49,20 +50,26 @@ class Artifacts:
             self.unread.append(f"{name}: {bad - _TOLD} more lines that cannot be read")
 
     def raw(self, name: str) -> Iterator[bytes]:
-        """The lines of ``name`` that are whole, without record separators (RFC 7464) and newlines."""
+        """The lines of ``name`` that are whole, without record separators (RFC 7464) and newlines; of all its parts that are there."""
+        path = self.folder / name
         try:
-            with (self.folder / name).open("rb") as file:
-                for line in file:
-                    if line.endswith(b"\n"):
-                        yield line.strip(b"\x1e\r\n")
+            missing = rotation.gone(path)
+            if missing and missing not in self.unread:
+                self.unread.append(missing)
+            for part in rotation.parts(path):
+                with part.open("rb") as file:
+                    for line in file:
+                        if line.endswith(b"\n"):
+                            yield line.strip(b"\x1e\r\n")
         except FileNotFoundError:
             return
         except OSError as error:
             self.unread.append(f"{name}: {error.strerror}")
 
     def names(self, pattern: str) -> list[str]:
-        """The files that match, by name."""
-        return sorted(str(path.relative_to(self.folder)) for path in self.folder.glob(pattern) if path.is_file())
+        """The files that match, by name; of one in parts the first."""
+        found = (path for path in self.folder.glob(pattern) if path.is_file() and rotation.first(path) == path)
+        return sorted(str(path.relative_to(self.folder)) for path in found)
 
     def json(self, name: str) -> Any:
         """``name`` as plain JSON; None when it is not there or cannot be read."""

@@ -22,7 +22,7 @@ from harness.call.events import Address, ConnectionFailed, Event
 from harness.call.media_queue import Waiting
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_calls, broken_limits, broken_media, broken_redial, broken_setup
+from tests.controls import broken_calls, broken_endurance, broken_limits, broken_media, broken_redial, broken_setup
 
 
 class StayingConnection(Connection):
@@ -223,6 +223,7 @@ DRIVERS: dict[str, type[Driver]] = {
     "leaks-files": LeaksFiles,
     "leaves-a-child": LeavesAChild,
     **broken_calls.DRIVERS,
+    **broken_endurance.DRIVERS,
     **broken_media.DRIVERS,
     **broken_setup.DRIVERS,
 }

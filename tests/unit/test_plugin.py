@@ -360,6 +360,39 @@ def test_the_kind_of_media_is_part_of_the_command(tmp_path: Path) -> None:
     assert report(ran, "passes")["command"] == "harness run passes --seed=1 --media=video"
 
 
+PACE = """
+async def test_pace(lab):
+    import os
+    pace = lab.orders.endurance
+    lab.equal("seconds", sum(int(one.s) for one in pace), 7200 + 30 + 300 if pace.rebind.s == 30 else 120 + 5 + 20)
+    lab.same("kept", os.environ.get("HARNESS_KEEP_MIB"), "16")
+"""
+
+
+@pytest.mark.parametrize(("told", "repeated"), [("2h", "7200s,30s,300s"), ("2m,5s,20s", "120s,5s,20s")], ids=["two hours", "another pace"])
+def test_how_long_and_how_much_is_kept_are_part_of_the_command(tmp_path: Path, told: str, repeated: str) -> None:
+    ran = run(tmp_path, PACE, "-q", f"--endurance={told}", "--keep=16")
+    assert ran.code == 0, ran.out
+    assert report(ran, "pace")["command"] == f"harness run pace --seed=1 --endurance={repeated} --keep=16"
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--endurance=2", "allowed is a whole number and h, m or s, from 2s to 24h"),
+        ("--endurance=25h", "allowed is a whole number and h, m or s, from 2s to 24h"),
+        ("--endurance=20s", "it rebinds every 30s, which may not be longer than the whole or than between two moves"),
+        ("--endurance=2m,30s,20s", "which may not be longer than the whole or than between two moves"),
+        ("--endurance=1h,1m,2m,3m", "allowed are a length, how often to rebind and how often to move"),
+        ("--keep=0", "allowed is a number of MiB from 0.05 to 65536"),
+    ],
+)
+def test_a_length_that_is_none_is_refused(tmp_path: Path, option: str, says: str) -> None:
+    ran = run(tmp_path, one("passes"), "-q", option)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert says in " ".join(ran.out.split())
+
+
 def test_real_media_without_their_libraries_are_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("from harness.media import kinds\nkinds.find_spec = lambda name: None\n")
     ran = run(tmp_path, one("passes"), "-q", "--media=speech")

@@ -1,6 +1,6 @@
 """A process with two namespaces, a veth between them, and a capture on each end; it says what the capture process answered.
 
-``python -m tests.unit.fabric.captured_hosts FOLDER PACKETS stop|kill|LIMIT``.  Its last line of stdout is JSON.
+``python -m tests.unit.fabric.captured_hosts FOLDER PACKETS stop|kill``.  Its last line of stdout is JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(folder: Path, count: int, end: str) -> dict[str, Any]:
     process = subprocess.Popen(capture.argv(theirs.fileno()), pass_fds=[theirs.fileno(), *fds.values()])
     theirs.close()
     control = capture.CaptureControl(ours, 20 * s)
-    control.start(folder, fds, limit=int(end) if end.isdigit() else capture.LIMIT)
+    control.start(folder, fds)
     senders, receivers = [], []
     for family, addresses in ((socket.AF_INET, v4), (socket.AF_INET6, v6)):
         with netns.inside(a.fd):

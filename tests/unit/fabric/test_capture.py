@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from harness import rotation
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric import capture, seqpacket
+from harness.fabric.capture_tail import CaptureTail
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.units import s
@@ -20,9 +22,9 @@ from harness.units import s
 WAIT = 60.0
 
 
-def hosts(folder: Path, packets: int, end: str) -> dict[str, Any]:
+def hosts(folder: Path, packets: int, end: str, **environment: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.unit.fabric.captured_hosts", str(folder), str(packets), end]
-    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=WAIT, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=WAIT, check=True, env={**os.environ, **environment})
     return dict(json.loads(done.stdout))
 
 
@@ -61,15 +63,34 @@ def test_killed_it_leaves_readable_files_up_to_the_last_flush(tmp_path: Path) ->
     assert len(udp(tmp_path, "a.eth.pcapng")) == len(udp(tmp_path, "b.eth.pcapng")) == 200
 
 
-def test_a_file_stops_at_its_limit_and_what_is_missing_is_counted(tmp_path: Path) -> None:
-    said = hosts(tmp_path, 400, "20000")
+def test_a_long_capture_keeps_its_first_part_and_the_newest_each_a_file_of_its_own(tmp_path: Path) -> None:
+    said = hosts(tmp_path, 800, "stop", **{rotation.VARIABLE: "0.08"})  # four parts of some 20 kB
     last = said["stopped"]["a/eth"]
-    assert last["unwritten"] > 0
-    assert last["written"] + last["unwritten"] == last["received"]
-    assert 20_000 < last["bytes"] < 25_000
-    reader = Reader(tmp_path / "a.eth.pcapng")
-    assert len(list(reader)) == last["written"]
-    assert f"{last['unwritten']} frames beyond the limit of 20000 bytes were not written" in reader.statistics[-1].comment
+    assert (last["dropped"], last["unwritten"], last["written"]) == (0, 0, last["received"])
+    path = tmp_path / "a.eth.pcapng"
+    there = rotation.numbers(path)
+    assert there == [1, there[-1] - 2, there[-1] - 1, there[-1]]
+    assert rotation.gone(path).startswith(f"a.eth.pcapng: parts 2 to {there[-1] - 3} of {there[-1]} were let go")
+    assert sum(part.stat().st_size for part in rotation.parts(path)) < 90_000 < last["bytes"]
+    for part in rotation.parts(path):
+        found = udp(tmp_path, part.name)
+        assert all(packet.monotonic is not None for packet in found)
+        numbers = [int.from_bytes(packet.payload[:4], "big") for packet in found]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert udp(tmp_path, "a.eth.pcapng")[0].payload[:4] == bytes(4)
+    newest = [packet for part in rotation.parts(path)[1:] for packet in udp(tmp_path, part.name)]
+    numbers = [int.from_bytes(packet.payload[:4], "big") for packet in newest]
+    assert numbers == list(range(numbers[0], 800))
+
+
+def test_what_a_tail_reads_bit_by_bit_is_the_whole_capture(tmp_path: Path) -> None:
+    hosts(tmp_path, 400, "stop", **{rotation.VARIABLE: "0.4"})  # no more parts than are kept
+    path = tmp_path / "a.eth.pcapng"
+    assert len(rotation.parts(path)) > 1
+    whole = [packet for part in rotation.parts(path) for packet in Reader(part)]
+    tail = CaptureTail(path)
+    assert tail.fresh() == whole
+    assert tail.fresh() == []
 
 
 def test_a_socket_for_an_interface_that_is_not_there_is_refused() -> None:

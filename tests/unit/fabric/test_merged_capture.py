@@ -13,6 +13,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from harness import rotation
 from harness.fabric import merged_capture
 from harness.fabric.merged_capture import SOON, Mark, Merged, merge, plain
 from harness.fabric.pcapng import Packet, Reader, Writer, commented
@@ -276,3 +277,17 @@ def test_tshark_shows_names_descriptions_and_comments(tmp_path: Path) -> None:
     told = subprocess.run(["capinfos", "-M", out], capture_output=True, check=True, text=True).stdout
     assert "a run�of ours" in told
     assert told.count("Number of packets = ") == 2
+
+
+def test_parts_are_read_one_after_the_other_and_what_is_gone_is_told(tmp_path: Path) -> None:
+    captures = write(tmp_path, {"alice/wifi": list(range(0, 300, 10)), "bob/eth": list(range(5, 3000, 100))})
+    whole = captures["alice/wifi"]
+    for number, stamps in ((2, range(300, 600, 10)), (5, range(2000, 2300, 10))):
+        (tmp_path / "later").mkdir(exist_ok=True)
+        made = write(tmp_path / "later", {"alice/wifi": list(stamps)})["alice/wifi"]
+        made.rename(rotation.part(whole, number))
+    done, found = merged(tmp_path, captures)
+    assert [packet.time - REAL for packet in found if packet.interface == "alice/wifi"] == [*range(0, 600, 10), *range(2000, 2300, 10)]
+    assert [packet.time for packet in found] == sorted(packet.time for packet in found)
+    assert done.cut == {"alice/wifi": rotation.gone(whole)}
+    assert "parts 3 to 4 of 5 were let go" in done.cut["alice/wifi"]

@@ -1,0 +1,324 @@
+"""A call that goes on for hours: its turns, its figures leg by leg, what its processes hold, and the verdicts over all of it.
+
+``legs.jsonl`` has two lines a leg for its directions (``LegFigures``) and one for what the processes held at its end.
+
+Whether memory is flat is told in two forms.  From half an hour on: the median of the last two minutes' samples against that of the first
+two after the warm-up of ten minutes, as a share.  A shorter call is still warming up, and a share of it says nothing: there it is KiB more
+at the end than after a third of the call, against what a leak with every rebind would come to.  The same for descriptors, of which none
+may be more in either form.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import trio
+
+from harness.lab.footprint import Footprint, footprint, processes
+from harness.lab.legs import Leg
+from harness.media import timing
+from harness.media.figure import Figure, Gap
+from harness.media.measures import Heard
+from harness.media.timing import DelaySummary
+from harness.rotation import NEWEST, first, part_size
+from harness.units import Count, Duration, Ratio, ms, s
+from harness.verdict import Blame
+
+if TYPE_CHECKING:
+    from harness.lab.conversation import Call
+    from harness.lab.lab import FaultMark, Lab
+
+LONG = 1800 * s
+WARM_UP = 600 * s
+SAMPLES = 4
+"""Legs whose median stands for the beginning and for the end, where there are enough."""
+TELLING = 16
+"""Legs of which a drift can be told: a quarter of them has a median that one stall does not move."""
+NOTABLE = 50 * ms
+"""Silences that are kept one by one: a judge who forgives one of them must see the next."""
+ENOUGH = 50
+"""Packets by one path in one leg without which its delay is not told."""
+_SLACK = 64 << 10
+"""Bytes by which what is left of a file may be above what is kept: the last packet of each part, the samples of the clocks."""
+
+
+class Pace(NamedTuple):
+    """For how long a call goes on, how often its NAT rebinds, and how often it moves."""
+
+    length: Duration
+    rebind: Duration
+    move: Duration
+
+
+SHORT = Pace(12 * s, 2 * s, 4 * s)
+HOURS = Pace(7200 * s, 30 * s, 300 * s)
+
+
+class LegFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One leg in one direction: packets offered in it, and what became of those not heard; times in ns.
+
+    ``silences``: the longest after each fault, by its name (the first is that of the leg before).  ``delay_p50``, ``delay_p99``: by the
+    sender's path.
+    """
+
+    leg: int
+    began: int
+    ended: int
+    direction: str
+    offered: int
+    lost: int
+    late: int
+    unsent: int
+    silences: list[tuple[str, int]]
+    delay_p50: dict[str, int]
+    delay_p99: dict[str, int]
+
+
+@dataclass
+class After:
+    """What followed one fault, until the next: its ``kind``, and by direction the silences that are worth keeping."""
+
+    kind: str
+    name: str
+    gaps: dict[str, list[Gap]] = field(default_factory=dict)
+
+    def longest(self, direction: str) -> int:
+        """How long the longest silence in that direction was, ns."""
+        return max((gap.excess.ns for gap in self.gaps.get(direction, ())), default=0)
+
+
+@dataclass
+class Turn:
+    """The time from one rebind to the next.  ``moves``: in its middle the call moves."""
+
+    number: int
+    lab: Lab
+    began: int
+    length: Duration
+    moves: bool
+    faults: list[tuple[str, FaultMark]] = field(default_factory=list)
+
+    @contextlib.asynccontextmanager
+    async def fault(self, kind: str) -> AsyncIterator[None]:
+        """A fault of that kind; what follows it, until the next one, is judged with all others of its kind."""
+        async with self.lab.fault(f"{kind}, turn {self.number}") as mark:
+            self.faults.append((kind, mark))
+            yield
+
+    async def middle(self) -> None:
+        """Wait for it."""
+        await self._until(self.began + self.length.ns // 2)
+
+    async def end(self) -> None:
+        """Wait for it."""
+        await self._until(self.began + self.length.ns)
+
+    async def _until(self, at: int) -> None:
+        await trio.sleep(max(0, at - self.lab.now()) / 1e9)
+
+
+class Endurance:
+    """Made once media flows; ``turns`` drives the call, ``end`` closes its last leg after the hang-up, the rest are verdicts."""
+
+    def __init__(self, lab: Lab, call: Call) -> None:
+        self.lab = lab
+        self.call = call
+        self.pace = lab.orders.endurance or SHORT
+        self.figures: list[LegFigures] = []
+        self.after = [After("start", "start")]
+        self.held: list[tuple[int, dict[str, Footprint]]] = []
+        self._faults: list[tuple[str, FaultMark]] = []
+        self._legs = lab.evidence.legs(call)
+        self._processes = processes({peer.name: peer.process for peer in lab.peers.values()})
+
+    @property
+    def long(self) -> bool:
+        """Whether there is enough of the call to tell shares of memory and drifts of silence."""
+        return self.pace.length.ns >= LONG.ns
+
+    async def turns(self) -> AsyncIterator[Turn]:
+        """The turns of the call, one after the other; at the end of each a leg is read and judged.  A call that broke has no more."""
+        began = self.lab.now()
+        length, every = self.pace.rebind, self.pace.move.ns
+        for number in range(self.pace.length.ns // length.ns):
+            middle = number * length.ns + length.ns // 2
+            turn = Turn(number + 1, self.lab, began + number * length.ns, length, (middle + length.ns) // every > middle // every)
+            yield turn
+            await turn.end()
+            self._faults += turn.faults
+            if self.call.broken:
+                return
+            await self._leg()
+
+    async def end(self) -> None:
+        """Read and judge what is left of the call."""
+        await self._leg()
+
+    # -- figures -----------------------------------------------------------------------------------------------------------------------
+
+    async def _leg(self) -> None:
+        leg = await self._legs.end_leg()
+        faults, self._faults = self._faults, []
+        edges = [(self.after[-1], leg.began), *((After(kind, mark.name), mark.began) for kind, mark in faults)]
+        self.after += [after for after, _ in edges[1:]]
+        for heard in leg.heard.values():
+            self._judge(leg, heard, edges)
+        held = {}
+        for name, pid in self._processes.items():
+            with contextlib.suppress(OSError):
+                held[name] = footprint(pid)
+        if self.call.closed is None:
+            self.held.append((leg.ended, held))
+        self._write({"leg": leg.number, "at": leg.ended, "held": {name: one._asdict() for name, one in held.items()}})
+
+    def _judge(self, leg: Leg, heard: Heard, edges: Sequence[tuple[After, int]]) -> None:
+        """The figures of one direction; ``edges``: from when on which fault is answerable."""
+        silences = []
+        for (after, since), until in zip(edges, [*(at for _, at in edges[1:]), leg.ended], strict=True):
+            found = heard.longest_gap(since=since, until=until).gaps if until > since else ()
+            longest = max((gap.excess.ns for gap in found), default=0)
+            after.gaps.setdefault(heard.direction, []).extend(gap for gap in found if gap.excess.ns >= min(longest, NOTABLE.ns))
+            silences.append((after.name, longest))
+        counts, delays = heard.delivery(), _delays(heard)
+        figures = LegFigures(
+            leg=leg.number,
+            began=leg.began,
+            ended=leg.ended,
+            direction=heard.direction,
+            offered=counts.offered,
+            lost=counts.lost,
+            late=counts.late,
+            unsent=counts.expired,
+            silences=silences,
+            delay_p50={path: one.p50.ns for path, one in delays.items()},
+            delay_p99={path: one.p99.ns for path, one in delays.items()},
+        )
+        self.figures.append(figures)
+        self._write(figures)
+
+    def _write(self, line: object) -> None:
+        with (self.lab.folder / "legs.jsonl").open("ab") as file:
+            file.write(msgspec.json.encode(line) + b"\n")
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------------------------
+
+    def longest_silence(self, kind: str, bound: Duration) -> None:
+        """Judge the longest silence after any fault of ``kind``, in either direction."""
+        name = f"longest silence after a {kind}"
+        mine = [after for after in self.after if after.kind == kind]
+        for direction in self._directions if mine else ():
+            worst = max(mine, key=lambda after: after.longest(direction))
+            gaps = tuple(gap for after in mine for gap in after.gaps.get(direction, ()))
+            middle = Duration(round(median(after.longest(direction) for after in mine)))
+            note = f"{worst.name}; the median of {len(mine)} is {middle}"
+            self.lab.at_most(name, Figure(Duration(worst.longest(direction)), direction, gaps, note), bound)
+        if not mine:
+            self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
+
+    def lost(self, name: str, allowed: dict[str, int]) -> None:
+        """Judge how many packets left and never came: each fault is ``allowed`` so many, by its kind."""
+        bound = sum(allowed.get(after.kind, 0) for after in self.after)
+        for direction in self._directions:
+            mine = [one for one in self.figures if one.direction == direction]
+            worst = max(mine, key=lambda one: one.lost)
+            note = f"of {sum(one.offered for one in mine)}; {worst.lost} in the worst leg, {worst.leg} of {len(mine)}"
+            self.lab.at_most(name, Figure(Count(sum(one.lost for one in mine)), direction, note=note), bound)
+
+    def drifts(self, *, delay: Duration, silence: Duration, lost: int) -> None:
+        """Judge how far the medians of the last quarter of the call lie from those of the first; of ``TELLING`` legs and more.
+
+        One-way delay by path; of a long call also the silence after each kind of fault, and the packets lost in a leg.
+        """
+        for direction in self._directions if len(self.figures) >= 2 * TELLING else ():
+            mine = [one for one in self.figures if one.direction == direction]
+            for path in sorted({path for one in mine for path in one.delay_p50}):
+                values = [one.delay_p50[path] for one in mine if path in one.delay_p50]
+                self._drift(f"drift of the median delay by {path}", values, delay, direction)
+            if not self.long:
+                continue
+            for kind in dict.fromkeys(after.kind for after in self.after[1:]):
+                values = [after.longest(direction) for after in self.after if after.kind == kind]
+                self._drift(f"drift of the silence after a {kind}", values, silence, direction)
+            early, late = _quarters([one.lost for one in mine[:-1]])  # the last leg is what was left, not a whole one
+            note = f"{early:g} in a leg of the first quarter, {late:g} in one of the last"
+            self.lab.at_most("drift of the packets lost in a leg", Figure(Count(round(abs(late - early))), direction, note=note), lost)
+
+    def _drift(self, name: str, values: Sequence[int], bound: Duration, direction: str) -> None:
+        if len(values) < 2:
+            self.lab.at_most(name, Figure(None, direction, note="not measured: there are not two to compare"), bound)
+            return
+        early, late = (Duration(round(value)) for value in _quarters(values))
+        note = f"{early} in the first quarter of {len(values)}, {late} in the last"
+        self.lab.at_most(name, Figure(Duration(abs(late.ns - early.ns)), direction, note=note), bound)
+
+    def flat(self, *, share: Ratio, agents_kib: int, others_kib: int) -> None:
+        """Judge that no process holds more at the end than it did when it was warm: by ``share`` in a long call, else in KiB."""
+        for name in self._processes:
+            mine = name.startswith("agent ")
+            blame = Blame.PRODUCT if mine else Blame.HARNESS
+            memory = f"memory growth, {name}" if self.long else f"KiB of memory grown, {name}"
+            bound = share if self.long else Count(agents_kib if mine else others_kib)
+            early, late = self._warm(name)
+            if not early:
+                self.lab.at_most(memory, Figure(None, note="not measured: it could not be looked at often enough"), bound, blame=blame)
+                continue
+            before, after = (round(median(one.memory for one in some)) for some in (early, late))
+            grown = max(after - before, 0)
+            value = Ratio(grown * 10**12 // before) if self.long else Count(grown >> 10)
+            self.lab.at_most(memory, Figure(value, note=f"{before >> 10} KiB, then {after >> 10}", timeless=True), bound, blame=blame)
+            opened = max(late[-1].descriptors - early[0].descriptors, 0)
+            note = f"{early[0].descriptors}, then {late[-1].descriptors}"
+            self.lab.at_most(f"descriptors more, {name}", Figure(Count(opened), note=note, timeless=True), 0, blame=blame)
+
+    def _warm(self, name: str) -> tuple[list[Footprint], list[Footprint]]:
+        """The first samples of a process after the warm-up, and its last; none where there are not two."""
+        held = [(at, one[name]) for at, one in self.held if name in one]
+        if not held:
+            return [], []
+        warm = held[0][0] + min(WARM_UP.ns, self.pace.length.ns // 3)
+        samples = [one for at, one in held if at >= warm]
+        count = min(SAMPLES, len(samples) // 2)
+        return samples[:count], samples[len(samples) - count :]
+
+    def bounded(self) -> None:
+        """Judge that no file that grows with the call takes more than is kept of one, all its parts together.
+
+        The timeline and ``legs.jsonl``, which grow by lines and not by packets, are counted in the sum that is told.
+        """
+        sizes: dict[Path, int] = {}
+        for path in self.lab.folder.rglob("*"):
+            if path.is_file():
+                sizes[first(path)] = sizes.get(first(path), 0) + path.stat().st_size
+        rotated = [path for path in sizes if path.suffix in (".pcapng", ".sqlog") or path.name.endswith("media.jsonl")]
+        largest = max(rotated, key=lambda path: sizes[path])
+        note = f"{largest.name}; all {len(sizes)} files take {sum(sizes.values()) >> 20} MiB"
+        kept = (1 + NEWEST) * part_size() + _SLACK
+        figure = Figure(Count(sizes[largest] >> 10), note=note, timeless=True)
+        self.lab.at_most("KiB of the largest file, all its parts", figure, kept >> 10, blame=Blame.HARNESS)
+
+    @property
+    def _directions(self) -> list[str]:
+        return list(dict.fromkeys(one.direction for one in self.figures))
+
+
+def _quarters(values: Sequence[float]) -> tuple[float, float]:
+    """The medians of the first quarter and of the last."""
+    count = max(1, len(values) // 4)
+    return median(values[:count]), median(values[-count:])
+
+
+def _delays(heard: Heard) -> dict[str, DelaySummary]:
+    """The one-way delay by the sender's path, of paths by which there were enough packets to tell; none when the clock stepped."""
+    found = {}
+    for path in sorted({packet.path for packet in heard.packets if packet.path} if not heard.clock_stepped else ()):
+        mine = [packet for packet in heard.packets if packet.path == path]
+        summary = timing.delay(mine, since=heard.opened, until=heard.closed)
+        if summary is not None and summary.packets >= ENOUGH:
+            found[path] = summary
+    return found

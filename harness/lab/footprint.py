@@ -1,0 +1,68 @@
+"""How much memory the processes of a run have to themselves, and how many descriptors they hold: read from /proc, from outside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from harness.fabric.keeper_client import Process
+
+_OWN = (b"Anonymous:", b"Swap:")
+
+
+class Footprint(NamedTuple):
+    """``memory``: bytes that stand in no file, swapped ones included: what a process has asked for and written to.
+
+    Those that a fork still shares with its parent count for both, or each would seem to grow as they part.  ``descriptors``: open ones.
+    """
+
+    memory: int
+    descriptors: int
+
+
+def footprint(pid: int) -> Footprint:
+    """Of process ``pid`` (in the PID namespace of this one's /proc); OSError when it is gone, or may not be looked at."""
+    with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        sizes = [int(line.split()[1]) for line in file if line.startswith(_OWN)]
+    looks = [len(os.listdir(f"/proc/{pid}/fd")) for _ in range(2)]  # one that is closed and opened anew just then is missed once at most
+    return Footprint(sum(sizes) * 1024, max(looks))
+
+
+def processes(agents: dict[str, Process]) -> dict[str, int]:
+    """The processes of this run by what they are, with their PIDs: runner, keeper, relay, captures, and ``agents`` by name."""
+    found = {"runner": os.getpid(), **{f"agent {name}": process.pid for name, process in agents.items()}}
+    known = set(found.values())
+    waiting = list(_children(os.getpid()))
+    while waiting:
+        pid = waiting.pop()
+        if pid in known:
+            continue
+        waiting += _children(pid)
+        name = _name(pid)
+        if name:
+            found[name] = pid  # of the keeper's two halves the inner one, which comes later
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    except FileNotFoundError:
+        pass
+    return found
+
+
+_FORKS = {"relay_process": "relay", "capture_process": "captures"}
+
+
+def _name(pid: int) -> str:
+    """Which of the harness's processes it is; "" when it is none of those.  The keeper's forks tell by their names (``fabric.child``)."""
+    try:
+        fork = _FORKS.get(Path(f"/proc/{pid}/comm").read_text().strip())
+        keeper = b"harness.fabric.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return fork or ("keeper" if keeper else "")

@@ -1,0 +1,242 @@
+"""A call judged in legs comes to what it comes to when it is judged whole, wherever it is cut."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import msgspec
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError
+from harness.fabric.pcapng import Writer
+from harness.lab.evidence import Evidence
+from harness.lab.legs import SETTLED, Leg, Legs
+from harness.media import continuity, records
+from harness.rotation import VARIABLE, RotatedFile, parts
+from tests.examples import examples
+
+MS, S = 1_000_000, 1_000_000_000
+AHEAD = 1_789_000_000_000_000_000
+WAY = 30 * MS
+BEGAN = 100 * S
+
+
+class GoesOn(list[Any]):
+    """What an agent tells, which comes while a leg is read: only the thread to which it comes may look at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner = threading.get_ident()
+
+    def __iter__(self) -> Iterator[Any]:
+        assert threading.get_ident() == self.owner
+        return super().__iter__()
+
+
+class Side:
+    """One agent: writes its records and its host's capture, as both would."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.folder = folder
+        self.remote = SimpleNamespace(events=GoesOn())
+        self.records = RotatedFile(folder / f"{name}.media.jsonl")
+        (folder / "capture").mkdir(exist_ok=True)
+        self.file = (folder / "capture" / f"{name}.eth.pcapng").open("wb", buffering=0)
+        self.writer = Writer(self.file, [f"{name}/eth"], 2048)
+        self.writer.statistics(0, AHEAD, received=0, dropped=0, written=0, offset=AHEAD)
+
+    async def inventory(self) -> None:
+        self.records.flush()
+
+    def wire(self, at: int, size: int, *, outgoing: bool, payload: bytes = b"\x40") -> None:
+        header = bytes(12) + b"\x08\x00" + b"\x45" + bytes(8) + b"\x11" + bytes(2) + bytes([192, 0, 2, 1]) + bytes([192, 0, 2, 2])
+        udp = (5000).to_bytes(2, "big") + (4433).to_bytes(2, "big") + (size + 8).to_bytes(2, "big") + bytes(2)
+        frame = header + udp + payload.ljust(size, b"\0")
+        self.writer.packet(0, AHEAD + at, frame, len(frame), outgoing)
+
+
+class Conversation:
+    """A call of two sides with a packet each way every 20 ms; ``lost``, ``late`` (ms more), ``twice``: by number."""
+
+    def __init__(self, folder: Path) -> None:
+        self.alice, self.bob = Side(folder, "alice"), Side(folder, "bob")
+        self.folder = folder
+        self.now = BEGAN
+        sides = (self.alice, self.bob), (self.bob, self.alice)
+        self.call: Any = SimpleNamespace(id="c", caller=self.alice, callee=self.bob, sides=sides, opened=BEGAN, closed=None)
+        network = SimpleNamespace(
+            topology=SimpleNamespace(ports=lambda name: [SimpleNamespace(path=f"{name}/eth")]),
+            carrier=lambda end: "relay",
+            flush=self.flush,
+        )
+        self.lab: Any = SimpleNamespace(
+            folder=folder, network=network, moves=[], receipts=[], now=lambda: self.now, final={}, peers={}, switching=[], port=4433
+        )
+        self.lab.evidence = Evidence(self.lab)
+        self.legs = Legs(self.lab, self.call, RotatedFile(folder / "media.jsonl"))
+        self.waiting: list[tuple[int, Side, records.ArrivedRecord]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.legs.close()
+        for side in (self.alice, self.bob):
+            side.records.close()
+            side.file.close()
+
+    async def flush(self) -> None:
+        for side in (self.alice, self.bob):
+            side.writer.statistics(0, AHEAD + self.now, received=0, dropped=0, written=0, offset=AHEAD)
+            side.writer.flush()
+
+    def say(self, number: int, *, lost: bool = False, late: int = 0, twice: bool = False) -> None:
+        """Packet ``number`` of both sides at its time, and what has come by then."""
+        self.until(BEGAN + number * 20 * MS)
+        for ssrc, (speaker, listener) in enumerate(self.call.sides, 1):
+            about: dict[str, Any] = {
+                "call": "c", "flow": "audio", "ssrc": ssrc, "seq": (65_500 + number) & 0xFFFF, "rtp": number, "pt": 111, "frame": number,
+                "marker": False, "size": 92, "crc": number, "udp": 123, "path": "eth", "remote": "x:1", "mode": "datagram",
+            }  # fmt: skip
+            speaker.records.write(records.encode(records.SentRecord(**about, offered=self.now, sent=self.now, done=self.now)))
+            speaker.wire(self.now, 123, outgoing=True)
+            for copy in range(0 if lost else 2 if twice else 1):
+                arrived = self.now + WAY + late * MS + copy * MS
+                self.waiting.append((arrived, listener, records.ArrivedRecord(**about, arrived=arrived)))
+
+    def until(self, at: int) -> None:
+        """It becomes ``at``."""
+        self.now = at
+        due = sorted((one for one in self.waiting if one[0] <= at), key=lambda one: one[0])
+        self.waiting = [one for one in self.waiting if one[0] > at]
+        for arrived, side, record in due:
+            side.records.write(records.encode(record))
+            side.wire(arrived, 123, outgoing=False)
+
+    def leg(self) -> Leg:
+        return trio.run(self.legs.end_leg)
+
+
+def whole(talk: Conversation, speaker: Side, listener: Side) -> list[records.MediaPacket]:
+    """Everything of one direction, joined at once."""
+    both: dict[str, list[records.Record]] = {}
+    for side in (speaker, listener):
+        with (talk.folder / f"{side.name}.media.jsonl").open("rb") as file:
+            both[side.name] = list(records.read(file, side.name))
+    sent = [one for one in both[speaker.name] if isinstance(one, records.SentRecord)]
+    came = [one for one in both[listener.name] if isinstance(one, records.ArrivedRecord)]
+    return records.join(sent, came).packets
+
+
+@settings(max_examples=examples(30))
+@given(
+    cuts=st.sets(st.integers(20, 230), min_size=1, max_size=5),
+    lost=st.sets(st.integers(0, 249), max_size=40),
+    late=st.dictionaries(st.integers(0, 249), st.integers(1, 900), max_size=20),
+    twice=st.sets(st.integers(0, 249), max_size=10),
+)
+def test_in_legs_it_comes_to_the_same(
+    tmp_path_factory: pytest.TempPathFactory, cuts: set[int], lost: set[int], late: dict[int, int], twice: set[int]
+) -> None:
+    with Conversation(tmp_path_factory.mktemp("call")) as talk:
+        legs: list[Leg] = []
+        for number in range(250):
+            talk.say(number, lost=number in lost, late=late.get(number, 0), twice=number in twice)
+            if number in cuts:
+                legs.append(talk.leg())
+        talk.call.closed = talk.now + 1
+        talk.until(talk.now + 2 * S)
+        legs.append(talk.leg())
+        assert talk.legs.rest() == {name: {"checked": 500 - len(lost) + len(twice - lost), "unmatched": 0} for name in ("alice", "bob")}
+        assert talk.lab.evidence.errors == []
+        assert [leg.number for leg in legs] == list(range(1, len(legs) + 1))
+        assert [leg.began for leg in legs[1:]] == [leg.ended for leg in legs[:-1]]
+        told = [msgspec.json.decode(line, type=records.MediaLine) for line in (talk.folder / "media.jsonl").read_bytes().splitlines()]
+        for speaker, listener in talk.call.sides:
+            expected = whole(talk, speaker, listener)
+            mine = [line for line in told if line.sender == speaker.name]
+            assert [line.offered for line in mine] == [packet.offered for packet in expected]
+            assert [line.index - mine[0].index for line in mine] == list(range(250))
+            # what comes more than SETTLED after a leg's end was told as lost by then; it is past every deadline
+            cut = [leg.ended for leg in legs[:-1]]
+            for line, packet in zip(mine, expected, strict=True):
+                known = next((end for end in cut if packet.offered < end), None)
+                if packet.arrived is None or known is None or packet.arrived < known + SETTLED.ns:
+                    assert line.arrived == packet.arrived
+                else:
+                    assert line.arrived is None or line.arrived == packet.arrived
+            heard = [leg.heard[listener.name] for leg in legs]
+            assert sum(one.delivery().offered for one in heard) == 250
+            deadline = heard[0].deadline
+            assert deadline is not None
+            longest = max(gap.excess for one in heard for gap in one.longest_gap().gaps or (continuity.longest([], since=0),))
+            gaps = continuity.silences(expected, since=BEGAN, until=talk.call.closed, deadline=deadline.ns)
+            assert longest == continuity.longest(gaps, since=BEGAN).excess
+
+
+def test_a_silence_over_the_cut_is_one_silence(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+        for number in range(300):
+            talk.say(number, lost=90 <= number < 130)
+            if number == 120:
+                talk.leg()
+        second = talk.leg()
+        (gap,) = [gap for gap in second.heard["bob"].longest_gap().gaps if gap.excess.ns > 100 * MS]
+        assert gap.excess.ns == 40 * 20 * MS
+
+
+def test_what_an_agent_makes_up_is_found_in_its_leg(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+        for number in range(200):
+            talk.say(number)
+        forged = msgspec.structs.replace(talk.waiting[0][2], seq=40_000, arrived=talk.now - 57 * MS)
+        talk.bob.records.write(records.encode(forged))
+        talk.leg()
+        talk.legs.rest()
+        said = [str(error) for error in talk.lab.evidence.errors]
+        assert any("leg 1: 1 packets heard that nobody sent" in one for one in said)
+        assert any("1 of" in one and "media records match no captured packet" in one for one in said)
+
+
+def test_handshakes_are_counted_over_all_legs(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+        for number in range(300):
+            talk.say(number)
+            if number in (5, 200):
+                talk.alice.wire(talk.now, 1200, outgoing=True, payload=b"\xc0\0\0\0\1")
+            if number == 100:
+                talk.leg()
+        talk.leg()
+        assert len(talk.legs.long_headers(talk.alice)) == 2  # type: ignore[arg-type]  # a side made by hand
+
+
+def test_a_leg_that_is_longer_than_what_is_kept_is_no_leg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "0.05")
+    with Conversation(tmp_path) as talk:
+        for number in range(500):
+            talk.say(number)
+        with pytest.raises(
+            HarnessError, match=r"agent alice: alice.media.2.jsonl was let go before it was read: a leg is longer than what is kept"
+        ):
+            talk.leg()
+
+
+def test_nothing_grows_with_the_legs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "0.2")
+    with Conversation(tmp_path) as talk:
+        kept = []
+        for number in range(1500):
+            talk.say(number)
+            if number % 60 == 59:
+                talk.leg()
+                kept.append(max(len(end.sent) + len(end.came) + len(end.packets) for end in talk.legs._ends.values()))
+        assert max(kept[-5:]) <= max(kept[6:11])
+        assert sum(part.stat().st_size for part in parts(tmp_path / "media.jsonl")) <= 0.2 * (1 << 20)
