@@ -11,6 +11,7 @@ from pathlib import Path
 
 _LIMITS = ("max_user_namespaces", "max_pid_namespaces", "max_net_namespaces")
 _SYS_ADMIN = 21
+_ALL_USERS = "0 0 4294967295"
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO, the same in every kernel
 
 
@@ -19,8 +20,9 @@ class Machine:
     """``system``: the distribution's family ("debian", "ubuntu", "fedora", "alpine", "arch", "suse" or ""); ``release``: its own name.
 
     ``container``: what contains this process ("docker", "podman", …), or None.  ``apparmor``: the profile that confines it, or None.
-    ``filtered``: system calls are filtered by seccomp.  ``sys_admin``: it has CAP_SYS_ADMIN.  ``closed``: each sysctl that forbids user
-    namespaces, as ``name=value`` that would allow them.  ``cores`` are those that it may use, ``load`` is of the last minute.
+    ``mapped``: in a user namespace, as a rootless container is, whose root is root of that alone.  ``filtered``: system calls are filtered
+    by seccomp.  ``sys_admin``: it has CAP_SYS_ADMIN.  ``closed``: each sysctl that forbids user namespaces, as ``name=value`` that would
+    allow them.  ``cores`` are those that it may use, ``load`` is of the last minute.
     """
 
     uid: int
@@ -29,6 +31,7 @@ class Machine:
     kernel: str
     container: str | None
     apparmor: str | None
+    mapped: bool
     filtered: bool
     sys_admin: bool
     closed: list[str]
@@ -52,6 +55,7 @@ def look(read: Callable[[str], str | None]) -> Machine:
         kernel=platform.release(),
         container=_container(read),
         apparmor=_apparmor(read),
+        mapped=(read("/proc/self/uid_map") or _ALL_USERS).split() != _ALL_USERS.split(),
         filtered=status.get("Seccomp", "0").strip() == "2",
         sys_admin=bool(int(status.get("CapEff", "0").strip(), 16) >> _SYS_ADMIN & 1),
         closed=_closed(read),

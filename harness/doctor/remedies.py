@@ -26,8 +26,8 @@ _NAMED_ELSEWHERE = {
     ("suse", "tshark"): "wireshark",
     ("fedora", "python3-venv"): "python3",
 }
-ROOT_IN_DOCKER = "docker run --cap-add NET_ADMIN --cap-add SYS_ADMIN --device /dev/net/tun"
-USER_IN_DOCKER = "docker run --security-opt seccomp=unconfined --security-opt systempaths=unconfined --device /dev/net/tun"
+_AS_ROOT = "--cap-add NET_ADMIN --cap-add SYS_ADMIN --device /dev/net/tun"
+_AS_USER = "--security-opt seccomp=unconfined --security-opt systempaths=unconfined --device /dev/net/tun"
 _APPARMOR = " --security-opt apparmor=unconfined"
 
 
@@ -76,8 +76,7 @@ def namespaces(machine: Machine, came: str) -> str:
         command = "sysctl -w user.max_user_namespaces=15000 user.max_pid_namespaces=15000 user.max_net_namespaces=15000"
         return f"on the host: sudo {command}" if machine.container else _as_root(machine, command)
     if machine.container or machine.filtered:
-        flags = ROOT_IN_DOCKER if machine.root else USER_IN_DOCKER
-        return flags + (_APPARMOR if machine.apparmor else "")
+        return _container(machine, _AS_ROOT if machine.root else _AS_USER) + (_APPARMOR if machine.apparmor else "")
     return "run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN" if machine.root else "sudo make …"
 
 
@@ -85,7 +84,7 @@ def tap(machine: Machine) -> str:
     """/dev/net/tun, and leave to open it."""
     device = Path("/dev/net/tun")
     if machine.container:
-        return "docker run --device /dev/net/tun"
+        return _container(machine, "--device /dev/net/tun")
     if not device.exists():
         return module(machine, "tun")
     return _as_root(machine, f"chmod 0666 {device}") if not os.access(device, os.R_OK | os.W_OK) else module(machine, "tun")
@@ -97,21 +96,23 @@ def ipv6(machine: Machine) -> str:
         return "sudo make …" if not machine.root else "allow mounts, or a writable /proc/sys"
     apparmor = _APPARMOR if machine.apparmor else ""
     if machine.root:
-        return f"{ROOT_IN_DOCKER}{apparmor or ' --security-opt systempaths=unconfined'}"
-    return f"{USER_IN_DOCKER}{apparmor}"
+        return _container(machine, _AS_ROOT) + (apparmor or " --security-opt systempaths=unconfined")
+    return _container(machine, _AS_USER) + apparmor
 
 
 def scheduling(machine: Machine) -> str:
     """Real-time priority for the relay."""
+    if machine.container and machine.root and machine.mapped:
+        return "on the host: sudo prlimit --pid $$ --rtprio=1 --nice=35"
     if machine.container:
-        return "docker run --cap-add SYS_NICE" if machine.root else "docker run --ulimit rtprio=1 --ulimit nice=35"
+        return _container(machine, "--cap-add SYS_NICE" if machine.root else "--ulimit rtprio=1 --ulimit nice=35")
     return "run with CAP_SYS_NICE" if machine.root else "sudo prlimit --pid $$ --rtprio=1 --nice=35"
 
 
 def captures(machine: Machine) -> str:
     """Packet sockets."""
     if machine.container:
-        return "docker run --cap-add NET_RAW"
+        return _container(machine, "--cap-add NET_RAW")
     return module(machine, "af_packet")
 
 
@@ -125,16 +126,23 @@ def media(missing: list[str]) -> str:
 def cores(machine: Machine) -> str:
     """Room to measure in."""
     if machine.cores < 2:
-        return "docker run --cpus 2" if machine.container else "give the machine a second core"
+        return _container(machine, "--cpus 2") if machine.container else "give the machine a second core"
     return "wait until what else runs here has ended"
 
 
 def artifacts(machine: Machine, folder: Path) -> str:
     """A folder that a run may write."""
     if machine.container:
-        return 'docker run -v "$PWD/artifacts:/artifacts" --user "$(id -u):$(id -g)"'
+        return _container(machine, '-v "$PWD/artifacts:/artifacts" --user "$(id -u):$(id -g)"')
     return f"sudo chown -R {machine.uid} {folder}"
 
 
 def _as_root(machine: Machine, command: str) -> str:
     return command if machine.root else f"sudo {command}"
+
+
+def _container(machine: Machine, flags: str) -> str:
+    if machine.container == "podman":
+        flags = flags.replace("--cap-add SYS_ADMIN", "--cap-add SYS_ADMIN --cap-add NET_RAW")  # which docker gives unasked
+        return f"podman run {flags}"
+    return f"docker run {flags}"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import real_codecs
 from tests.unit.report.folders import carried
 
 ROOT = Path(__file__).parents[2]
@@ -354,6 +355,7 @@ def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
     assert "1 failed" in ran.out
 
 
+@real_codecs.needed
 def test_the_kind_of_media_is_part_of_the_command(tmp_path: Path) -> None:
     ran = run(tmp_path, one("passes"), "-q", "--media=video")
     assert ran.code == 0, ran.out

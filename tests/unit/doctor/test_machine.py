@@ -65,6 +65,8 @@ def test_what_confines_it() -> None:
         reading({"/proc/self/status": "CapEff:\t000001ffffffffff\nSeccomp:\t0\n", "/proc/self/attr/apparmor/current": "unconfined\n"})
     )
     assert (free.filtered, free.sys_admin, free.apparmor) == (False, True, None)
+    assert not look(reading({"/proc/self/uid_map": "         0          0 4294967295\n"})).mapped
+    assert look(reading({"/proc/self/uid_map": "         0       1000          1\n         1     100000      65536\n"})).mapped
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ HOST = Machine(
     kernel="6.12.0",
     container=None,
     apparmor=None,
+    mapped=False,
     filtered=False,
     sys_admin=False,
     closed=[],
@@ -54,6 +55,11 @@ FULL = "no: network namespaces cannot be made here (unshare: No space left on de
             replace(IN_DOCKER, apparmor="docker-default"),
             NOT_PERMITTED,
             "docker run --cap-add NET_ADMIN --cap-add SYS_ADMIN --device /dev/net/tun --security-opt apparmor=unconfined",
+        ),
+        (
+            replace(IN_DOCKER, container="podman"),
+            NOT_PERMITTED,
+            "podman run --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device /dev/net/tun",
         ),
         (ROOT, NOT_PERMITTED, "run as root, with CAP_SYS_ADMIN and CAP_NET_ADMIN"),
         (HOST, NOT_PERMITTED, "sudo make …"),
@@ -121,6 +127,12 @@ def test_a_module_is_loaded_where_one_can_be(loads_modules: Callable[[bool], Non
     assert remedies.netem(HOST) == "sudo apt-get install linux-image-amd64"
     loads_modules(False)
     assert remedies.module(ROOT, "veth") == "none: this kernel loads no modules; boot one that has veth"
+
+
+def test_a_rootless_container_cannot_give_what_its_user_has_not() -> None:
+    assert remedies.scheduling(IN_DOCKER) == "docker run --cap-add SYS_NICE"
+    assert remedies.scheduling(replace(IN_DOCKER, mapped=True)) == "on the host: sudo prlimit --pid $$ --rtprio=1 --nice=35"
+    assert remedies.scheduling(HOST) == "sudo prlimit --pid $$ --rtprio=1 --nice=35"
 
 
 def test_a_second_core_is_asked_for_where_there_is_one_and_else_patience() -> None:

@@ -36,19 +36,22 @@ assert os.getpid() == 1
 sys.exit(entrypoint.run([sys.executable, "-c", sys.argv[3]], os.environ))
 """
 
-READY = "import os, signal, sys\n"
-ENDS = READY + "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))\nprint('ready', flush=True)\nsignal.pause()"
-ENDS_AT_THE_SECOND = (
-    READY
-    + "asked = []\nsignal.signal(signal.SIGINT, lambda *_: asked.append(1) or print('asked', flush=True))\nprint('ready', flush=True)\n"
-    + "while len(asked) < 2:\n    signal.pause()\nsys.exit(9)"
-)
-STUBBORN = READY + "signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('ready', flush=True)\nwhile True:\n    signal.pause()"
-ORPHANS = (
-    READY
-    + "def orphan():\n    if os.fork() == 0:\n        if os.fork() == 0:\n            os._exit(0)\n        os._exit(0)\n    os.wait()\n"
-    + "for _ in range(20):\n    orphan()\nprint('ready', flush=True)\nsignal.pause()"
-)
+READY = "import os, signal, sys\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])\nprint('ready', flush=True)\n"
+WAIT = "signal.sigwait([signal.SIGINT])\n"
+ENDS = READY + WAIT + "sys.exit(7)"
+ENDS_AT_THE_SECOND = READY + WAIT + "print('asked', flush=True)\n" + WAIT + "sys.exit(9)"
+STUBBORN = READY + "while True:\n    " + WAIT
+ORPHANS = """
+import os, signal
+for _ in range(20):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os._exit(0)
+        os._exit(0)
+    os.wait()
+print("ready", flush=True)
+signal.pause()
+"""
 
 
 @contextmanager
