@@ -12,17 +12,16 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.report import model, page, whole
+from harness.report.keyed import Key, keyed
 from harness.report.model import Report
 from harness.report.story import Node, Story, Wire
 from harness.report.tell import tell
-from harness.report.text import amount
+from harness.report.text import amount, bound
 from harness.verdict import Verdict
 
 FILE = "compare.html"
 STYLES = (*page.STYLES, "compare.css")
 SCRIPTS = (*page.SCRIPTS, "compare.js")
-
-_Key = tuple[str, str, str, int]
 
 
 def write(first: Path, second: Path, output: Path) -> Path:
@@ -58,22 +57,12 @@ def _run(side: str, story: Story, report: Report, folder: str) -> dict[str, Any]
 
 def verdicts(a: Story, report_a: Report, b: Story, report_b: Report) -> list[dict[str, Any]]:
     """The joined table: the first run's figures in their order, then those that only the second has."""
-    left, right = _keyed(report_a), _keyed(report_b)
+    left, right = keyed(report_a.verdicts), keyed(report_b.verdicts)
     return [_row(key, a, left.get(key), b, right.get(key)) for key in dict.fromkeys([*left, *right])]
 
 
-def _keyed(report: Report) -> dict[_Key, Verdict]:
-    found: dict[_Key, Verdict] = {}
-    for one in report.verdicts:
-        number = 0
-        while (key := (one.name, one.direction, one.relation.sign, number)) in found:
-            number += 1
-        found[key] = one
-    return found
-
-
-def _row(key: _Key, story_a: Story, a: Verdict | None, story_b: Story, b: Verdict | None) -> dict[str, Any]:
-    bounds = list(dict.fromkeys(f"{one.relation.sign} {amount(one.bound)}" for one in (a, b) if one is not None))
+def _row(key: Key, story_a: Story, a: Verdict | None, story_b: Story, b: Verdict | None) -> dict[str, Any]:
+    bounds = list(dict.fromkeys(bound(one) for one in (a, b) if one is not None))
     return {
         "name": key[0],
         "direction": key[1],

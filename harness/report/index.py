@@ -18,6 +18,7 @@ import msgspec
 
 from harness.report import drift, history, whole
 from harness.report.history import Run
+from harness.report.keyed import Key, keyed
 from harness.report.model import Glance, Judged
 from harness.report.page import FILE as PAGE
 from harness.report.page import pack, scripts, styles, template
@@ -170,28 +171,14 @@ def _worst(verdicts: Iterable[Judged]) -> tuple[float, str] | None:
     return min(found, default=None)
 
 
-_Key = tuple[str, str, str, int]
-
-
-def _figures(of: Glance) -> dict[_Key, Judged]:
-    """Its verdicts by name, direction and relation; those that are alike in these also by their order."""
-    found: dict[_Key, Judged] = {}
-    for one in of.verdicts:
-        number = 0
-        while (key := (one.name, one.direction, one.relation.sign, number)) in found:
-            number += 1
-        found[key] = one
-    return found
-
-
 def _trails(runs: Sequence[Run]) -> list[Trail]:
-    by_run = [_figures(run.glance) if run.glance is not None else {} for run in runs]
+    by_run = [keyed(run.glance.verdicts) if run.glance is not None else {} for run in runs]
     keys = dict.fromkeys(key for figures in reversed(by_run) for key in figures)  # the latest run's first, in its order
     under = [circumstances(run.glance) if run.glance is not None else "" for run in runs]
     return [_trail(key, [figures.get(key) for figures in by_run], under) for key in keys]
 
 
-def _trail(key: _Key, judged: Sequence[Judged | None], under: Sequence[str]) -> Trail:
+def _trail(key: Key, judged: Sequence[Judged | None], under: Sequence[str]) -> Trail:
     margins = [None if one is None else _margin(one) for one in judged]
     latest = next((where for where, one in zip(reversed(under), reversed(judged), strict=True) if one is not None), "")
     alike = [margin for margin, where in zip(margins, under, strict=True) if margin is not None and where == latest]

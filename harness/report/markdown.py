@@ -17,7 +17,7 @@ from harness.report import page
 from harness.report.printable import printable
 from harness.report.repetition import Tally, sentence
 from harness.report.session import ORDER, Case, Run, tightest, worst_first
-from harness.report.text import amount
+from harness.report.text import amount, bound, margin
 from harness.verdict import Receipt, Result, Verdict
 
 LIMIT = 1024 * 1024
@@ -102,7 +102,7 @@ def _line_of(case: Case) -> str:
 
 def _margin_of(verdict: Verdict) -> str:
     where = f" ({verdict.direction})" if verdict.direction else ""
-    return f"{code(verdict.name + where)} {amount(verdict.value)}, {_bound(verdict)}, margin {_margin(verdict)}"
+    return f"{code(verdict.name + where)} {amount(verdict.value)}, {bound(verdict)}, margin {margin(verdict)}"
 
 
 def _sections(case: Case) -> Iterator[str]:
@@ -136,17 +136,9 @@ _HEADINGS = ("result", "figure", "direction", "value", "bound", "margin", "blame
 
 
 def _verdict_row(verdict: Verdict) -> list[str]:
-    figures = [amount(verdict.value), _bound(verdict), _margin(verdict)]
+    figures = [amount(verdict.value), bound(verdict), margin(verdict)]
     names = [code(verdict.name), code(verdict.direction)]
     return [_MARKS[verdict.result], *names, *figures, str(verdict.blame or ""), code(verdict.note)]
-
-
-def _bound(verdict: Verdict) -> str:
-    return f"{verdict.relation.sign} {amount(verdict.bound)}"
-
-
-def _margin(verdict: Verdict) -> str:
-    return amount(verdict.margin)
 
 
 def _observed(receipt: Receipt) -> str:
@@ -174,7 +166,7 @@ def _tally(one: Tally, wanted: int) -> str:
         [
             code(spread.name),
             code(spread.direction),
-            f"{spread.relation.sign} {amount(spread.bound)}",
+            bound(spread),
             *(amount(spread.at(share)) for share in (0.0, 0.5, 0.95, 1.0)),
             str(spread.runs),
         ]

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ import msgspec
 
 from harness.errors import HarnessError
 from harness.outcome import Outcome
+from harness.report import whole
 from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
 from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stall, Verdict
@@ -184,9 +184,7 @@ def _decode(text: bytes | str, where: str, kind: type[T]) -> T:
 
 def write(of: Report, path: Path) -> None:
     """Write ``path`` whole or not at all: a reader never sees half a report."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(encode(of))
-    os.replace(part, path)
+    whole.write(path, encode(of))
 
 
 def read(path: Path) -> Report:

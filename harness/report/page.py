@@ -22,7 +22,7 @@ from harness.report import model, whole
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
-from harness.report.text import amount
+from harness.report.text import amount, bound, margin
 from harness.verdict import Verdict
 
 FILE = "report.html"
@@ -83,14 +83,13 @@ def _fit(plain: Any) -> Any:
 
 
 def _row(story: Story, verdict: Verdict) -> dict[str, Any]:
-    margin = verdict.margin
     where = verdict.where
     return {
         "name": verdict.name,
         "direction": verdict.direction,
         "value": amount(verdict.value),
-        "bound": f"{verdict.relation.sign} {amount(verdict.bound)}",
-        "margin": amount(margin) if margin is None or margin.count <= 0 else f"+{amount(margin)}",
+        "bound": bound(verdict),
+        "margin": margin(verdict),
         "result": verdict.result,
         "blame": verdict.blame or "",
         "note": verdict.note,

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from harness.report.model import Report
 from harness.report.printable import printable
-from harness.report.text import PLAIN, amount
+from harness.report.text import PLAIN, amount, bound
 from harness.units import Quantity, Ratio, percent
 from harness.verdict import Relation, Result
 
@@ -131,8 +131,7 @@ def show(tallies: Sequence[Tally], wanted: int, file: TextIO | None = None) -> N
             table.add_column(heading, justify="right", no_wrap=True)
         for spread in one.spreads:
             figures = [amount(spread.at(share)) for share in (0.0, 0.5, 0.95, 1.0)]
-            bound = f"{spread.relation.sign} {amount(spread.bound)}"
-            table.add_row(Text(printable(spread.name)), Text(printable(spread.direction)), bound, *figures, str(spread.runs))
+            table.add_row(Text(printable(spread.name)), Text(printable(spread.direction)), bound(spread), *figures, str(spread.runs))
         console.print(table)
         for reason in one.reasons:
             console.print(Text(f"- {printable(reason)}"), soft_wrap=True)

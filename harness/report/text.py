@@ -8,7 +8,7 @@ never read as markup.  What the stream's encoding cannot say is spelt out (→ a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -18,7 +18,7 @@ from rich.text import Text
 from harness.report.model import Report
 from harness.report.printable import printable
 from harness.units import Duration, Quantity, Rate, Ratio
-from harness.verdict import Receipt, Result, Verdict
+from harness.verdict import Receipt, Relation, Result, Verdict
 
 NARROW = 100
 """Columns below which tables become lines."""
@@ -74,6 +74,29 @@ def amount(value: Quantity | None) -> str:
     return str(value)
 
 
+class Bounded(Protocol):
+    """What has a relation to a bound: a verdict, or the spread of one."""
+
+    @property
+    def relation(self) -> Relation:
+        """How its value must lie to the bound."""
+
+    @property
+    def bound(self) -> Quantity:
+        """The bound."""
+
+
+def bound(of: Bounded) -> str:
+    """``≤ 400 ms``."""
+    return f"{of.relation.sign} {amount(of.bound)}"
+
+
+def margin(verdict: Verdict) -> str:
+    """Its margin with its sign; "–" for None."""
+    left = verdict.margin
+    return amount(left) if left is None or left.count <= 0 else f"+{amount(left)}"
+
+
 def _scaled(count: int, units: list[tuple[int, str]]) -> str:
     size, unit = next(((size, unit) for size, unit in units if abs(count) >= size), units[-1])
     return f"{count / size:.3f}".rstrip("0").rstrip(".") + unit
@@ -104,8 +127,8 @@ def _verdict_table(verdicts: Iterable[Verdict], fancy: bool) -> Table:
             _plain(verdict.name),
             _plain(verdict.direction),
             amount(verdict.value),
-            _bound(verdict),
-            _margin(verdict),
+            bound(verdict),
+            margin(verdict),
             Text(str(verdict.result), style=_STYLES[verdict.result]),
             str(verdict.blame or ""),
             _plain(verdict.note),
@@ -119,7 +142,7 @@ def _verdict_lines(verdicts: Iterable[Verdict]) -> Text:
         text.append("\n" if number else "")
         text.append(f"{verdict.result}", style=_STYLES[verdict.result])
         text.append(printable(f" {verdict.name}" + (f" ({verdict.direction})" if verdict.direction else "")))
-        text.append(f"\n  {amount(verdict.value)}, bound {_bound(verdict)}, margin {_margin(verdict)}")
+        text.append(f"\n  {amount(verdict.value)}, bound {bound(verdict)}, margin {margin(verdict)}")
         text.append(f", blame {verdict.blame}" if verdict.blame else "")
         text.append(printable(f"\n  {verdict.note}") if verdict.note else "")
     return text
@@ -156,15 +179,6 @@ def _plain(text: str) -> Text:
 
 def _table(fancy: bool) -> Table:
     return Table(box=box.SIMPLE_HEAD if fancy else None, pad_edge=False, header_style="bold", show_edge=False)
-
-
-def _bound(verdict: Verdict) -> str:
-    return f"{verdict.relation.sign} {amount(verdict.bound)}"
-
-
-def _margin(verdict: Verdict) -> str:
-    margin = verdict.margin
-    return amount(margin) if margin is None or margin.count <= 0 else f"+{amount(margin)}"
 
 
 def _taken(receipt: Receipt) -> Text:

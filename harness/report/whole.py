@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write(path: Path, text: str) -> None:
-    """Write ``path`` in one step: what was there before stays until the new text is whole, and when writing fails."""
+def write(path: Path, what: str | bytes) -> None:
+    """Write ``path`` in one step: what was there before stays until all of it is written, and when writing fails."""
     part = path.with_name(f".{path.name}-{os.getpid()}-{time.monotonic_ns()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        part.write_bytes(what.encode() if isinstance(what, str) else what)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

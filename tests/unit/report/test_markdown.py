@@ -87,7 +87,7 @@ def test_the_table_has_every_test_the_worst_first() -> None:
     assert rows[0][3:] == ["handshakes 2, = 1, margin -1", "2, 1 followed"]
     assert rows[1][3:] == ["SyntaxError: no", "0"]
     assert rows[2][3:] == ["delay [red]p99[/red] :boom: –, ≤ 150 ms, margin –", "1"]
-    assert rows[3][3:] == ["longest silence at bob (alice → bob audio) 212.412 ms, ≤ 400 ms, margin 187.588 ms", "1"]
+    assert rows[3][3:] == ["longest silence at bob (alice → bob audio) 212.412 ms, ≤ 400 ms, margin +187.588 ms", "1"]
 
 
 def test_what_is_no_pass_has_a_section_with_all_that_is_known() -> None:
