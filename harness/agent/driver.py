@@ -57,6 +57,7 @@ CAPABILITIES = (
     "hold",
     "redial",
     "adapt",
+    "discards",
 )
 CODECS = kinds.CAPABILITIES["video"]
 """What it can do besides where the libraries are there."""
@@ -521,6 +522,10 @@ class Driver:
     def stats(self, request: messages.Stats) -> messages.CallStats:
         """A call's figures."""
         return translate.stats(self.endpoint.stats(request.call))
+
+    def discards(self, request: messages.Discards) -> messages.Discarded:
+        """What came and was of no use."""
+        return translate.discarded(self.endpoint.discards())
 
     def inventory(self, request: messages.Inventory) -> messages.Holdings:
         """All that this process holds; once it is answered, the records of everything before it are in the file."""

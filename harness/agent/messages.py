@@ -307,6 +307,26 @@ class Inventory(Request, frozen=True, kw_only=True, tag="inventory"):
     answer: ClassVar[type[msgspec.Struct]] = Holdings
 
 
+class Discarded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has come to the agent's sockets and was of no use, counted since it began: a datagram once, under one reason.
+
+    ``discarded``: dropped without an answer, by reason (``harness/call/discards.py`` has the words).  ``answered``: with Retry or Version
+    Negotiation, nothing being kept.  ``begun``: connections that others have begun here.  ``reclaimed``: how often a peer whose packets had
+    come from elsewhere was found where it was.
+    """
+
+    discarded: dict[str, int]
+    answered: dict[str, int]
+    begun: int = 0
+    reclaimed: int = 0
+
+
+class Discards(Request, frozen=True, kw_only=True, tag="discards"):
+    """Ask what came and was of no use."""
+
+    answer: ClassVar[type[msgspec.Struct]] = Discarded
+
+
 class Shutdown(Request, frozen=True, kw_only=True, tag="shutdown"):
     """End all calls, write all files, answer, exit 0."""
 

@@ -28,6 +28,8 @@ from harness.agent.messages import (
     Configure,
     Dial,
     Dialled,
+    Discarded,
+    Discards,
     Done,
     End,
     Event,
@@ -506,6 +508,10 @@ class RemoteAgent:
     async def inventory(self, within: Duration = SOON) -> Holdings:
         """All that the agent holds."""
         return await self._ask(Inventory(), Holdings, within)
+
+    async def discards(self, within: Duration = SOON) -> Discarded:
+        """What came to the agent and was of no use."""
+        return await self._ask(Discards(), Discarded, within)
 
     async def settled(self, as_before: Holdings, within: Duration = SOON) -> Holdings:
         """Ask until the agent holds what it held in ``as_before``; returns the last answer, equal or not: a difference is a leak."""

@@ -10,6 +10,7 @@ from harness.agent import messages
 from harness.call import events
 from harness.call.capabilities import MediaCapabilities, MediaConstraints
 from harness.call.config import EndpointConfig
+from harness.call.discards import Discards
 from harness.call.errors import CallError
 from harness.units import ms
 
@@ -97,6 +98,13 @@ def stats(figures: events.CallStats) -> messages.CallStats:
         expired=figures.expired,
         dropped=figures.dropped,
         heard_at=figures.heard_at,
+    )
+
+
+def discarded(counts: Discards) -> messages.Discarded:
+    """What came and was of no use."""
+    return messages.Discarded(
+        discarded=dict(counts.discarded), answered=dict(counts.answered), begun=counts.begun, reclaimed=counts.reclaimed
     )
 
 

@@ -18,6 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.events import QuicEvent
 
 from harness.call.config import EndpointConfig
+from harness.call.discards import Why
 from harness.call.events import Address, MediaExpired, PathKind, Transmit, Unsent
 from harness.call.frame_streams import FrameStreams
 from harness.call.media_queue import CLASSES, URGENT, MediaQueue, Waiting
@@ -61,6 +62,7 @@ class Connection:
     """
 
     queue_class: ClassVar[type[MediaQueue]] = MediaQueue
+    core_class: ClassVar[type[Core]] = Core
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class Connection:
         self.expired = 0
         """Packets that left the queue unsent because the network took less than was offered."""
         self.on_sent: Callable[[Waiting, int], None] | None = None
-        self._core = Core(
+        self._core = self.core_class(
             configuration,
             odcid=odcid,
             retry_source=retry_source,
@@ -106,6 +108,7 @@ class Connection:
         self._pinged_at = began
         self._address: Address | None = None
         self._validated = True
+        self._ask_old_at: int | None = None
 
     # Standing
 
@@ -216,15 +219,16 @@ class Connection:
         """Where a datagram is taken to come from.  Honest here; a server that never follows its peer would lie."""
         return address
 
-    def receive(self, data: bytes, address: Address, now: int) -> None:
-        """Take one UDP datagram."""
+    def receive(self, data: bytes, address: Address, now: int) -> Why | None:
+        """Take one UDP datagram; why nothing in it was of use, or None."""
         self._clock(now)
         if self._core.closing:
             self._heard_while_closing()
-            return
-        self._core.take(data, self.source_of(address), self._core.now)
+            return None
+        why = self._core.take(data, self.source_of(address), self._core.now)
         self._watch_path(now)
         self._finish_if_done(now)
+        return why
 
     def drain_events(self) -> list[QuicEvent]:
         """Aioquic's events since the last call."""
@@ -260,7 +264,7 @@ class Connection:
         at = self._core.next_timer()
         due = [None if at is None else nanoseconds(at)]
         if self.over is None and self._core.started:
-            due += (self._keepalive_at(), self._finish_by)
+            due += (self._keepalive_at(), self._finish_by, self._ask_old_at)
             if self._probe is not None:
                 due += (self._probe.again, self._probe.began + self.settings.probe_give_up.ns)
             if self.queue:
@@ -343,16 +347,22 @@ class Connection:
                 self._core.begin_anew()
                 self._core.ping()  # PATH_RESPONSE alone is a probing packet and would not move the peer
                 self._validated = True
+            elif not self._validated and path.addr == self._moved_from:
+                # Nothing was learnt of the path that was not real: window and RTT stand.
+                self._validated, self._ask_old_at = True, None
+                self.changes.append(PathChange("reclaimed", path.addr, now, f"from {before}"))
             else:
                 self.changes.append(PathChange("peer_moved", path.addr, now, f"from {before}"))
+                proven = self._validated
                 self._validated = path.is_validated
                 self.changes.append(PathChange("validated" if path.is_validated else "validating", path.addr, now))
                 if path.is_validated:
                     self._settle_on(before)
-                else:
+                elif proven:
                     self._moved_from = before
+                    self._ask_old_at = now if self.asks_old_path() else None
         elif path.is_validated and not self._validated:
-            self._validated = True
+            self._validated, self._ask_old_at = True, None
             self.changes.append(PathChange("validated", path.addr, now))
             self._settle_on(self._moved_from)
 
@@ -362,6 +372,21 @@ class Connection:
             self._core.begin_anew()
 
     _moved_from: Address
+
+    def asks_old_path(self) -> bool:
+        """Whether a server that follows its peer asks, on the path that it leaves, whether the peer is there still (RFC 9000 §9.3.3)."""
+        return True
+
+    def _question_old_path(self, now: int) -> list[Transmit]:
+        """The PATH_CHALLENGE for the path that was left, if it is due: a peer that is there still then sends from there.
+
+        It is repeated for as long as the new path is not proven: whoever wins the race may have copied the answer too.
+        """
+        if self._ask_old_at is None or now < self._ask_old_at or self.over is not None:
+            return []
+        self._ask_old_at = now + self.settings.probe_retry.ns
+        old = self._core.path_to(self._moved_from)
+        return [] if old is None else [Transmit(*triple) for triple in self._core.ask_again(old, seconds(now))]
 
     # Out
 
@@ -416,6 +441,7 @@ class Connection:
             out += self._flush(now)
             if closing and self._core.closing:
                 self._close_datagrams = list(out)
+        out += self._question_old_path(now)
         if self._repeat_close:
             self._repeat_close = False
             out += self._close_datagrams

@@ -24,6 +24,7 @@ PathKind = Literal[
     "probe_failed",  # client: no answer within the bound, or given up; media stays where it was
     "peer_moved",  # server: the client's packets now come from another address (NAT rebind or migration)
     "validating",  # server: that address is being challenged
+    "reclaimed",  # server: the client is where it was; whoever sent its packets from elsewhere never answered (RFC 9000 §9.3.3)
     "suspected",  # nothing heard for 2.5 s
     "disconnected",  # nothing heard for 5 s
     "healthy",  # heard again

@@ -25,14 +25,19 @@ class Header(NamedTuple):
     initial: bool
     negotiation: bool
     token: bytes = b""
+    retry: bool = False
+    sealed_at: int = 0
+    ends_at: int = 0
+    """Where what is encrypted begins and ends, of a long header."""
 
 
 def peek_untrusted(data: bytes) -> Header | None:
     """The header of the first QUIC packet in ``data``, bytes from the network; None for what is no QUIC packet."""
     if len(data) > CID_LENGTH and data[0] & 0xC0 == FIXED_BIT:
         return Header(data[1 : 1 + CID_LENGTH], b"", None, False, False)
+    buf = Buffer(data=data)
     try:
-        header = pull_quic_header(Buffer(data=data), host_cid_length=CID_LENGTH)
+        header = pull_quic_header(buf, host_cid_length=CID_LENGTH)
     except ValueError:
         return None
     return Header(
@@ -42,6 +47,9 @@ def peek_untrusted(data: bytes) -> Header | None:
         header.packet_type == QuicPacketType.INITIAL,
         header.packet_type == QuicPacketType.VERSION_NEGOTIATION,
         header.token,
+        header.packet_type == QuicPacketType.RETRY,
+        buf.tell(),
+        header.packet_length,
     )
 
 

@@ -11,6 +11,9 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
 * RETIRE_CONNECTION_ID waits 3 PTO: aioquic forgets a retired id at once, and would drop what is still in flight on a slower old path.
 * A late packet from the old path does not switch connection ids back (RFC 9000 §9.3: only the highest-numbered packet moves anything);
   aioquic's test ignores packet numbers, and interleaving around one move could burn all spare ids.
+* A server whose client seems to have moved asks the old path as well, and who is asked on the path in use answers with more than a probing
+  packet (RFC 9000 §9.3.3): so the client is found again when somebody else has sent its packets from elsewhere, even if it is silent.
+* What becomes of each datagram is told (``take``): aioquic drops what is not authentic, or was there before, without a word.
 * Congestion window and RTT begin anew on a new path (RFC 9000 §9.4).
 * Audio and RTCP have a small window of their own beside aioquic's, as if they were a connection of their own: when loss halves the window
   under a burst of video, aioquic would hold everything back for up to a round trip.  When that window is full too (an outage) one packet
@@ -29,12 +32,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.congestion.base import K_INITIAL_WINDOW, create_congestion_control
-from aioquic.quic.connection import QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
+from aioquic.quic.connection import END_STATES, QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated, QuicEvent
 from aioquic.quic.logger import QuicLogger
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
@@ -44,6 +47,7 @@ from aioquic.quic.stream import QuicStream
 from aioquic.tls import Epoch
 
 from harness.call.congestion import NAME, YieldingReno
+from harness.call.discards import Why
 from harness.call.events import Address
 from harness.call.headers import CID_LENGTH
 
@@ -97,17 +101,21 @@ class _Pacer(QuicPacketPacer):
 
 
 class _Window(QuicPacketNumberWindow):
-    """Remembers which packet number was looked up last: that of the packet being received."""
+    """Remembers which packet number was looked up last, that of the packet being received, and whether it had been there before."""
 
     current = -1
+    repeated = False
 
     def __contains__(self, packet_number: int) -> bool:
         self.current = packet_number
-        return super().__contains__(packet_number)
+        self.repeated = super().__contains__(packet_number)
+        return self.repeated
 
 
 class Core(QuicConnection):
     """aioquic's connection, amended as the module says.  All times are aioquic's float seconds."""
+
+    window_class: ClassVar[type[_Window]] = _Window
 
     def __init__(
         self,
@@ -136,6 +144,7 @@ class Core(QuicConnection):
         self._built = 0
         self._handing_over: int | None = None
         self._stream_ends: dict[int, list[tuple[int, int]]] = {}
+        self._authentic = 0
         super().__init__(configuration=configuration, original_destination_connection_id=odcid, retry_source_connection_id=retry_source)
         self._ack_delay = ack_delay
         self._control.urgent = self._urgent_packets
@@ -241,10 +250,28 @@ class Core(QuicConnection):
 
     # In
 
-    def take(self, data: bytes, address: Address, now: float) -> None:
-        """Receive one UDP datagram; aioquic raises nothing for what is in it."""
+    def take(self, data: bytes, address: Address, now: float) -> Why | None:
+        """Receive one UDP datagram; aioquic raises nothing for what is in it.  Why no packet in it was taken, None when one was."""
         self.now = now
+        if self._state in END_STATES:
+            return None
+        stranger = self._is_client and all(path.addr != address for path in self._network_paths)
+        before = self._progress
+        for space in self._spaces.values():
+            space.received_packets.repeated = False  # type: ignore[attr-defined]
         self.receive_datagram(data, address, now)
+        if self._progress != before:
+            return None
+        if stranger:
+            return "unknown server address"
+        if any(space.received_packets.repeated for space in self._spaces.values()):  # type: ignore[attr-defined]
+            return "duplicate" if address == self.active_path.addr else "duplicate from another address"
+        return "not authentic"
+
+    @property
+    def _progress(self) -> tuple[object, ...]:
+        """Changes with every datagram that is of any use."""
+        return self._authentic, self._retry_count, self._version_negotiated_incompatible, self._close_event
 
     def fire(self, now: float) -> None:
         """Do what aioquic's timer asks for at ``now``, if anything."""
@@ -453,6 +480,29 @@ class Core(QuicConnection):
         self._add_network_path(path)
         return path
 
+    def ask_again(self, path: QuicNetworkPath, now: float) -> list[tuple[bytes, Address, tuple[int, ...]]]:
+        """A PATH_CHALLENGE for a path that was validated before: one datagram, under the id in use there."""
+        assert self._version is not None
+        builder = QuicPacketBuilder(
+            host_cid=self.host_cid,
+            is_client=self._is_client,
+            max_datagram_size=self._max_datagram_size,
+            packet_number=self._packet_number,
+            peer_cid=(path.peer_cid or self._peer_cid).cid,
+            quic_logger=self._quic_logger,
+            version=self._version,
+        )
+        builder.start_packet(QuicPacketType.ONE_RTT, self._cryptos[Epoch.ONE_RTT])
+        self._write_path_challenge_frame(builder=builder, network_path=path)
+        self._tokens.clear()
+        self._built = 0
+        built = self._flush_builder(builder=builder, network_path=path, peer_cid=(path.peer_cid or self._peer_cid).cid, now=now)
+        return [(data, address, ()) for data, address in built]
+
+    def path_to(self, address: Address) -> QuicNetworkPath | None:
+        """What is known of the path to ``address``, unless it was forgotten."""
+        return next((path for path in self._network_paths if path.addr == address), None)
+
     def repeat_probe(self, path: QuicNetworkPath) -> None:
         """Send another PATH_CHALLENGE on a path that has not answered; answers to the earlier ones count as well."""
         path.local_challenge_sent = False
@@ -508,7 +558,8 @@ class Core(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
-        self._spaces[Epoch.ONE_RTT].received_packets = _Window()
+        for space in self._spaces.values():
+            space.received_packets = self.window_class()
 
     def _handle_padding_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         """With its length told to qlog: the frame's type was one byte of it."""
@@ -517,7 +568,14 @@ class Core(QuicConnection):
         if context.quic_logger_frames:
             context.quic_logger_frames[-1]["payload_length"] = buf.tell() - start
 
+    def _handle_path_challenge_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
+        """As aioquic's; on the path in use something that is no probe goes with the answer, or what follows it (RFC 9000 §9.3.3)."""
+        super()._handle_path_challenge_frame(context, frame_type, buf)
+        if context.network_path is self._network_paths[0]:
+            self.ping()
+
     def _payload_received(self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False) -> tuple[bool, bool]:
+        self._authentic += 1
         result = super()._payload_received(context, plain, crypto_frame_required)
         self.heard_at = context.time  # it was authentic
         return result

@@ -26,6 +26,7 @@ from harness.call.capabilities import NOTHING, MediaCapabilities, MediaConstrain
 from harness.call.config import EndpointConfig
 from harness.call.connection import SIGNALLING_STREAM, Connection
 from harness.call.dialog import Call
+from harness.call.discards import Discards, Why
 from harness.call.doorman import Doorman
 from harness.call.errors import CallLimitReached, CallNotFound, CapabilityMismatch, ConfigError, InvalidState, TransportError
 from harness.call.events import Address, CallStats, Event, Mode, PathEvent, QlogSink, Transmit
@@ -87,6 +88,7 @@ class Endpoint:
         self._events: list[Event] = []
         self._replies: list[Transmit] = []
         self._doorman = Doorman(rng)
+        self._discards = Discards()
         self._closing = False
         self._fired = -1
         self._identity = QuicConfiguration(is_client=False)
@@ -106,13 +108,16 @@ class Endpoint:
         """Take one UDP datagram from ``address``; ``arrived`` is its kernel stamp.  Garbage is dropped; nothing is ever raised for it."""
         header = peek_untrusted(data)
         if header is None:
+            self._discards.discarded["not QUIC"] += 1
             return
         line = self._by_cid.get(header.destination)
         if line is None:
-            line = self._answer_untrusted(header, len(data), address, now)
+            line = self._answer_untrusted(header, data, address, now)
             if line is None:
                 return
-        line.connection.receive(data, address, now)
+        why = line.connection.receive(data, address, now)
+        if why is not None:
+            self._discards.discarded["out of place" if header.negotiation or header.retry else why] += 1
         self._pump(line, Origin(arrived, address, len(data)), now)
         if line.call is not None:
             line.call.heard(now)
@@ -283,6 +288,10 @@ class Endpoint:
             "streams": sum(line.connection.core.open_streams for line in self._lines),
         }
 
+    def discards(self) -> Discards:
+        """What has come and was of no use, by reason, since the endpoint began."""
+        return self._discards
+
     def close(self, now: int) -> None:
         """End everything: a ``bye`` where possible, CONNECTION_CLOSE on every connection.  ``timer()`` is None once all have drained."""
         self._closing = True
@@ -396,26 +405,34 @@ class Endpoint:
             line.cids.add(cid)
             self._by_cid[cid] = line
 
-    def _answer_untrusted(self, header: Header, size: int, address: Address, now: int) -> _Line | None:
+    def _answer_untrusted(self, header: Header, data: bytes, address: Address, now: int) -> _Line | None:
         """What to do with a datagram that belongs to no connection: a new server connection for a sound Initial, else nothing."""
-        if self._config.certificate is None or self._closing or size < MIN_INITIAL or header.negotiation:
+        why = self._refusal_untrusted(header, data)
+        if why is not None:
+            self._discards.discarded[why] += 1
             return None
-        if header.version is not None and header.version not in self._identity.supported_versions:
+        assert header.version is not None
+        if header.version not in self._identity.supported_versions:
+            self._discards.answered["Version Negotiation"] += 1
             self._replies.append(Transmit(version_negotiation(header, self._identity.supported_versions), address))
-            return None
-        if not header.initial:
             return None
         waiting = sum(line.half_open for line in self._lines)
         odcid, retry_source = header.destination, None
         if header.token:
             proven = self._doorman.admitted_untrusted(header, address, now)
             if proven is None:
+                self._discards.discarded["bad token"] += 1
                 return None
             odcid, retry_source = proven, header.destination
         elif waiting > self._config.retry_above:
+            self._discards.answered["Retry"] += 1
             self._replies.append(Transmit(self._doorman.retry(header, address, now), address))
             return None
+        elif not self._doorman.is_sealed_untrusted(data, header):
+            self._discards.discarded["not authentic"] += 1
+            return None
         if waiting >= self._config.half_open_limit:
+            self._discards.discarded["too many half open"] += 1
             return None
         settings = self._configuration(client=False, server_name=None)
         settings.certificate = self._identity.certificate
@@ -426,7 +443,17 @@ class Endpoint:
         except TransportError:  # as if the packet had been lost: the caller repeats it
             return None
         self._own(line, [header.destination])
+        self._discards.begun += 1
         return line
+
+    def _refusal_untrusted(self, header: Header, data: bytes) -> Why | None:
+        """Why a datagram that belongs to no connection is not even answered; None for what may begin one."""
+        if header.negotiation or header.retry:
+            return "out of place"
+        unspoken = header.version is not None and header.version not in self._identity.supported_versions
+        if self._config.certificate is None or self._closing or len(data) < MIN_INITIAL or not (header.initial or unspoken):
+            return "unknown connection id"
+        return None
 
     def _unused_until(self, line: _Line) -> int | None:
         """By when a connection must have become that of a call."""
@@ -458,6 +485,7 @@ class Endpoint:
             return
         changes = list(connection.changes)
         connection.changes.clear()
+        self._discards.reclaimed += sum(change.kind == "reclaimed" for change in changes)
         if call is not None:
             self._events += [PathEvent(call.name, change.at, change.kind, change.address, change.detail) for change in changes]
 

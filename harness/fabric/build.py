@@ -18,6 +18,7 @@ import msgspec
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric import offloads, probe
 from harness.fabric import rtnl as nl
+from harness.fabric.attackers import Attackers
 from harness.fabric.base import Direction
 from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack
@@ -71,6 +72,7 @@ class Build:
             node.namespace.rtnl.batch([nl.await_link(port.index) for port in node.plan.ports.values()])
         self.built_ns = time.monotonic_ns() - started
         self._captures: CaptureSet | None = None
+        self._attackers = Attackers(self._end)
         self._capture_folder = Path(captures) if captures is not None else None
         self._down = {link.name for link in self.topology.links if not link.starts_up}
 
@@ -220,6 +222,17 @@ class Build:
             "shortfalls": self._carriers.shortfalls(),
             "mappings": self._nats.history(),
         }
+
+    # -- attackers ---------------------------------------------------------------------------------------------------------------------
+
+    def op_attacker(self, interface: str, tap: str, callee: tuple[str, int], addresses: int) -> dict[str, Any]:
+        """Put an attacker at ``interface``; answers as ``attack``."""
+        self.topology.link(tap)
+        return self._attackers.start(interface, tap, (callee[0], callee[1]), addresses)
+
+    def op_attack(self, interface: str, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Have her do something; answers what she has done so far."""
+        return self._attackers.ask(interface, verb, **fields)
 
     # -- ports of hosts ----------------------------------------------------------------------------------------------------------------
 

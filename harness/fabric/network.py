@@ -16,6 +16,7 @@ from typing import Any
 import trio
 
 from harness.errors import EnvironmentUnfit
+from harness.fabric.attacker_handle import AttackerHandle
 from harness.fabric.keeper_client import Keeper, Process, start_keeper
 from harness.fabric.link_handle import LinkHandle
 from harness.fabric.nat_handle import NatHandle
@@ -75,6 +76,15 @@ class Network:
             yield
         finally:
             await self.ask("leave_port", node=host, ip=ip, port=port)
+
+    async def attacker(self, host: str, *, tap: str, callee: tuple[str, int], addresses: int = 1) -> AttackerHandle:
+        """Put an attacker at ``host`` (its only interface), who hears what passes ``tap`` (``node/interface``) of calls to ``callee``.
+
+        ``addresses``: how many of her network's addresses she sends from.
+        """
+        (port,) = self.topology.ports(host)
+        await self.ask("attacker", interface=port.path, tap=tap, callee=list(callee), addresses=addresses)
+        return AttackerHandle(self, port.path)
 
     async def probe(self) -> dict[str, Any]:
         """Measure the network against its spec; EnvironmentUnfit when it is not what was asked for."""

@@ -63,6 +63,16 @@ def datagram_untrusted(frame: bytes) -> tuple[int, bytes] | None:
     return max(length - 8, 0), frame[at + 8 : at + length]
 
 
+def endpoints_untrusted(frame: bytes) -> tuple[tuple[str, int], tuple[str, int], bytes] | None:
+    """Source, destination and payload of a UDP packet in an Ethernet frame; None for anything else."""
+    found = _udp_untrusted(frame)
+    if found is None:
+        return None
+    source, destination, at = found
+    from_port, to_port, length = struct.unpack_from("!HHH", frame, at)
+    return (source, from_port), (destination, to_port), frame[at + 8 : at + length]
+
+
 def _udp_untrusted(frame: bytes) -> tuple[str, str, int] | None:
     """Source, destination and where the UDP header begins; None for anything else, malformed frames included."""
     kind = frame[12:14]

@@ -32,6 +32,7 @@ from harness.units import Duration, ms
 from harness.verdict import Receipt
 
 if TYPE_CHECKING:
+    from harness.lab.attacker import Attacker
     from harness.lab.lab import Lab
     from harness.lab.peer import Crash, Move, Peer
 
@@ -83,7 +84,7 @@ class Evidence:
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
-    def captured(self, peer: Peer, *, whole: bool = True) -> list[UdpPacket]:
+    def captured(self, peer: Peer | Attacker, *, whole: bool = True) -> list[UdpPacket]:
         """The UDP packets captured at all of a host's interfaces, in order of time; read once the captures are closed, anew before.
 
         HarnessError when parts of a capture were let go, unless it need not be ``whole``: no figure may come from what is left.
@@ -101,11 +102,11 @@ class Evidence:
             self._captured[peer.name] = found
         return found
 
-    def gone(self, peer: Peer) -> list[str]:
+    def gone(self, peer: Peer | Attacker) -> list[str]:
         """Which parts of the captures at a host's interfaces were let go, in words."""
         return [missing for path in self._captures(peer) if (missing := rotation.gone(path))]
 
-    def _captures(self, peer: Peer) -> list[Path]:
+    def _captures(self, peer: Peer | Attacker) -> list[Path]:
         return [self._lab.folder / "capture" / file_name(port.path) for port in self._network().topology.ports(peer.name)]
 
     def on_hold(self, call: Call, peer: Peer) -> list[OnHold]:

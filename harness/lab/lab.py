@@ -27,6 +27,7 @@ from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.lab import exchange, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
+from harness.lab.attacker import Attacker
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.endurance import Pace
@@ -38,6 +39,7 @@ from harness.lab.timeline import Timeline, View
 from harness.lab.watch import watch_runner
 from harness.media import kinds
 from harness.media.kinds import MediaKind
+from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
 from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
@@ -111,6 +113,7 @@ class Lab:
         self.switching: list[Observation] = []
         """Links that went up or down, with the time that it took."""
         self.peers: dict[str, Peer] = {}
+        self.attackers: list[Attacker] = []
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
         self.lacking: str | None = None
@@ -197,6 +200,8 @@ class Lab:
             if peer.crashed is not None
         ]
         self.evidence.audit()
+        if self.attackers:
+            self.evidence.quality[hostile.KEY] = msgspec.to_builtins([attacker.told() for attacker in self.attackers])
         if self.orders.media != "synthetic":
             began = self.now()
             recordings.make(self)
@@ -342,6 +347,13 @@ class Lab:
         self.timeline.note(
             said.agent, "event", _told(message) if aloud else "", at=getattr(message, "at", said.at), aloud=aloud, message=message
         )
+
+    async def attacker(self, host: str, *, tap: str, callee: Peer, addresses: int = 1) -> Attacker:
+        """Put an attacker at ``host``, who hears what passes ``tap`` of calls to ``callee`` and sends from ``addresses`` of her own."""
+        network = self._built("lab.attacker")
+        ip, port = network.reach(host, callee.name, self.port)
+        self.attackers.append(Attacker(self, host, await network.attacker(host, tap=tap, callee=(ip, port), addresses=addresses)))
+        return self.attackers[-1]
 
     # -- calls and faults --------------------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,11 @@ def bound_sockets(process: Process) -> set[str]:
     return found
 
 
+def resident(process: Process) -> int:
+    """Bytes of memory that the process occupies now (/proc/<pid>/statm)."""
+    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _ip(text: str) -> str:
     """The kernel writes an address as words of 32 bits, each in the host's own byte order."""
     words = [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]

@@ -31,7 +31,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``scenario``: the module ("migration").  ``test``: the pytest node id.  ``sabotage``: the negative control's name, None in an
     ordinary run.  ``executor``: "netem" or "relay".  ``kernel``: uname -r.  ``versions``: of the harness, Python, aioquic and each agent.
     ``command``: what repeats this run, seed and all.  ``durations``: of its parts (build, probe, call, judge …).  ``probe``: what the
-    built network measured.  ``quality``: figures to read that nothing was gated on (worst seconds, delays), by direction.
+    built network measured.  ``quality``: figures to read that nothing was gated on (worst seconds, delays), by direction; and what an
+    attacker sent and the stacks noticed of it (``report/hostile.py``).
     ``artifacts``: files in the run's folder.
     """
 

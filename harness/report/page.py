@@ -18,7 +18,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from harness.report import model, whole
+from harness.report import hostile, model, whole
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
@@ -57,6 +57,8 @@ def render(story: Story, report: model.Report) -> str:
     return template("page.html").render(
         report=report,
         unread=story.unread,
+        hostile_headings=hostile.HEADINGS,
+        hostile=hostile.rows(report),
         verdicts=[_row(story, verdict) for verdict in report.verdicts],
         started=report.started.isoformat(timespec="seconds"),
         took=amount(report.took),

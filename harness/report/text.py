@@ -15,6 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.report import hostile
 from harness.report.model import Report
 from harness.report.printable import printable
 from harness.units import Duration, Quantity, Rate, Ratio
@@ -56,6 +57,8 @@ def _body(report: Report, *, wide: bool, fancy: bool) -> list[RenderableType]:
         parts += [Text(), _verdict_table(report.verdicts, fancy) if wide else _verdict_lines(report.verdicts)]
     if report.receipts:
         parts += [Text(), _receipt_table(report.receipts, fancy) if wide else _receipt_lines(report.receipts)]
+    if hostile_rows := hostile.rows(report):
+        parts += [Text(), _hostile_table(hostile_rows, fancy) if wide else _hostile_lines(hostile_rows)]
     if report.reasons:
         parts += [Text(), *(_plain(f"- {reason}") for reason in report.reasons)]
     return [*parts, Text()]
@@ -165,6 +168,20 @@ def _receipt_lines(receipts: Iterable[Receipt]) -> Text:
         text.append_text(_taken(receipt))
         text.append(printable(f"\n  {_observed(receipt)}"))
     return text
+
+
+def _hostile_table(rows: Iterable[hostile.Row], fancy: bool) -> Table:
+    table = _table(fancy)
+    for heading in hostile.HEADINGS:
+        number = heading in ("arrived", "datagrams")
+        table.add_column(heading, overflow="fold", justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        table.add_row(*map(_plain, row))
+    return table
+
+
+def _hostile_lines(rows: Iterable[hostile.Row]) -> Text:
+    return Text("\n").join(_plain(" ".join(filter(None, (row.by, row.at, row.arrived, row.noticed, row.number)))) for row in rows)
 
 
 def _footer(report: Report) -> Text:

@@ -22,7 +22,7 @@ from harness.call.events import Address, ConnectionFailed, Event
 from harness.call.media_queue import Waiting
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_calls, broken_endurance, broken_limits, broken_media, broken_redial, broken_setup
+from tests.controls import broken_calls, broken_defences, broken_endurance, broken_limits, broken_media, broken_redial, broken_setup
 
 
 class StayingConnection(Connection):
@@ -213,6 +213,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "understates": Understates,
     "hasty": Hasty,
     **broken_calls.ENDPOINTS,
+    **broken_defences.ENDPOINTS,
     **broken_media.ENDPOINTS,
     **broken_limits.ENDPOINTS,
     **broken_redial.ENDPOINTS,

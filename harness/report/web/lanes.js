@@ -15,6 +15,7 @@ const MARKS = { __proto__: null, // kinds come from agents: nothing is inherited
   receipt: ["square", "good", "receipt: seen"], refuted: ["cross", "bad", "receipt: NOT SEEN"],
   challenge: ["right", "accent", "PATH_CHALLENGE"], response: ["left", "way2", "PATH_RESPONSE"], probing: ["ring", "accent", "probing"], validated: ["dot", "good", "validated"],
   migrated: ["diamond", "way1", "migrated"], peer_moved: ["diamond", "way3", "peer moved"],
+  reclaimed: ["diamond", "late", "path taken back"],
   ask: ["right", "ink", "asked to"], hold: ["square", "unsure", "hold and resume"], adapt: ["diamond", "frozen", "chose to send"], trouble: ["cross", "late", "trouble"], end: ["ring", "faint", "call ended"],
   validating: ["ring", "good", "validating"], suspected: ["up", "late", "suspected"], redialling: ["up", "bad", "redialling"], redialled: ["dot", "way5", "redialled"], failed: ["cross", "bad", "failed"],
   Idle: ["ring", "faint", "over"], Ended: ["ring", "faint", "ended"], Rejected: ["cross", "bad", "rejected"], Failed: ["cross", "bad", "failed"],

@@ -69,7 +69,7 @@ def test_a_token_is_good_for_its_address_its_connection_id_and_thirty_seconds(id
 
     def admitted(data: bytes, source: Address, later: int = 0) -> bool:
         before = bob.endpoint.inventory()["connections"]
-        bob.endpoint._answer_untrusted(_peek(data), len(data), source, world.now + later)
+        bob.endpoint._answer_untrusted(_peek(data), data, source, world.now + later)
         return bob.endpoint.inventory()["connections"] > before
 
     good = initial(token=header.token, destination=header.source_cid)
