@@ -11,6 +11,8 @@ may be more in either form.
 from __future__ import annotations
 
 import contextlib
+from array import array
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from harness.lab.legs import Leg
 from harness.media import timing
 from harness.media.figure import Figure, Gap
 from harness.media.measures import Heard
+from harness.media.records import MediaPacket
 from harness.media.timing import DelaySummary
 from harness.rotation import NEWEST, first, part_size
 from harness.units import Count, Duration, Ratio, ms, s
@@ -43,7 +46,7 @@ TELLING = 16
 NOTABLE = 50 * ms
 """Silences that are kept one by one: a judge who forgives one of them must see the next."""
 ENOUGH = 50
-"""Packets by one path in one leg without which its delay is not told."""
+"""Packets by one way in one leg without which its delay is not told."""
 _SLACK = 64 << 10
 """Bytes by which what is left of a file may be above what is kept: the last packet of each part, the samples of the clocks."""
 
@@ -64,7 +67,7 @@ class LegFigures(msgspec.Struct, frozen=True, kw_only=True):
     """One leg in one direction: packets offered in it, and what became of those not heard; times in ns.
 
     ``silences``: the longest after each fault, by its name (the first is that of the leg before).  ``delay_p50``, ``delay_p99``: by the
-    sender's path.
+    paths that packets left and came by.
     """
 
     leg: int
@@ -80,17 +83,72 @@ class LegFigures(msgspec.Struct, frozen=True, kw_only=True):
     delay_p99: dict[str, int]
 
 
-@dataclass
-class After:
-    """What followed one fault, until the next: its ``kind``, and by direction the silences that are worth keeping."""
+class Silences:
+    """The silences after all faults of one kind in one direction, a number each: of few gaps more is kept, or the runner would grow."""
 
-    kind: str
-    name: str
-    gaps: dict[str, list[Gap]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.longest = array("q")
+        """After each fault: ns."""
+        self.gaps: list[Gap] = []
+        """The notable ones, and the longest of all."""
+        self.worst = ""
+        """After which fault the longest was."""
 
-    def longest(self, direction: str) -> int:
-        """How long the longest silence in that direction was, ns."""
-        return max((gap.excess.ns for gap in self.gaps.get(direction, ())), default=0)
+    def begin(self) -> None:
+        """Another fault of this kind."""
+        self.longest.append(0)
+
+    def take(self, found: Sequence[Gap], name: str) -> int:
+        """Silences after the newest fault, whose name it is; how long the longest of them is, ns."""
+        gap = max(found, key=lambda gap: gap.excess.ns, default=None)
+        if gap is None:
+            return 0
+        if gap.excess.ns > max(self.longest):
+            self.gaps = [one for one in self.gaps if one.excess.ns >= NOTABLE.ns] + [gap] * (gap.excess.ns < NOTABLE.ns)
+            self.worst = name
+        self.gaps += [one for one in found if one.excess.ns >= NOTABLE.ns]
+        self.longest[-1] = max(self.longest[-1], gap.excess.ns)
+        return gap.excess.ns
+
+
+class Series:
+    """What is kept of all legs in one direction: packets ``offered`` in all, ``lost`` in each, its median ``delay`` by way (ns)."""
+
+    def __init__(self) -> None:
+        self.offered = 0
+        self.lost = array("q")
+        self.delay: dict[str, array[int]] = {}
+
+    def take(self, figures: LegFigures) -> None:
+        """One more leg."""
+        self.offered += figures.offered
+        self.lost.append(figures.lost)
+        for way, delay in figures.delay_p50.items():
+            self.delay.setdefault(way, array("q")).append(delay)
+
+
+class Samples:
+    """What one process held: the first few samples after the warm-up, and the last few."""
+
+    def __init__(self, warm: int) -> None:
+        self.warm = warm
+        self.all = 0
+        """How many there were since it was warm (ns since the beginning)."""
+        self.first: list[Footprint] = []
+        self.last: deque[Footprint] = deque(maxlen=SAMPLES)
+
+    def take(self, since: int, sample: Footprint) -> None:
+        """One more, ``since`` ns after the first."""
+        if since >= self.warm:
+            self.all += 1
+            self.last.append(sample)
+            if len(self.first) < SAMPLES:
+                self.first.append(sample)
+
+    def compared(self) -> tuple[list[Footprint], list[Footprint]]:
+        """As many from the beginning as from the end, none of them twice; none where there are not two."""
+        count = min(SAMPLES, self.all // 2)
+        return self.first[:count], list(self.last)[len(self.last) - count :]
 
 
 @dataclass
@@ -130,9 +188,13 @@ class Endurance:
         self.lab = lab
         self.call = call
         self.pace = lab.orders.endurance or SHORT
-        self.figures: list[LegFigures] = []
-        self.after = [After("start", "start")]
-        self.held: list[tuple[int, dict[str, Footprint]]] = []
+        self.kinds = ["start"]
+        """Of all faults so far."""
+        self.series: dict[str, Series] = {}
+        self.silences: dict[tuple[str, str], Silences] = {}
+        """By kind of fault and direction."""
+        self.samples: dict[str, Samples] = {}
+        self._newest = "start"
         self._faults: list[tuple[str, FaultMark]] = []
         self._legs = lab.evidence.legs(call)
         self._processes = processes({peer.name: peer.process for peer in lab.peers.values()})
@@ -165,41 +227,53 @@ class Endurance:
     async def _leg(self) -> None:
         leg = await self._legs.end_leg()
         faults, self._faults = self._faults, []
-        edges = [(self.after[-1], leg.began), *((After(kind, mark.name), mark.began) for kind, mark in faults)]
-        self.after += [after for after, _ in edges[1:]]
+        edges = [(self.kinds[-1], self._newest, leg.began), *((kind, mark.name, mark.began) for kind, mark in faults)]
         for heard in leg.heard.values():
             self._judge(leg, heard, edges)
+        self.kinds += [kind for kind, _, _ in edges[1:]]
+        self._newest = edges[-1][1]
         held = {}
         for name, pid in self._processes.items():
             with contextlib.suppress(OSError):
                 held[name] = footprint(pid)
         if self.call.closed is None:
-            self.held.append((leg.ended, held))
+            self.hold(leg.ended - self.call.opened, held)
         self._write({"leg": leg.number, "at": leg.ended, "held": {name: one._asdict() for name, one in held.items()}})
 
-    def _judge(self, leg: Leg, heard: Heard, edges: Sequence[tuple[After, int]]) -> None:
-        """The figures of one direction; ``edges``: from when on which fault is answerable."""
-        silences = []
-        for (after, since), until in zip(edges, [*(at for _, at in edges[1:]), leg.ended], strict=True):
+    def hold(self, since: int, held: dict[str, Footprint]) -> None:
+        """Take what the processes held ``since`` (ns) the call began."""
+        for name, sample in held.items():
+            self.samples.setdefault(name, Samples(min(WARM_UP.ns, self.pace.length.ns // 3))).take(since, sample)
+
+    def _judge(self, leg: Leg, heard: Heard, edges: Sequence[tuple[str, str, int]]) -> None:
+        """The figures of one direction; ``edges``: which fault, of which kind, is answerable from when on."""
+        told = []
+        for number, ((kind, name, since), until) in enumerate(zip(edges, [*(at for _, _, at in edges[1:]), leg.ended], strict=True)):
+            silences = self.silences.setdefault((kind, heard.direction), Silences())
+            if number or not silences.longest:
+                silences.begin()
             found = heard.longest_gap(since=since, until=until).gaps if until > since else ()
-            longest = max((gap.excess.ns for gap in found), default=0)
-            after.gaps.setdefault(heard.direction, []).extend(gap for gap in found if gap.excess.ns >= min(longest, NOTABLE.ns))
-            silences.append((after.name, longest))
+            told.append((name, silences.take(found, name)))
         counts, delays = heard.delivery(), _delays(heard)
-        figures = LegFigures(
-            leg=leg.number,
-            began=leg.began,
-            ended=leg.ended,
-            direction=heard.direction,
-            offered=counts.offered,
-            lost=counts.lost,
-            late=counts.late,
-            unsent=counts.expired,
-            silences=silences,
-            delay_p50={path: one.p50.ns for path, one in delays.items()},
-            delay_p99={path: one.p99.ns for path, one in delays.items()},
+        self.take(
+            LegFigures(
+                leg=leg.number,
+                began=leg.began,
+                ended=leg.ended,
+                direction=heard.direction,
+                offered=counts.offered,
+                lost=counts.lost,
+                late=counts.late,
+                unsent=counts.expired,
+                silences=told,
+                delay_p50={way: one.p50.ns for way, one in delays.items()},
+                delay_p99={way: one.p99.ns for way, one in delays.items()},
+            )
         )
-        self.figures.append(figures)
+
+    def take(self, figures: LegFigures) -> None:
+        """One more leg in one direction."""
+        self.series.setdefault(figures.direction, Series()).take(figures)
         self._write(figures)
 
     def _write(self, line: object) -> None:
@@ -211,41 +285,38 @@ class Endurance:
     def longest_silence(self, kind: str, bound: Duration) -> None:
         """Judge the longest silence after any fault of ``kind``, in either direction."""
         name = f"longest silence after a {kind}"
-        mine = [after for after in self.after if after.kind == kind]
-        for direction in self._directions if mine else ():
-            worst = max(mine, key=lambda after: after.longest(direction))
-            gaps = tuple(gap for after in mine for gap in after.gaps.get(direction, ()))
-            middle = Duration(round(median(after.longest(direction) for after in mine)))
-            note = f"{worst.name}; the median of {len(mine)} is {middle}"
-            self.lab.at_most(name, Figure(Duration(worst.longest(direction)), direction, gaps, note), bound)
-        if not mine:
+        found = {direction: one for (of, direction), one in self.silences.items() if of == kind}
+        for direction, one in found.items():
+            longest = Duration(max(one.longest))
+            note = f"{one.worst or 'none'}; the median of {len(one.longest)} is {Duration(round(median(one.longest)))}"
+            self.lab.at_most(name, Figure(longest, direction, tuple(one.gaps), note), bound)
+        if not found:
             self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
 
     def lost(self, name: str, allowed: dict[str, int]) -> None:
         """Judge how many packets left and never came: each fault is ``allowed`` so many, by its kind."""
-        bound = sum(allowed.get(after.kind, 0) for after in self.after)
-        for direction in self._directions:
-            mine = [one for one in self.figures if one.direction == direction]
-            worst = max(mine, key=lambda one: one.lost)
-            note = f"of {sum(one.offered for one in mine)}; {worst.lost} in the worst leg, {worst.leg} of {len(mine)}"
-            self.lab.at_most(name, Figure(Count(sum(one.lost for one in mine)), direction, note=note), bound)
+        bound = sum(allowed.get(kind, 0) for kind in self.kinds)
+        for direction, one in self.series.items():
+            worst = max(one.lost)
+            note = f"of {one.offered}; {worst} in the worst leg, {one.lost.index(worst) + 1} of {len(one.lost)}"
+            self.lab.at_most(name, Figure(Count(sum(one.lost)), direction, note=note), bound)
 
     def drifts(self, *, delay: Duration, silence: Duration, lost: int) -> None:
         """Judge how far the medians of the last quarter of the call lie from those of the first; of ``TELLING`` legs and more.
 
-        One-way delay by path; of a long call also the silence after each kind of fault, and the packets lost in a leg.
+        One-way delay by the paths at both ends; of a long call also the silence after each kind of fault, and the packets lost in a leg.
         """
-        for direction in self._directions if len(self.figures) >= 2 * TELLING else ():
-            mine = [one for one in self.figures if one.direction == direction]
-            for path in sorted({path for one in mine for path in one.delay_p50}):
-                values = [one.delay_p50[path] for one in mine if path in one.delay_p50]
-                self._drift(f"drift of the median delay by {path}", values, delay, direction)
+        for direction, one in self.series.items():
+            if len(one.lost) < TELLING:
+                continue
+            for way, values in sorted(one.delay.items()):
+                self._drift(f"drift of the median delay, {way}", values, delay, direction)
             if not self.long:
                 continue
-            for kind in dict.fromkeys(after.kind for after in self.after[1:]):
-                values = [after.longest(direction) for after in self.after if after.kind == kind]
-                self._drift(f"drift of the silence after a {kind}", values, silence, direction)
-            early, late = _quarters([one.lost for one in mine[:-1]])  # the last leg is what was left, not a whole one
+            for (kind, of), silences in self.silences.items():
+                if of == direction and kind != "start":
+                    self._drift(f"drift of the silence after a {kind}", silences.longest, silence, direction)
+            early, late = _quarters(one.lost[:-1])  # the last leg is what was left, not a whole one
             note = f"{early:g} in a leg of the first quarter, {late:g} in one of the last"
             self.lab.at_most("drift of the packets lost in a leg", Figure(Count(round(abs(late - early))), direction, note=note), lost)
 
@@ -264,7 +335,7 @@ class Endurance:
             blame = Blame.PRODUCT if mine else Blame.HARNESS
             memory = f"memory growth, {name}" if self.long else f"KiB of memory grown, {name}"
             bound = share if self.long else Count(agents_kib if mine else others_kib)
-            early, late = self._warm(name)
+            early, late = self.samples[name].compared() if name in self.samples else ([], [])
             if not early:
                 self.lab.at_most(memory, Figure(None, note="not measured: it could not be looked at often enough"), bound, blame=blame)
                 continue
@@ -275,16 +346,6 @@ class Endurance:
             opened = max(late[-1].descriptors - early[0].descriptors, 0)
             note = f"{early[0].descriptors}, then {late[-1].descriptors}"
             self.lab.at_most(f"descriptors more, {name}", Figure(Count(opened), note=note, timeless=True), 0, blame=blame)
-
-    def _warm(self, name: str) -> tuple[list[Footprint], list[Footprint]]:
-        """The first samples of a process after the warm-up, and its last; none where there are not two."""
-        held = [(at, one[name]) for at, one in self.held if name in one]
-        if not held:
-            return [], []
-        warm = held[0][0] + min(WARM_UP.ns, self.pace.length.ns // 3)
-        samples = [one for at, one in held if at >= warm]
-        count = min(SAMPLES, len(samples) // 2)
-        return samples[:count], samples[len(samples) - count :]
 
     def bounded(self) -> None:
         """Judge that no file that grows with the call takes more than is kept of one, all its parts together.
@@ -302,10 +363,6 @@ class Endurance:
         figure = Figure(Count(sizes[largest] >> 10), note=note, timeless=True)
         self.lab.at_most("KiB of the largest file, all its parts", figure, kept >> 10, blame=Blame.HARNESS)
 
-    @property
-    def _directions(self) -> list[str]:
-        return list(dict.fromkeys(one.direction for one in self.figures))
-
 
 def _quarters(values: Sequence[float]) -> tuple[float, float]:
     """The medians of the first quarter and of the last."""
@@ -314,11 +371,10 @@ def _quarters(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _delays(heard: Heard) -> dict[str, DelaySummary]:
-    """The one-way delay by the sender's path, of paths by which there were enough packets to tell; none when the clock stepped."""
-    found = {}
-    for path in sorted({packet.path for packet in heard.packets if packet.path} if not heard.clock_stepped else ()):
-        mine = [packet for packet in heard.packets if packet.path == path]
-        summary = timing.delay(mine, since=heard.opened, until=heard.closed)
-        if summary is not None and summary.packets >= ENOUGH:
-            found[path] = summary
-    return found
+    """The one-way delay by the paths that packets left and came by, of those by which there were enough; none when the clock stepped."""
+    ways: dict[str, list[MediaPacket]] = {}
+    for packet in heard.packets if not heard.clock_stepped else ():
+        if packet.path and packet.arrivals:
+            ways.setdefault(f"{packet.path} → {packet.arrivals[0].path}", []).append(packet)
+    found = {way: timing.delay(packets, since=heard.opened, until=heard.closed) for way, packets in sorted(ways.items())}
+    return {way: summary for way, summary in found.items() if summary is not None and summary.packets >= ENOUGH}

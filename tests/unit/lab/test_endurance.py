@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from harness import rotation
 from harness.excuse import excuse
-from harness.lab.endurance import SHORT, After, Endurance, LegFigures, Pace
+from harness.lab.endurance import SHORT, Endurance, LegFigures, Pace, Silences
 from harness.lab.footprint import Footprint, footprint, processes
 from harness.media.figure import Gap
 from harness.units import Duration, ms, percent, s
@@ -20,12 +22,13 @@ from harness.verdict import Blame, Relation, Result, Stall, Verdict, judge
 MS, S = 1_000_000, 1_000_000_000
 LONG = Pace(3600 * s, 30 * s, 300 * s)
 BOB = "alice → bob audio"
+KIND = "rebind by wifi"
 
 
 class Made(Endurance):
     """Endurance of whose call only the figures are there."""
 
-    def __init__(self, folder: Path, pace: Pace = LONG, legs: int = 120) -> None:
+    def __init__(self, folder: Path, pace: Pace = LONG) -> None:
         self.verdicts: list[Verdict] = []
 
         def at_most(name: str, value: Any, bound: Any, **detail: Any) -> None:
@@ -33,10 +36,31 @@ class Made(Endurance):
 
         self.lab: Any = SimpleNamespace(folder=folder, at_most=at_most)
         self.pace = pace
-        self.figures = [leg(number) for number in range(1, legs + 1)]
-        self.after = [After("start", "start"), *(after("rebind by wifi", number) for number in range(1, legs + 1))]
+        self.kinds = ["start"]
+        self.series, self.silences, self.samples = {}, {}, {}
         self._processes = {"runner": 1, "agent alice": 2}
-        self.held = [(number * pace.rebind.ns, dict.fromkeys(self._processes, Footprint(25 << 20, 18))) for number in range(1, legs + 1)]
+
+    def legs(self, count: int = 120, change: Callable[[int], LegFigures | None] = lambda n: None) -> Self:
+        for number in range(1, count + 1):
+            self.take(change(number) or leg(number))
+        return self
+
+    def rebinds(self, count: int = 120, silence: Callable[[int], int] = lambda n: 40 * MS) -> Self:
+        silences = self.silences[KIND, BOB] = Silences()
+        for number in range(1, count + 1):
+            self.kinds.append(KIND)
+            silences.begin()
+            start = number * 30 * S
+            silences.take(
+                [Gap(Duration(3 * MS), start, start + 3 * MS), Gap(Duration(silence(number)), start, start + silence(number))], str(number)
+            )
+        return self
+
+    def holds(self, memory: Callable[[int], int] = lambda n: 25 << 20, count: int = 120, name: str = "agent alice", **more: Any) -> Self:
+        descriptors = more.get("descriptors", lambda n: 18)
+        for number in range(1, count + 1):
+            self.hold(number * self.pace.rebind.ns, {name: Footprint(memory(number), descriptors(number))})
+        return self
 
     def one(self, name: str) -> Verdict:
         (found,) = [verdict for verdict in self.verdicts if verdict.name == name]
@@ -46,48 +70,47 @@ class Made(Endurance):
 def leg(number: int, *, lost: int = 2, delay: int = 20 * MS) -> LegFigures:
     return LegFigures(
         leg=number, began=number * 30 * S, ended=(number + 1) * 30 * S, direction=BOB, offered=1500, lost=lost, late=0, unsent=0,
-        silences=[], delay_p50={"wifi": delay}, delay_p99={"wifi": delay},
+        silences=[], delay_p50={"wifi → eth": delay}, delay_p99={"wifi → eth": delay},
     )  # fmt: skip
 
 
-def after(kind: str, number: int, *, silence: int = 40 * MS) -> After:
-    gap = Gap(Duration(silence), number * 30 * S, number * 30 * S + silence)
-    return After(kind, f"{kind}, turn {number}", {BOB: [gap]})
-
-
 def test_the_longest_silence_is_the_worst_of_all_and_says_after_what(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    made.after[50] = after("rebind by wifi", 50, silence=250 * MS)
-    made.longest_silence("rebind by wifi", 100 * ms)
-    verdict = made.one("longest silence after a rebind by wifi")
+    made = Made(tmp_path).rebinds(silence=lambda n: 250 * MS if n == 50 else 40 * MS)
+    made.longest_silence(KIND, 100 * ms)
+    verdict = made.one(f"longest silence after a {KIND}")
     assert (verdict.result, str(verdict.value)) == (Result.FAIL, "250ms")
-    assert verdict.note == "rebind by wifi, turn 50; the median of 120 is 40ms"
+    assert verdict.note == "50; the median of 120 is 40ms"
     assert [gap.start for gap in verdict.gaps] == [50 * 30 * S]
     assert excuse(verdict, [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "agent bob")]).result is Result.INCONCLUSIVE
 
 
 def test_stalls_that_explain_the_worst_leave_the_next(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    made.after[50] = after("rebind by wifi", 50, silence=250 * MS)
-    made.after[80] = after("rebind by wifi", 80, silence=180 * MS)
-    made.longest_silence("rebind by wifi", 100 * ms)
+    made = Made(tmp_path).rebinds(silence=lambda n: {50: 250, 80: 180}.get(n, 40) * MS)
+    made.longest_silence(KIND, 100 * ms)
     left = excuse(made.verdicts[0], [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "agent bob")])
     assert (left.result, str(left.value)) == (Result.FAIL, "180ms")
 
 
+def test_of_silences_that_nobody_would_note_the_worst_is_kept(tmp_path: Path) -> None:
+    made = Made(tmp_path).rebinds(silence=lambda n: (20 + n % 7) * MS)
+    (gap,) = made.silences[KIND, BOB].gaps
+    assert gap.excess.ns == 26 * MS
+    made.longest_silence(KIND, 100 * ms)
+    assert made.verdicts[0].where == gap
+
+
 def test_a_kind_of_fault_that_never_was_is_not_measured(tmp_path: Path) -> None:
-    made = Made(tmp_path)
+    made = Made(tmp_path).rebinds()
     made.longest_silence("migration to lte", 100 * ms)
     assert made.one("longest silence after a migration to lte").result is Result.INCONCLUSIVE
 
 
 def test_losses_are_held_against_what_the_faults_may_cost(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    made.lost("audio packets lost", {"rebind by wifi": 2})
+    made = Made(tmp_path).legs().rebinds()
+    made.lost("audio packets lost", {KIND: 2})
     assert made.one("audio packets lost").result is Result.PASS
-    made.figures[7] = leg(8, lost=3)
-    made.verdicts.clear()
-    made.lost("audio packets lost", {"rebind by wifi": 2})
+    made = Made(tmp_path).legs(change=lambda n: leg(n, lost=3) if n == 8 else None).rebinds()
+    made.lost("audio packets lost", {KIND: 2})
     verdict = made.one("audio packets lost")
     assert (verdict.result, verdict.note) == (Result.FAIL, "of 180000; 3 in the worst leg, 8 of 120")
 
@@ -98,33 +121,22 @@ def drifted(made: Made) -> list[str]:
 
 
 def test_what_stays_as_it_is_does_not_drift(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    made.figures[100] = leg(101, lost=60, delay=90 * MS)
-    made.after[110] = after("rebind by wifi", 110, silence=900 * MS)
+    made = Made(tmp_path).legs(change=lambda n: leg(n, lost=60, delay=90 * MS) if n == 101 else None)
+    made.rebinds(silence=lambda n: (900 if n == 110 else 40) * MS)
     assert drifted(made) == []
     assert len(made.verdicts) == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("drift of the median delay by wifi", lambda made, n: made.figures.__setitem__(n, leg(n + 1, delay=20 * MS + n * 30_000))),
-        ("drift of the packets lost in a leg", lambda made, n: made.figures.__setitem__(n, leg(n + 1, lost=2 + n // 20))),
-        (
-            "drift of the silence after a rebind by wifi",
-            lambda made, n: made.after.__setitem__(n + 1, after("rebind by wifi", n + 1, silence=40 * MS + n * 300_000)),
-        ),
-    ],
-)
-def test_what_creeps_is_a_drift(tmp_path: Path, name: str, change: Any) -> None:
-    made = Made(tmp_path)
-    for number in range(120):
-        change(made, number)
-    assert drifted(made) == [name]
+def test_what_creeps_is_a_drift(tmp_path: Path) -> None:
+    assert drifted(Made(tmp_path).rebinds().legs(change=lambda n: leg(n, delay=20 * MS + n * 30_000))) == [
+        "drift of the median delay, wifi → eth"
+    ]
+    assert drifted(Made(tmp_path).rebinds().legs(change=lambda n: leg(n, lost=2 + n // 20))) == ["drift of the packets lost in a leg"]
+    assert drifted(Made(tmp_path).legs().rebinds(silence=lambda n: 40 * MS + n * 300_000)) == [f"drift of the silence after a {KIND}"]
 
 
 def test_of_a_few_legs_no_drift_is_told(tmp_path: Path) -> None:
-    made = Made(tmp_path, SHORT, legs=6)
+    made = Made(tmp_path, SHORT).legs(6).rebinds(6)
     assert drifted(made) == []
     assert made.verdicts == []
 
@@ -134,31 +146,25 @@ def flat(made: Made) -> dict[str, Verdict]:
     return {verdict.name: verdict for verdict in made.verdicts}
 
 
-def hold(made: Made, name: str, memory: Any, descriptors: Any = lambda n: 18) -> None:
-    made.held = [(at, {**held, name: Footprint(memory(n), descriptors(n))}) for n, (at, held) in enumerate(made.held)]
-
-
 def test_what_does_not_grow_is_flat(tmp_path: Path) -> None:
-    assert {verdict.result for verdict in flat(Made(tmp_path)).values()} == {Result.PASS}
+    found = flat(Made(tmp_path).holds().holds(name="runner"))
+    assert {verdict.result for verdict in found.values()} == {Result.PASS}
+    assert len(found) == 4
 
 
 def test_what_grows_before_the_warm_up_is_over_is_no_growth(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    hold(made, "agent alice", lambda n: (10 << 20) + min(n, 20) * (1 << 20))
+    made = Made(tmp_path).holds(lambda n: (10 << 20) + min(n, 20) * (1 << 20))
     assert flat(made)["memory growth, agent alice"].result is Result.PASS
 
 
 def test_a_leak_of_a_kib_a_second_is_found_in_an_hour(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    hold(made, "agent alice", lambda n: (25 << 20) + n * 30 * 1024)
-    verdict = flat(made)["memory growth, agent alice"]
+    verdict = flat(Made(tmp_path).holds(lambda n: (25 << 20) + n * 30 * 1024))["memory growth, agent alice"]
     assert (verdict.result, verdict.blame) == (Result.FAIL, Blame.PRODUCT)
-    assert verdict.note == "26245 KiB, then 29125"
+    assert verdict.note == "26245 KiB, then 29155"
 
 
 def test_the_harness_is_held_to_the_same_and_blamed_for_itself(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    hold(made, "runner", lambda n: (60 << 20) + n * 60 * 1024, lambda n: 30 + n // 100)
+    made = Made(tmp_path).holds().holds(lambda n: (60 << 20) + n * 60 * 1024, name="runner", descriptors=lambda n: 30 + n // 100)
     found = flat(made)
     assert (found["memory growth, runner"].result, found["memory growth, runner"].blame) == (Result.FAIL, Blame.HARNESS)
     assert (found["descriptors more, runner"].result, found["descriptors more, runner"].blame) == (Result.FAIL, Blame.HARNESS)
@@ -166,18 +172,27 @@ def test_the_harness_is_held_to_the_same_and_blamed_for_itself(tmp_path: Path) -
 
 
 def test_in_a_short_call_it_is_kib(tmp_path: Path) -> None:
-    made = Made(tmp_path, SHORT, legs=6)
-    hold(made, "agent alice", lambda n: (25 << 20) + n * (1 << 20), lambda n: 18 + n // 4)
-    found = flat(made)
+    made = Made(tmp_path, SHORT).holds(lambda n: (25 << 20) + n * (1 << 20), 6, descriptors=lambda n: 18 + n // 5)
+    found = flat(made.holds(count=6, name="runner"))
     assert found["KiB of memory grown, agent alice"].result is Result.FAIL
     assert found["descriptors more, agent alice"].result is Result.FAIL
     assert found["KiB of memory grown, runner"].result is Result.PASS
 
 
 def test_a_process_that_could_not_be_looked_at_is_not_measured(tmp_path: Path) -> None:
-    made = Made(tmp_path)
-    made.held = [(at, {"runner": held["runner"]}) for at, held in made.held]
-    assert flat(made)["memory growth, agent alice"].result is Result.INCONCLUSIVE
+    assert flat(Made(tmp_path).holds(name="runner"))["memory growth, agent alice"].result is Result.INCONCLUSIVE
+
+
+def test_nothing_but_numbers_is_kept_of_a_leg(tmp_path: Path) -> None:
+    def size() -> int:
+        tracemalloc.start()
+        made = Made(tmp_path).legs(400).rebinds(400).holds(count=400)
+        used = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert made.kinds
+        return used
+
+    assert size() < 400 * 200
 
 
 def test_files_are_bounded_with_all_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
