@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: busy soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: busy fuzz fuzz-short soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -96,6 +96,16 @@ accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, nete
 	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json
 	$(BIN)/python -m tests.accuracy artifacts/conformance/relay.json artifacts/vm/netem.json
 
+$(VENV)/.fuzz: .ci/fuzz.lock $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/fuzz.lock
+	@touch $@
+
+fuzz: $(VENV)/.fuzz ## N=1000000: so many inputs to all that reads untrusted bytes (ARGS="--seed 7 --only rtp" go along)
+	PYTHONHASHSEED=0 nice -n 19 $(BIN)/python -m tests.fuzz --inputs $(or $(N),1000000) $(ARGS)
+
+fuzz-short: $(VENV)/.fuzz
+	PYTHONHASHSEED=0 nice -n 19 $(BIN)/python -m tests.fuzz --inputs 30000
+
 soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time, until there are N conclusive runs
 	@$(BIN)/harness soak "$(NAME)" --runs $(or $(N),10) $(ARGS)
 
@@ -120,9 +130,10 @@ licences: $(STAMP) ## write docs/licences.md anew; fails for a licence that is u
 audit: ## known vulnerabilities of what is locked, by pip-audit; fails too where it could not look everything up
 	@PYTHON=$(PYTHON) ./.ci/audit
 
-lock: ## renew requirements.lock and pip-audit's own (needs uv)
+lock: ## renew requirements.lock, and pip-audit's and atheris's own (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev --extra build --extra media -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o .ci/audit.lock .ci/audit.in
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o .ci/fuzz.lock .ci/fuzz.in
 
 clean: ## remove what `make` made (artifacts are kept)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache

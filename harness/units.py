@@ -13,6 +13,9 @@ import re
 from fractions import Fraction
 from typing import ClassVar, Self, TypeVar, overload
 
+MOST = 1 << 63
+"""Of the smallest unit, what no quantity in words reaches: 292 years in ns."""
+_LONGEST = 60  # characters of a quantity in words
 _TEXT = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*([a-zA-Z%µ/]+)\s*")
 
 
@@ -85,11 +88,18 @@ class Quantity:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The quantity that ``text`` names; ValueError (naming the text and the units allowed) on anything else, bare numbers included."""
-        match = _TEXT.fullmatch(text) if isinstance(text, str) else None
+        """The quantity that ``text`` names; ValueError (naming the text and the units allowed) on anything else, bare numbers included.
+
+        So on a number beyond ``MOST``: no float, and nothing that is computed with it, would hold it.
+        """
+        match = _TEXT.fullmatch(text) if isinstance(text, str) and len(text) <= _LONGEST else None
         if match is None or match[2].lower() not in cls.units:
-            raise ValueError(f"{text!r} is not a {cls.__name__.lower()}: write a number with one of {', '.join(cls.units)}")
-        return cls(round(Fraction(match[1]) * cls.units[match[2].lower()]))
+            raise ValueError(f"{text!r:.80} is not a {cls.__name__.lower()}: write a number with one of {', '.join(cls.units)}")
+        found = cls(round(Fraction(match[1]) * cls.units[match[2].lower()]))
+        if abs(found.count) >= MOST:
+            unit = min(cls.units, key=lambda name: cls.units[name])
+            raise ValueError(f"{text!r} is too much of a {cls.__name__.lower()}: allowed is below 2^63 {unit}")
+        return found
 
     def __str__(self) -> str:
         for unit, size in sorted(self.units.items(), key=lambda item: -item[1]):

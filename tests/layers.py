@@ -27,10 +27,11 @@ ROOT = Path(__file__).parents[1]
 TREES = ("harness", "topologies", "scenarios", "tests", "benchmarks")
 
 PURE = ("spec", "wire", "rtp", "call", "media")
-ALWAYS = {"units", "errors"}
+ALWAYS = {"units", "errors", "nesting"}
 ROOMS: dict[str, set[str]] = {
     "units": set(),
     "errors": set(),
+    "nesting": set(),
     "timer": set(),
     "rotation": set(),
     "spec": ALWAYS,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.agent.messages import EVENTS, MAX_LINE, PROTOCOL, REQUESTS, Answer, Event, Hello, Request
+from harness.nesting import too_deep
 
 _SHOWN = 120
 
@@ -136,6 +137,8 @@ def _speaks(fields: dict[str, Any]) -> None:
 
 
 def _object(line: bytes) -> dict[str, Any]:
+    if deep := too_deep(line):
+        raise BadLine(f"not JSON that is read: {deep}: {_show_bytes(line)}")
     try:
         fields = _plain.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -391,9 +391,10 @@ class Connection:
     # Out
 
     def send_signal(self, data: bytes, now: int, *, end: bool = False) -> None:
-        """Write to the signalling stream; ``end`` says that nothing will follow."""
+        """Write to the signalling stream; ``end`` says that nothing will follow.  Nothing is written once the peer has asked to stop it."""
         self._clock(now)
-        self._core.send_stream_data(SIGNALLING_STREAM, data, end_stream=end)
+        if self._core.takes_data(SIGNALLING_STREAM):
+            self._core.send_stream_data(SIGNALLING_STREAM, data, end_stream=end)
 
     def refuse_stream(self, number: int, code: RoqCode) -> None:
         """STOP_SENDING for a stream that the peer opened."""

@@ -452,6 +452,16 @@ class Core(QuicConnection):
         stream = self._streams.get(stream_id)
         return stream is None or stream.sender.is_finished
 
+    def takes_data(self, stream_id: int) -> bool:
+        """Whether more may be written to the stream: it has neither ended nor been reset, as it is when the peer asks to stop it."""
+        if self._stream_is_discarded(stream_id):
+            return False
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return (stream_id & 1 == 0) == self._is_client  # only who opens a stream can write to it first
+        sender = stream.sender
+        return not sender.is_finished and sender._buffer_fin is None and sender._reset_error_code is None
+
     def write_packet(self, stream_id: int, data: bytes, token: int, *, end: bool) -> None:
         """Write to a stream; ``token`` is reported with the UDP datagram that carries the last of ``data`` for the first time."""
         self.send_stream_data(stream_id, data, end_stream=end)

@@ -43,6 +43,8 @@ class _Raw:
         offset = 0
         while offset + _HEADER.size <= len(data):
             length, kind, _flags, _sequence, _port = _HEADER.unpack_from(data, offset)
+            if length < _HEADER.size:
+                return
             yield kind, data[offset + _HEADER.size : offset + length]
             offset += (length + 3) & ~3
 
@@ -126,10 +128,8 @@ class Conntrack(Netlink):
                     raise
                 self._table.lose()
                 return False
-            for kind, body in _Raw.parse(data) if self._table.known is not None else ():
-                flow = _flow(body)
-                if flow is not None:
-                    self._table.event(flow, gone=kind & 0xFF != _NEW)
+            for flow, gone in told(data) if self._table.known is not None else ():
+                self._table.event(flow, gone=gone)
         return True
 
     def lookup(self, version: int, source: Endpoint, target: Endpoint) -> Flow | None:
@@ -153,6 +153,14 @@ class Conntrack(Netlink):
                 return False
             raise
         return True
+
+
+def told(data: bytes) -> Iterator[tuple[Flow, bool]]:
+    """The UDP flows that a datagram of the kernel's events is about, and whether each is gone."""
+    for kind, body in _Raw.parse(data):
+        flow = _flow(body)
+        if flow is not None:
+            yield flow, kind & 0xFF != _NEW
 
 
 def _message(number: int, version: int, attributes: bytes, what: str) -> Request:
@@ -188,8 +196,8 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _flow(body: bytes) -> Flow | None:
-    """The flow of a message's ``body`` (what follows the netlink header); None when it is not UDP."""
-    version = {int(socket.AF_INET): 4, int(socket.AF_INET6): 6}.get(body[0])
+    """The flow of a message's ``body`` (what follows the netlink header); None when it is not UDP, or not whole."""
+    version = {int(socket.AF_INET): 4, int(socket.AF_INET6): 6}.get(body[0]) if body else None
     attributes = _attributes(body[_GENERIC:])
     if version is None or _TUPLE_ORIG not in attributes or _TUPLE_REPLY not in attributes:
         return None
@@ -201,9 +209,15 @@ def _flow(body: bytes) -> Flow | None:
 
 def _ends(version: int, data: bytes) -> tuple[Endpoint, Endpoint] | None:
     parts = _attributes(data)
-    addresses, proto = _attributes(parts[_IP]), _attributes(parts[_PROTO])
-    if proto[_PROTO_NUM][0] != _UDP:
+    addresses, proto = _attributes(parts.get(_IP, b"")), _attributes(parts.get(_PROTO, b""))
+    if proto.get(_PROTO_NUM, b"")[:1] != bytes([_UDP]):
         return None
-    family, (source, target) = _FAMILY[version], (_IPV4_SRC, _IPV4_DST) if version == 4 else (_IPV6_SRC, _IPV6_DST)
-    ports = [int.from_bytes(proto[kind], "big") for kind in (_SRC_PORT, _DST_PORT)]
-    return (socket.inet_ntop(family, addresses[source]), ports[0]), (socket.inet_ntop(family, addresses[target]), ports[1])
+    numbers = (_IPV4_SRC, _IPV4_DST) if version == 4 else (_IPV6_SRC, _IPV6_DST)
+    packed = [addresses.get(number, b"") for number in numbers]
+    ports = [proto.get(number, b"") for number in (_SRC_PORT, _DST_PORT)]
+    if any(len(one) != (4 if version == 4 else 16) for one in packed) or any(len(one) != 2 for one in ports):
+        return None
+    source, target = (
+        (socket.inet_ntop(_FAMILY[version], address), int.from_bytes(port, "big")) for address, port in zip(packed, ports, strict=True)
+    )
+    return source, target

@@ -10,7 +10,7 @@ HEADER = 14
 
 def is_chatter(frame: bytes) -> bool:
     """Whether ``frame`` is the link's own housekeeping: not IP, to a group (ARP, MLD, router solicitation), or neighbour discovery."""
-    if frame[0] & 1:
+    if not frame or frame[0] & 1:
         return True
     kind = frame[12:14]
     if kind == b"\x86\xdd":

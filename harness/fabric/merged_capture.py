@@ -41,6 +41,7 @@ _HEAD = struct.Struct("<IIIII")  # type, length, interface, time's upper and low
 _NUMBER = struct.Struct("<I")
 _LEAST = _HEAD.size
 _LEAST_TIMED = 24
+_AROUND = 32  # bytes of a packet's block beside the frame
 _TIMED = (pcapng.PACKET, pcapng.STATISTICS)
 
 _Sample = tuple[int, int]
@@ -199,6 +200,9 @@ class _Source:
             if at + length > len(data):
                 break
             if data[at + length - 4 : at + length] != data[at + 4 : at + 8]:
+                self._damaged(begins + at)
+                return
+            if kind == pcapng.PACKET and int.from_bytes(data[at + 20 : at + 24], "little") > length - _AROUND:
                 self._damaged(begins + at)
                 return
             if kind in _TIMED:

@@ -34,7 +34,7 @@ _LINKTYPE_ETHERNET = 1
 _TLS_KEY_LOG = 0x544C534B
 LARGEST = 1 << 24
 """Bytes of a block at most: no frame is as long."""
-OFFSET = re.compile(r"CLOCK_REALTIME - CLOCK_MONOTONIC = (-?\d+) ns")
+OFFSET = re.compile(r"CLOCK_REALTIME - CLOCK_MONOTONIC = (-?[0-9]{1,19}) ns")
 
 _HEAD = struct.Struct("<II")
 _PACKET = struct.Struct("<IIIII")
@@ -185,14 +185,14 @@ class Reader:
 
     def _look(self, start: int) -> None:
         """Take in all but the packets, from the block at byte ``start`` on."""
-        for kind, body in self._blocks(with_packets=False, start=start):
+        for at, kind, body in self._blocks(with_packets=False, start=start):
             if kind == INTERFACE:
                 options = dict(_options(body[8:]))
                 if options.get(_IF_TSRESOL) != b"\x09":
                     raise HarnessError(f"{self.path}: an interface without nanosecond times; only captures of this harness are read")
-                self.interfaces.append(options.get(_IF_NAME, b"").decode())
+                self.interfaces.append(options.get(_IF_NAME, b"").decode(errors="replace"))
             elif kind == STATISTICS:
-                self._note(body)
+                self._note(at, body)
 
     @property
     def largest_clock_step(self) -> int:
@@ -221,38 +221,50 @@ class Reader:
         return found
 
     def _packets(self, start: int, end: int | None = None) -> Iterator[Packet]:
-        for kind, body in self._blocks(with_packets=True, start=start, end=end):
+        for at, kind, body in self._blocks(with_packets=True, start=start, end=end):
             if kind != PACKET:
                 continue
+            if len(body) < _PACKET.size:
+                raise HarnessError(f"{self.path}: the packet at byte {at} has {len(body)} bytes; its head alone has {_PACKET.size}")
             interface, high, low, captured, original = _PACKET.unpack_from(body)
+            if captured > len(body) - _PACKET.size:
+                raise HarnessError(f"{self.path}: the packet at byte {at} says that it holds {captured} bytes; its block has {len(body)}")
             options = dict(_options(body[20 + captured + len(_PADDING[captured & 3]) :]))
             flags = options.get(_EPB_FLAGS)
             direction = int.from_bytes(flags, "little") & 3 if flags else 0
             comment = options.get(_COMMENT)
             time = high << 32 | low
             yield Packet(
-                self.interfaces[interface],
+                self._interface(at, interface),
                 time,
                 self.monotonic(time),
                 body[20 : 20 + captured],
                 original,
                 direction == _OUTBOUND if direction else None,
-                comment.decode() if comment is not None else None,
+                comment.decode(errors="replace") if comment is not None else None,
             )
 
-    def _note(self, body: bytes) -> None:
+    def _interface(self, at: int, number: int) -> str:
+        if number >= len(self.interfaces):
+            raise HarnessError(f"{self.path}: the block at byte {at} is of interface {number}; there are {len(self.interfaces)}")
+        return self.interfaces[number]
+
+    def _note(self, at: int, body: bytes) -> None:
+        if len(body) < _STATISTICS.size:
+            raise HarnessError(f"{self.path}: the statistics at byte {at} have {len(body)} bytes; their head alone has {_STATISTICS.size}")
         interface, high, low = _STATISTICS.unpack_from(body)
         options = list(_options(body[12:]))
         numbers = {code: int.from_bytes(value, "little") for code, value in options if code != _COMMENT}
-        comment = "; ".join(value.decode() for code, value in options if code == _COMMENT)
+        comment = "; ".join(value.decode(errors="replace") for code, value in options if code == _COMMENT)
         found = OFFSET.search(comment)
         time = high << 32 | low
         if found:
             self._clock.append((time, int(found[1])))
         received, dropped, written = (numbers.get(code, 0) for code in (_ISB_IFRECV, _ISB_OSDROP, _ISB_USRDELIV))
-        self.statistics.append(Statistics(self.interfaces[interface], time, received, dropped, written, comment))
+        self.statistics.append(Statistics(self._interface(at, interface), time, received, dropped, written, comment))
 
-    def _blocks(self, *, with_packets: bool, start: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    def _blocks(self, *, with_packets: bool, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bytes]]:
+        """Where each whole block begins, its type, and what is in it; of packets only when asked for."""
         with self.path.open("rb") as file:
             file.seek(start)
             while (end is None or file.tell() < end) and (head := file.read(8)):
@@ -274,7 +286,7 @@ class Reader:
                 if kind == SECTION and body[:4] != _MAGIC.to_bytes(4, "little"):
                     raise HarnessError(f"{self.path}: another byte order; only captures of this harness are read")
                 self._whole = at + length
-                yield kind, body
+                yield at, kind, body
 
 
 def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ Handshake packets are passed over; only what a datagram holds behind them is loo
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -25,6 +26,7 @@ from harness.call.headers import CID_LENGTH
 from harness.call.roq import FLOW_IDS, encode_varint
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.frames import Frame, parse_frames_untrusted
+from harness.nesting import too_deep
 
 Sender = Literal["client", "server"]
 
@@ -112,6 +114,8 @@ class Stream:
     data: bytearray = field(default_factory=bytearray)
     _pieces: list[tuple[int, Packet]] = field(default_factory=list)
     _early: dict[int, bytes] = field(default_factory=dict)
+    _starts: list[int] = field(default_factory=list)
+    """Of what is early, as a heap."""
     _final: int | None = None
 
     @property
@@ -124,10 +128,13 @@ class Stream:
         offset, data = frame.fields["offset"], frame.fields["data"]
         if frame.fields["fin"]:
             self._final = offset + len(data)
-        if len(data) > len(self._early.get(offset, b"")):
+        if offset not in self._early:
+            heapq.heappush(self._starts, offset)
+        if len(data) >= len(self._early.get(offset, b"")):
             self._early[offset] = data
         before = len(self.data)
-        while (start := min(self._early, default=None)) is not None and start <= len(self.data):
+        while self._starts and self._starts[0] <= len(self.data):
+            start = heapq.heappop(self._starts)
             self.data += self._early.pop(start)[len(self.data) - start :]
         if len(self.data) > before:
             self._pieces.append((len(self.data), packet))
@@ -153,7 +160,15 @@ def signals(stream: Stream) -> list[Signal]:
     while not buffer.eof():
         body = buffer.pull_bytes(buffer.pull_uint_var())
         packet = stream.completed(buffer.tell())
-        found.append(Signal(packet.sender, packet, msgspec.json.decode(body, type=dict[str, Any])))
+        found.append(Signal(packet.sender, packet, decoded(body)))
+    return found
+
+
+def decoded(body: bytes) -> dict[str, Any]:
+    """A signalling message's fields, whatever they are; ValueError for what is no JSON object."""
+    if deep := too_deep(body):
+        raise ValueError(f"a message cannot be read: {deep}")
+    found: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
     return found
 
 

@@ -24,7 +24,7 @@ from harness.call.roq import FLOW_NAMES
 from harness.errors import SpecError
 from harness.fabric.plan import reach
 from harness.fabric.udp_packets import UdpPacket
-from harness.lab.decrypted import SIGNALLING_STREAM, Packet, Stream, decrypt, read_keys
+from harness.lab.decrypted import SIGNALLING_STREAM, Packet, Stream, decoded, decrypt, read_keys
 from harness.lab.frames import Frame
 from harness.lab.long_headers import Handshakes
 from harness.report.story import Signal
@@ -340,8 +340,8 @@ def _parse(data: bytes) -> list[_Message]:
     while not buffer.eof():
         start = buffer.tell()
         try:
-            fields = msgspec.json.decode(buffer.pull_bytes(buffer.pull_uint_var()), type=dict[str, Any])
-        except (ValueError, UnicodeDecodeError):
+            fields = decoded(buffer.pull_bytes(buffer.pull_uint_var()))
+        except ValueError:
             rest = {"type": "what is no signalling message", "bytes": len(data) - start}
             return [*found, _Message(start, len(data), rest)]
         found.append(_Message(start, buffer.tell(), fields))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from harness.call.roq import FLOW_IDS
 from harness.errors import HarnessError
-from harness.lab.decrypted import Decrypted, Packet
+from harness.lab.decrypted import Decrypted, Packet, Signal
 from harness.media.figure import Figure, Gap
 from harness.units import Duration
 
@@ -42,8 +42,11 @@ class OnHold:
 
 
 def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHold]:
-    """Every time that ``call`` was on hold in the capture of one host, and came off it; HarnessError when the call is not in it."""
-    said = ((one, wire.signals(one)) for one in wire.connections)
+    """Every time that ``call`` was on hold in the capture of one host, and came off it.
+
+    HarnessError when the call is not in it, or what was said there is no signalling.
+    """
+    said = ((one, _signals(wire, one, direction)) for one in wire.connections)
     connection, signals = next(((one, its) for one, its in said if any(s.message.get("session_id") == call for s in its)), (None, []))
     if connection is None:
         raise HarnessError(f"{direction}: the capture has no connection of call {call}")
@@ -52,7 +55,7 @@ def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHo
     holders: set[str] = set()
     began = 0
     for signal in signals:
-        kind, at = signal.message["type"], signal.packet.at
+        kind, at = signal.message.get("type"), signal.packet.at
         if kind == "hold":
             began = began if holders else at
             holders.add(signal.sender)
@@ -61,6 +64,13 @@ def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHo
             if not holders:
                 found.append(OnHold(began, at, media, until, direction))
     return found
+
+
+def _signals(wire: Decrypted, connection: str, direction: str) -> list[Signal]:
+    try:
+        return wire.signals(connection)
+    except ValueError as error:
+        raise HarnessError(f"{direction}: what was said on connection {connection[:16]} is no signalling: {error}") from None
 
 
 def _has_media(packet: Packet) -> bool:

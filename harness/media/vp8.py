@@ -157,6 +157,13 @@ def is_key_frame(frame: bytes) -> bool:
     return bool(frame) and not frame[0] & 1
 
 
+def size(frame: bytes) -> tuple[int, int] | None:
+    """Width and height by a key frame's own head (RFC 6386 §9.1); None without one.  A decoder makes room for what it says: up to 1 GB."""
+    if frame[3:6] != b"\x9d\x01\x2a" or len(frame) < 10:
+        return None
+    return int.from_bytes(frame[6:8], "little") & 0x3FFF, int.from_bytes(frame[8:10], "little") & 0x3FFF
+
+
 class Vp8Decoder:
     """VP8 frames to pictures."""
 
@@ -170,7 +177,7 @@ class Vp8Decoder:
 
     def decode(self, frame: bytes) -> av.VideoFrame | None:
         """The picture of ``frame``, bytes from the network; None when it cannot be decoded, or is not of the size that is sent."""
-        if not frame:
+        if not frame or (is_key_frame(frame) and size(frame) != (WIDTH, HEIGHT)):
             return None
         try:
             pictures = self._codec.decode(self._packet(frame))

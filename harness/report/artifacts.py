@@ -10,6 +10,7 @@ import msgspec
 
 from harness import rotation
 from harness.errors import HarnessError
+from harness.nesting import too_deep
 
 T = TypeVar("T")
 _TOLD = 3
@@ -36,8 +37,10 @@ class Artifacts:
             if not wanted(line):
                 continue
             try:
-                found = decoder.decode(line)
-                wrong = fit(found)
+                wrong = too_deep(line)
+                if not wrong:
+                    found = decoder.decode(line)
+                    wrong = fit(found)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 wrong = str(error)
             if not wrong:
@@ -74,7 +77,11 @@ class Artifacts:
     def json(self, name: str) -> Any:
         """``name`` as plain JSON; None when it is not there or cannot be read."""
         try:
-            return msgspec.json.decode((self.folder / name).read_bytes())
+            data = (self.folder / name).read_bytes()
+            if deep := too_deep(data):
+                self.unread.append(f"{name}: {deep}")
+                return None
+            return msgspec.json.decode(data)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

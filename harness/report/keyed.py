@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
@@ -33,9 +34,9 @@ Judged = TypeVar("Judged", bound=Named)
 def keyed(verdicts: Iterable[Judged]) -> dict[Key, Judged]:
     """``verdicts`` by their keys, in their order."""
     found: dict[Key, Judged] = {}
+    alike: Counter[tuple[str, str, str]] = Counter()
     for one in verdicts:
-        number = 0
-        while (key := (one.name, one.direction, one.relation.sign, number)) in found:
-            number += 1
-        found[key] = one
+        key = (one.name, one.direction, one.relation.sign)
+        found[*key, alike[key]] = one
+        alike[key] += 1
     return found

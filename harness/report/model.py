@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from harness.errors import HarnessError
+from harness.nesting import too_deep
 from harness.outcome import Outcome
 from harness.report import whole
 from harness.report.printable import json
@@ -174,6 +175,8 @@ T = TypeVar("T")
 
 
 def _decode(text: bytes | str, where: str, kind: type[T]) -> T:
+    if deep := too_deep(text):
+        raise HarnessError(f"{where}: {deep}")
     try:
         schema = msgspec.json.decode(text, type=_Versioned).schema
         if schema != SCHEMA:

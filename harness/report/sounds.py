@@ -75,10 +75,10 @@ def _bytes(artifacts: Artifacts, name: str, room: int, notes: list[str]) -> tupl
     """The file's media type and content; None, with a note, when it is of no known kind, not in the folder itself, or too big."""
     kind = _TYPES.get(PurePath(name).suffix)
     path = artifacts.folder / name
-    if kind is None or PurePath(name).name != name or path.is_symlink():
-        notes.append(f"{name} is no recording of this run")
-        return None
     try:
+        if kind is None or PurePath(name).name != name or "\0" in name or path.is_symlink():
+            notes.append(f"{name} is no recording of this run")
+            return None
         size = path.stat().st_size
         if size > room:
             notes.append(f"{name} ({size / 1000:.0f} kB) is not in this page, which would grow too big; it lies in the run's folder")

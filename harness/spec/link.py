@@ -12,7 +12,7 @@ import msgspec
 
 from harness.errors import SpecError
 from harness.spec.rate_trace import RateTrace
-from harness.units import Duration, Quantity, Rate, Ratio, expect
+from harness.units import MOST, Duration, Quantity, Rate, Ratio, expect
 
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 """netem's words for how a packet's delay is spread about ``delay``; ``harness.spec.spread`` has the numbers that both executors use."""
@@ -296,6 +296,8 @@ def validate_quantity(kind: type[Quantity], value: object, where: str, *, option
         raise SpecError(where, str(error).partition(": ")[2]) from None
     if quantity.count < 0:
         raise SpecError(where, f"{value} is negative; allowed is 0 or more")
+    if quantity.count >= MOST:
+        raise SpecError(where, f"a {kind.__name__.lower()} of 2^63 or more of its smallest unit is none")
 
 
 def validate_share(value: object, where: str, what: str = "a share") -> None:

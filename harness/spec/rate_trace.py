@@ -26,6 +26,9 @@ OPPORTUNITY = 1500
 MOST_OPPORTUNITIES = 2_000_000
 LONGEST = 24 * 3_600_000  # ms
 
+LARGEST_FILE = 64 << 20
+"""Bytes of a recording in a file: three times what the most opportunities take."""
+_LONGEST_NUMBER = 18  # digits of a time
 _MORE = 255  # in the packed form: 255 ms, and more follows for the same opportunity
 
 
@@ -99,6 +102,8 @@ def mahimahi(source: Path | str) -> RateTrace:
         if not text.removeprefix("-").isdecimal():
             what = "it is empty" if not text else f"{text!r:.60} is not a whole number"
             raise SpecError(where, f"{what}; a mahimahi trace has one time per line, in whole ms from its start")
+        if len(text) > _LONGEST_NUMBER:
+            raise SpecError(where, f"{text:.20}… ms has {len(text)} digits; allowed is up to {LONGEST} (24 hours)")
         time = int(text)
         if time < 0:
             raise SpecError(where, f"{time} ms is negative; allowed is 0 or more")
@@ -116,11 +121,17 @@ def read_lines(source: Path | str) -> tuple[str, list[str]]:
         return "the text", source.splitlines()
     path = Path(source)
     try:
-        return path.name, path.read_text(encoding="utf-8-sig").splitlines()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise SpecError(str(path), f"it is larger than {LARGEST_FILE >> 20} MiB, which no recording is")
+        return path.name, data.decode("utf-8-sig").splitlines()
     except OSError as error:
         raise SpecError(str(path), f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SpecError(str(path), f"it is no text: byte {error.start} is not UTF-8") from None
+    except ValueError as error:
+        raise SpecError(repr(str(path)), f"it is no file's name: {error}") from None
 
 
 def _unfit(times: Sequence[int]) -> str | None:

@@ -25,11 +25,12 @@ import msgspec
 from harness.errors import SpecError
 from harness.spec.link import CLEAR, Impairment, Schedule, Step
 from harness.spec.rate_trace import read_lines
-from harness.units import Duration, Quantity, Ratio
+from harness.units import MOST, Duration, Quantity, Ratio
 
 COLUMNS: dict[str, type[Quantity]] = {"time": Duration, "delay": Duration, "jitter": Duration, "loss": Ratio}
 _HEADER = re.compile(r"\s*([a-z]+)(?:[\s_]*[(\[]?\s*([a-zµ%]+)\s*[)\]]?)?\s*", re.IGNORECASE)
-_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d{1,2})?\s*", re.IGNORECASE)  # a longer exponent is a number of a million digits
+_LONGEST_CELL = 60  # characters
 
 Row = tuple[Duration, str, dict[str, Quantity]]
 """Its time, its place in words, and the fields that it sets."""
@@ -96,7 +97,11 @@ def _impairment(rows: list[Row], base: Impairment, every: Duration | None) -> Im
 
 def _rows(source: Path | str, units: Mapping[str, Quantity]) -> tuple[list[Row], str]:
     name, lines = read_lines(source)
-    table = [(number, cells) for number, cells in enumerate(csv.reader(lines), 1) if any(cell.strip() for cell in cells)]
+    reader = csv.reader(lines)
+    try:
+        table = [(number, cells) for number, cells in enumerate(reader, 1) if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise SpecError(f"{name}, line {reader.line_num}", f"it is no CSV: {error}") from None
     if not table:
         raise SpecError(name, "it is empty; a series has a line that names its columns, and rows")
     columns = _columns(table[0][1], f"{name}, line {table[0][0]}", units)
@@ -142,7 +147,7 @@ def _columns(header: list[str], place: str, units: Mapping[str, Quantity]) -> li
 def _value(cell: str, column: str, unit: Quantity | None, place: str) -> Quantity:
     kind = COLUMNS[column]
     where, named = f"{place}, {column}", f"{column}_{next(iter(kind.units))}"
-    if _NUMBER.fullmatch(cell):
+    if len(cell) <= _LONGEST_CELL and _NUMBER.fullmatch(cell):
         if unit is None:
             raise SpecError(where, f"{cell.strip()} has no unit; name the column {named} or such, or give units={{{column!r}: …}}")
         value = kind(round(Fraction(cell.strip()) * unit.count))
@@ -151,6 +156,8 @@ def _value(cell: str, column: str, unit: Quantity | None, place: str) -> Quantit
             value = kind.parse(cell)
         except ValueError:
             raise SpecError(where, f"{cell!r:.60} is not a number") from None
+    if abs(value.count) >= MOST:
+        raise SpecError(where, f"{cell.strip()} is too much of a {kind.__name__.lower()}")
     if value.count < 0:
         raise SpecError(where, f"{value} is negative; allowed is 0 or more")
     if isinstance(value, Ratio) and value.fraction > 1:

@@ -25,6 +25,9 @@ from harness.spec.nat import Nat
 from harness.units import Quantity
 
 SCHEMA = 1
+MOST_NODES, MOST_LINKS = 1_000, 2_000
+MOST_OPPORTUNITIES = 16_000_000
+"""Of all recorded rates together: 128 MB of memory, which a few packed kilobytes can ask for."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _INTERFACE = re.compile(r"[a-z][a-z0-9_-]{0,14}")  # IFNAMSIZ less the final NUL
 
@@ -218,7 +221,7 @@ class Topology(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         """The topology that ``text`` holds; SpecError names the field, the value and what is allowed."""
         try:
             document = msgspec.json.decode(text, type=_Document, dec_hook=from_text)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise SpecError("topology JSON", str(error)) from None
         return Topology(document.name, (*document.hosts, *document.routers), document.links, document.schema)
 
@@ -262,8 +265,16 @@ def _validate(topology: Topology) -> None:
     if not _NAME.fullmatch(topology.name):
         raise SpecError(f"topology {topology.name!r}, name", f"allowed is {_NAME.pattern}")
     _validate_nodes(topology)
+    opportunities = 0
     for link in topology.links:
         _validate_link(topology, link)
+        traces = [way.rate_trace for way in (link.a_to_b, link.b_to_a) if way is not None and way.rate_trace is not None]
+        opportunities += sum(trace.opportunities for trace in traces)
+        if opportunities > MOST_OPPORTUNITIES:
+            raise SpecError(
+                f"topology {topology.name}, link {link.name}, rate_trace",
+                f"with it the recorded rates have {opportunities} opportunities; allowed is up to {MOST_OPPORTUNITIES} in all",
+            )
     _validate_ends(topology)
     for router in topology.routers:
         if router.nat is not None:
@@ -276,6 +287,9 @@ def _validate(topology: Topology) -> None:
 
 def _validate_nodes(topology: Topology) -> None:
     where = f"topology {topology.name}"
+    for what, count, most in (("nodes", len(topology.nodes), MOST_NODES), ("links", len(topology.links), MOST_LINKS)):
+        if count > most:
+            raise SpecError(f"{where}, {what}", f"there are {count}; allowed is up to {most}")
     names = [node.name for node in topology.nodes]
     for name in names:
         if not _NAME.fullmatch(name):

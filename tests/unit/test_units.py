@@ -9,7 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.units import Count, Duration, Quantity, Rate, Ratio, bit, expect, gbit, kbit, mbit, minutes, ms, ns, packets, percent, s, us
+from harness.units import (
+    MOST,
+    Count,
+    Duration,
+    Quantity,
+    Rate,
+    Ratio,
+    bit,
+    expect,
+    gbit,
+    kbit,
+    mbit,
+    minutes,
+    ms,
+    ns,
+    packets,
+    percent,
+    s,
+    us,
+)
 
 KINDS: list[type[Quantity]] = [Duration, Rate, Ratio]
 counts = st.integers(-(10**24), 10**24)
@@ -84,7 +103,7 @@ def test_units_do_not_cross() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(count=counts)
+@given(count=st.integers(-MOST + 1, MOST - 1))
 def test_text_reads_back_to_the_very_same(kind: type[Quantity], count: int) -> None:
     assert kind.parse(str(kind(count))) == kind(count)
 

@@ -31,10 +31,10 @@ def test_the_version_that_this_was_written_for() -> None:
 
 
 ATTRIBUTES = """_ack_delay _close_event _close_pending _configuration _crypto_streams _cryptos _datagrams_pending _handshake_complete
-    _handshake_confirmed _handshake_done_pending _host_cid_seq _host_cids _local_max_data _local_max_streams_bidi _local_max_streams_uni
-    _local_next_stream_id_uni _loss _max_datagram_size _network_paths _pacing_at _packet_number _peer_cid_available _ping_pending
-    _probe_pending _remote_max_datagram_frame_size _remote_max_streams_uni _retire_connection_ids _spaces _state _streams
-    _streams_blocked_pending host_cid"""
+    _handshake_confirmed _handshake_done_pending _host_cid_seq _host_cids _is_client _local_max_data _local_max_streams_bidi
+    _local_max_streams_uni _local_next_stream_id_uni _loss _max_datagram_size _network_paths _pacing_at _packet_number _peer_cid_available
+    _ping_pending _probe_pending _remote_max_datagram_frame_size _remote_max_streams_uni _retire_connection_ids _spaces _state _streams
+    _stream_is_discarded _streams_blocked_pending host_cid"""
 METHODS = """_add_network_path _close_end _flush_builder _initialize _payload_received _retire_peer_cid _write_ack_frame _write_application
     _write_datagram_frame _write_stream_frame change_connection_id"""
 
