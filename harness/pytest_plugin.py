@@ -80,6 +80,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="follow a run that this machine made inconclusive by another seed's, twice at most; fail if over 5 %% of all runs were so",
     )
+    group.addoption(
+        "--confine",
+        choices=("yes", "no"),
+        default="yes",
+        help="no: agents may do on this machine what the harness may (docs/protocol.md tells what they may otherwise; default yes)",
+    )
     group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
     group.addoption(
         "--endurance",
@@ -201,6 +207,7 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         patience=config.getoption("--patience"),
         media=config.getoption("--media"),
         endurance=config.getoption("--endurance"),
+        confine=config.getoption("--confine") == "yes",
     )
     scenario, test = node.path.stem, node.name.removeprefix("test_")
     view = onlooker(config, f"{test}, seed {seed}", orders.artifacts / plain(scenario) / plain(test))
@@ -218,6 +225,8 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
         extra.append("--endurance=" + ",".join(f"{one.ns // 10**9}s" for one in pace))
     if (keep := config.getoption("--keep")) is not None:
         extra.append(f"--keep={keep}")
+    if config.getoption("--confine") == "no":
+        extra.append("--confine=no")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 
@@ -297,7 +306,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         receipts=tuple(lab_.receipts),
         faults=tuple(lab_.fault_records()),
         stalls=tuple(sorted(lab_.stalls, key=lambda stall: stall.start)),
-        probe=(lab_.network.probed,) if lab_.network is not None and lab_.network.probed else (),
+        probe=lab_.measured,
         quality=lab_.evidence.quality,
         seed=lab_.orders.seed,
         executor=lab_.network.executor if lab_.network is not None else "none",

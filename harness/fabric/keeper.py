@@ -22,12 +22,12 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric import agent_start, wires
+from harness.fabric.agent_view import view_for
 from harness.fabric.build import Build
 from harness.fabric.flow_events import FlowEvents
 from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
 from harness.timer import Timer
 
-_AGENT_NICENESS = -10
 _OWN_NICENESS = -11  # a fault takes it about a millisecond of work, for which agents under load would make it wait several
 _SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
 
@@ -60,8 +60,8 @@ class Keeper:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._build: Build | None = None
-        self._running: dict[int, subprocess.Popen[bytes] | None] = {}
-        """Those that ``spawn`` started, by PID; None for an agent, which is no Popen."""
+        self._running: dict[int, subprocess.Popen[bytes] | agent_start.Started] = {}
+        """Those that ``spawn`` started, by PID; of an agent its minder's."""
         self._timer = Timer()
         self._flows = FlowEvents()
         self._wake, self._woken = socket.socketpair()
@@ -135,29 +135,33 @@ class Keeper:
         return self._build
 
     def _spawn(
-        self, fds: list[int], node: str, argv: list[str], env: dict[str, str], cwd: str, confined: bool
+        self, fds: list[int], node: str, argv: list[str], env: dict[str, str], cwd: str, confine: dict[str, Any] | None
     ) -> tuple[dict[str, Any], list[int]]:
-        """Start ``argv`` in ``node`` with ``fds`` as its standard streams; answers its PID here and a pidfd for the lab.
+        """Start ``argv`` in ``node`` with ``fds`` as its standard streams; answers a number for it and a pidfd for the lab.
 
-        ``confined``: without any privilege.  What is not has all of the keeper's, and is the harness's own.
+        ``confine``: as an agent, with this ``Confinement``.  What is not confined has all of the keeper's privileges.
         """
         namespace = self._network.nodes[node].namespace
-        stdin, stdout, stderr = fds
         with inside(namespace.fd):
             try:
-                if confined:
-                    pid = agent_start.start(agent_start.Command(argv, env, cwd, (stdin, stdout, stderr)))
-                    self._running[pid] = None
-                else:
-                    process = subprocess.Popen(
-                        argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
-                    )
-                    self._running[pid := process.pid] = process
+                if confine is not None:
+                    started = agent_start.start(agent_start.Command(argv, env, cwd, fds, view_for(argv, env, cwd, **confine)))
+                    self._running[started.minder] = started
+                    return {"pid": started.minder, "inode": namespace.inode, "how": started.how}, [started.pidfd]
+                process = self._start(argv, env, cwd, *fds)
             except OSError as error:
                 raise HarnessError(f"{argv[0]} could not be started in {node}: {error.strerror}") from None
+        self._running[process.pid] = process
+        return {"pid": process.pid, "inode": namespace.inode}, [os.pidfd_open(process.pid)]
+
+    @staticmethod
+    def _start(argv: list[str], env: dict[str, str], cwd: str, stdin: int, stdout: int, stderr: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
+        )
         with contextlib.suppress(PermissionError):  # what is measured is served before those who look on, where that is allowed
-            os.setpriority(os.PRIO_PROCESS, pid, _AGENT_NICENESS)
-        return {"pid": pid, "inode": namespace.inode}, [os.pidfd_open(pid)]
+            os.setpriority(os.PRIO_PROCESS, process.pid, agent_start.AGENT_NICENESS)
+        return process
 
     def _reap(self) -> None:
         """Collect every child that ended, orphans included, and tell of those we started."""
@@ -169,10 +173,12 @@ class Keeper:
             if pid == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            if pid in self._running:
-                process = self._running.pop(pid)
-                if process is not None:
-                    process.returncode = code
+            process = self._running.pop(pid, None)
+            if isinstance(process, agent_start.Started):
+                code = process.exit_code()
+            elif process is not None:
+                process.returncode = code
+            if process is not None:
                 wires.send(self._control, {"event": "exited", "pid": pid, "code": code})
 
 

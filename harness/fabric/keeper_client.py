@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from harness.errors import HarnessError
 from harness.fabric import confinement, wires
+from harness.fabric.confinement import Confinement, How
 from harness.units import s
 
 _ANSWER_WITHIN = 60 * s  # under software emulation an interpreter needs half of that to import the keeper
@@ -34,6 +36,10 @@ class Process:
     pidfd: int
     ended: trio.Event = field(default_factory=trio.Event)
     code: int | None = None
+    how: How | None = None
+    """How it is confined; None if it is not."""
+    confined: dict[str, Any] = field(default_factory=dict)
+    """What was seen of that, from outside."""
 
     def signal(self, number: int) -> None:
         """Send a signal by descriptor: never to another process that has since got the number."""
@@ -124,21 +130,27 @@ class Keeper:
             raise wires.rebuild(message["error"])
         return message["ok"], fds
 
-    async def spawn(self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path, confined: bool = False) -> Process:
-        """Start a process; check, from outside, that its network namespace is the node's, and if ``confined`` that it has no privileges."""
-        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd), "confined": confined}, fds)
+    async def spawn(
+        self, node: str, argv: list[str], fds: list[int], env: dict[str, str], cwd: Path, confine: Confinement | None = None
+    ) -> Process:
+        """Start a process; check, from outside, that its network namespace is the node's, and that it is confined if it is to be."""
+        wanted = None if confine is None else {name: _plain(getattr(confine, name)) for name in confine.__struct_fields__}
+        answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd), "confine": wanted}, fds)
         pidfd = received[0]
         process = Process(node, _pid_of(pidfd), pidfd)
         self._started[answer["pid"]] = process
         if answer["pid"] in self._ended_early:
             process.code = self._ended_early.pop(answer["pid"])
             process.ended.set()
-        with contextlib.suppress(FileNotFoundError):  # it may have ended at once; then its exit is what is to be told
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it may have ended; then its exit is what is to be told
             inode = os.stat(f"/proc/{process.pid}/ns/net").st_ino
             if inode != answer["inode"]:
                 raise HarnessError(f"{node}: the process is in network namespace {inode}, not in the node's {answer['inode']}")
-            if confined and (kept := confinement.kept(process.pid)):
-                raise HarnessError(f"{node}: the process is not confined: {', '.join(kept)}")
+            if confine is not None:
+                process.how = msgspec.convert(answer["how"], How)
+                process.confined, wrong = confinement.seen(process.pid, process.how, confine.own)
+                if wrong:
+                    raise HarnessError(f"{node}: the process is not confined: {', '.join(wrong)}")
         return process
 
     async def end(self) -> None:
@@ -152,6 +164,10 @@ class Keeper:
         self._process.wait()
         for process in self._started.values():
             os.close(process.pidfd)
+
+
+def _plain(value: Path | tuple[Path, ...]) -> str | list[str]:
+    return str(value) if isinstance(value, Path) else [str(path) for path in value]
 
 
 def _pid_of(pidfd: int) -> int:

@@ -17,6 +17,7 @@ import trio
 
 from harness.errors import EnvironmentUnfit
 from harness.fabric.attacker_handle import AttackerHandle
+from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Keeper, Process, start_keeper
 from harness.fabric.link_handle import LinkHandle
 from harness.fabric.nat_handle import NatHandle
@@ -129,15 +130,16 @@ class Network:
         stderr: int,
         env: dict[str, str] | None = None,
         cwd: Path | None = None,
-        confined: bool = False,
+        confine: Confinement | None = None,
     ) -> Process:
         """Start ``argv`` in ``node``'s namespace; HarnessError unless it is seen, from outside, to be in that namespace.
 
-        ``confined``: without privileges, as every agent is; and HarnessError unless it is seen, from outside, to have none.
+        ``confine``: as an agent, which can touch nothing but its network and its folder, and HarnessError unless that is seen, too; None
+        for what is the harness's own, which has every privilege that the network has.
         """
         self.topology.node(node)
         env = dict(os.environ if env is None else env)
-        return await self._keeper.spawn(node, argv, [stdin, stdout, stderr], env, cwd or Path.cwd(), confined)
+        return await self._keeper.spawn(node, argv, [stdin, stdout, stderr], env, cwd or Path.cwd(), confine)
 
 
 @contextlib.asynccontextmanager

@@ -6,12 +6,12 @@ of its life and for all of its children.
 
 from __future__ import annotations
 
-import ctypes
-import os
+import errno
 import resource
 import struct
 
 from harness.errors import EnvironmentUnfit
+from harness.fabric.syscalls import capset, prctl
 
 _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 28, 38, 47
 _PR_SET_DUMPABLE = 4
@@ -20,13 +20,13 @@ _SECUREBITS = 0b1111_1111 ^ 0b11_0000
 """No root (uid 0 is a user like any other to execve), no setuid fix-up, each with its lock; keeping capabilities is left alone."""
 _CAPABILITY_VERSION_3 = 0x20080522
 _MOST_CAPABILITIES = 64
-_EINVAL = 22
 
+PROCESSES = 1024
 LIMITS: dict[int, int] = {
     resource.RLIMIT_NOFILE: 4096,
-    resource.RLIMIT_NPROC: 512,  # of no effect on uid 0 of the host, which the kernel exempts
+    resource.RLIMIT_NPROC: PROCESSES,  # the kernel exempts uid 0 of the host
     resource.RLIMIT_CORE: 1,  # 0 still starts a core_pattern's program; 1 is what the kernel takes for "nothing at all"
-    resource.RLIMIT_FSIZE: 8 << 30,
+    resource.RLIMIT_FSIZE: 1 << 30,
     resource.RLIMIT_MEMLOCK: 8 << 20,
     resource.RLIMIT_MSGQUEUE: 1 << 20,
     resource.RLIMIT_NICE: 0,  # no better nice value than it has
@@ -34,50 +34,38 @@ LIMITS: dict[int, int] = {
 }
 """The most of each that an agent gets; what was less stays less."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _prctl(what: str, option: int, *arguments: int) -> None:
-    values = [ctypes.c_ulong(one) for one in (*arguments, 0, 0, 0, 0)[:4]]
-    if _libc.prctl(ctypes.c_int(option), *values) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-
 
 def shrink_bounds() -> None:
     """Empty the bounding and ambient sets and lock the secure bits; EnvironmentUnfit where CAP_SETPCAP is lacking."""
     try:
         for capability in range(_MOST_CAPABILITIES):
             try:
-                _prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
+                prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
             except OSError as error:
-                if error.errno == _EINVAL:
+                if error.errno == errno.EINVAL:
                     break  # past the kernel's last one
                 raise
-        _prctl("PR_SET_SECUREBITS", _PR_SET_SECUREBITS, _SECUREBITS)
+        prctl("PR_SET_SECUREBITS", _PR_SET_SECUREBITS, _SECUREBITS)
     except PermissionError:
         raise EnvironmentUnfit(
             "agents' capability bounding set cannot be emptied: CAP_SETPCAP is lacking; in Docker add --cap-add SETPCAP"
         ) from None
-    _prctl("PR_CAP_AMBIENT", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+    prctl("PR_CAP_AMBIENT", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
 
 
 def forbid_new_privileges() -> None:
     """Whatever is executed from here on, setuid or with file capabilities, gives nothing (no_new_privs)."""
-    _prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
+    prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
 
 
 def drop_capabilities() -> None:
     """Empty the permitted, effective and inheritable sets."""
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    if _libc.capset(header, bytes(24)) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"capset: {os.strerror(code)}")
+    capset(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
 
 
 def hide_memory() -> None:
     """Let no process without CAP_SYS_PTRACE look into this one, until it executes another program."""
-    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
+    prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
 
 
 def limit_resources() -> None:

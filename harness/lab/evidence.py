@@ -23,6 +23,7 @@ from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.lab.holds import OnHold, on_hold
+from harness.lab.left import open_left
 from harness.lab.legs import Legs
 from harness.lab.matching import Matched
 from harness.media import records
@@ -119,7 +120,7 @@ class Evidence:
         """The 1-RTT packets among them, opened with the run's key log; AgentError when no agent has written one."""
         if peer.name in self._decrypted:
             return self._decrypted[peer.name]
-        log = self._lab.folder / "keys.log"
+        log = self._lab.gather_keys()
         if not log.exists():
             raise AgentError(peer.name, f"there is no {log.name}, which agents write into their folder: its packets cannot be opened")
         found = decrypt(self.captured(peer), read_keys(log))
@@ -309,7 +310,7 @@ def _records(peer: Peer) -> list[records.Record]:
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
     with ExitStack() as stack:
-        files = [stack.enter_context(part.open("rb")) for part in rotation.parts(path) or [path]]
+        files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
         return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
 
 

@@ -23,17 +23,19 @@ from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, M
 from harness.agent.remote import AgentRefused, RemoteAgent, Said
 from harness.errors import BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
+from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
-from harness.lab import exchange, merged, network_lines, proofs, recordings, rulings
+from harness.lab import exchange, left, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
+from harness.lab.bytecode import compile_ahead
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.log_times import LogTimes
-from harness.lab.peer import PORT, Move, Peer, spawn
+from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline, View
 from harness.lab.watch import watch_runner
@@ -63,6 +65,8 @@ class Orders:
     endurance: Pace | None = None
     """Of the scenario of that name; None: its short form."""
     agents: dict[str, str] = field(default_factory=dict)
+    confine: bool = True
+    """Whether agents are kept from this machine; else they have every privilege that the network has."""
 
 
 @dataclass
@@ -152,10 +156,32 @@ class Lab:
                 nursery.cancel_scope.cancel()
                 log_times.close()
                 self.evidence.close()
+                self._take_over()
                 self._write_calls()
                 self._write_signals()
                 self._merge_captures()
                 self.timeline.close()
+
+    def gather_keys(self) -> Path:
+        """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
+        return left.gather_keys(self.folder, {name: peer.folder for name, peer in self.peers.items() if peer.folder != self.folder})
+
+    def _take_over(self) -> None:
+        """Bring what the agents left together, now that they have ended; that it cannot be done changes no verdict."""
+        try:
+            self.gather_keys()
+            for name, peer in self.peers.items():
+                left.take_over(self.folder, name, peer.folder)
+                peer.folder = self.folder
+        except (BlamedError, OSError) as error:
+            self.timeline.note("lab", "left", f"not all that the agents left could be taken over: {error}", aloud=True)
+
+    @property
+    def measured(self) -> tuple[dict[str, Any], ...]:
+        """What was measured of the network, and seen of how each agent is confined, before the run went on."""
+        probed = self.network.probed if self.network is not None else {}
+        agents = {name: {"confined": self.orders.confine, **peer.process.confined} for name, peer in self.peers.items()}
+        return tuple(told for told in (probed, {"agents": agents} if agents else {}) if told)
 
     def _write_calls(self) -> None:
         """Leave ``calls.jsonl``, however the run ended: who called whom, and the time in which it was judged."""
@@ -302,29 +328,40 @@ class Lab:
     def _certify(self, names: tuple[str, ...]) -> None:
         """A certificate authority of this run, and from it a certificate for each name."""
         authority = trustme.CA()
-        authority.cert_pem.write_to_path(self.folder / "tls" / "ca.pem")
         for name in names:
-            leaf = authority.issue_cert(name)
-            leaf.private_key_pem.write_to_path(self.folder / "tls" / f"{name}.key.pem")
-            leaf.cert_chain_pems[0].write_to_path(self.folder / "tls" / f"{name}.pem")
+            leaf, folder = authority.issue_cert(name), self.folder / "tls" / name
+            authority.cert_pem.write_to_path(folder / "ca.pem")
+            leaf.private_key_pem.write_to_path(folder / "key.pem")
+            leaf.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
 
     async def _start(self, network: Network, name: str) -> None:
         command = self.orders.agents.get(name)
         argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
-        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder)
+        compile_ahead()
+        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine)
+        self._tell_confinement(name, process)
         remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
-        self.peers[name] = Peer(name, remote, process, network, self.folder, log)
+        self.peers[name] = Peer(name, remote, process, network, own_folder(self.folder, name), log)
+
+    def _tell_confinement(self, name: str, process: Process) -> None:
+        """Aloud where it is less than it should be."""
+        if process.how is None:
+            text, lacking = "is not confined: it can do on this machine what the harness can", True
+        else:
+            lacking = bool(process.how.lacks)
+            text = f"confined, but: {'; '.join(process.how.lacks)}" if lacking else "confined"
+        self.timeline.note(name, "confined", f"{name} {text}" if lacking else text, aloud=lacking, seen=process.confined)
 
     async def _introduce(self, peer: Peer, options: Options | None, listen: bool) -> None:
-        tls = self.folder / "tls"
+        tls = self.folder / "tls" / peer.name
         await peer.remote.configure(
             paths=peer.paths(),
             folder=str(peer.folder),
             seed=self.orders.seed,
-            certificate=str(tls / f"{peer.name}.pem"),
-            key=str(tls / f"{peer.name}.key.pem"),
+            certificate=str(tls / "certificate.pem"),
+            key=str(tls / "key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
             options=msgspec.structs.replace(options or Options(auto_answer=True), media=self.orders.media),

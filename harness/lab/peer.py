@@ -15,6 +15,8 @@ import trio
 from harness.agent.messages import CallHeld, CallResumed, Holdings, Lag, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, CapabilityLacking, SpecError
+from harness.fabric.agent_view import environment, sockets
+from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network
 from harness.media.measures import Heard
@@ -46,7 +48,7 @@ class Crash(NamedTuple):
 
 @dataclass(eq=False)
 class Peer:
-    """One agent.  ``calls``: those that a scenario opened with it, newest last."""
+    """One agent.  ``folder``: what it writes into.  ``calls``: those that a scenario opened with it, newest last."""
 
     name: str
     remote: RemoteAgent
@@ -213,14 +215,22 @@ async def refusal(asked: Awaitable[object]) -> AgentRefused | None:
     return None
 
 
-async def spawn(network: Network, name: str, argv: list[str], folder: Path) -> tuple[Process, int, int, Path]:
-    """Start ``argv`` in host ``name``; the process, the descriptors to write to it and read from it, and its log."""
+async def spawn(network: Network, name: str, argv: list[str], folder: Path, *, confined: bool) -> tuple[Process, int, int, Path]:
+    """Start ``argv`` as an agent in host ``name``; the process, the descriptors to write to it and read from it, and its log.
+
+    It can write in ``own_folder(folder, name)`` alone and sees nothing else of this run, nor of others of this test.
+    """
     log = folder / "agents" / f"{name}.log"
+    own, tls = own_folder(folder, name), folder / "tls" / name
+    own.mkdir()
+    tls.mkdir()
+    confine = Confinement(own, hidden=(folder.parent, *map(Path, sockets())), shown=(tls,)) if confined else None
     their_in, to_agent = os.pipe2(os.O_CLOEXEC)
     from_agent, their_out = os.pipe2(os.O_CLOEXEC)
     errors = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        process = await network.spawn(name, argv, stdin=their_in, stdout=their_out, stderr=errors, confined=True)
+        env = environment(os.environ) if confined else None
+        process = await network.spawn(name, argv, stdin=their_in, stdout=their_out, stderr=errors, env=env, confine=confine)
     except BaseException:
         os.close(to_agent)
         os.close(from_agent)
@@ -228,6 +238,11 @@ async def spawn(network: Network, name: str, argv: list[str], folder: Path) -> t
     finally:
         _close((their_in, their_out, errors))
     return process, to_agent, from_agent, log
+
+
+def own_folder(folder: Path, name: str) -> Path:
+    """Where agent ``name`` of the run in ``folder`` writes."""
+    return folder / "agents" / name
 
 
 def _close(fds: Iterable[int]) -> None:

@@ -6,6 +6,7 @@ listener gets a number.  ``heard.json`` says which is which (``harness.media.rec
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import msgspec
 from harness.errors import AgentError
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.folder import plain
+from harness.lab.left import open_left
 from harness.media import film, listening, rtpdump
 from harness.media.listening import listen, wav
 from harness.media.ogg import write_opus
@@ -63,12 +65,15 @@ Kept = dict[tuple[int, int, int], bytes]
 def _kept(peer: Peer) -> Kept | str:
     """What ``peer`` left of the packets that came to it, or in words that it left nothing; AgentError for a file that is no rtpdump."""
     path = peer.folder / f"{peer.name}.heard.rtpdump"
-    if not path.is_file():
+    try:
+        with open_left(path, peer.name) as file:
+            if (size := os.fstat(file.fileno()).st_size) > rtpdump.LARGEST_FILE:
+                raise AgentError(peer.name, f"{path.name} has {size} bytes; allowed are {rtpdump.LARGEST_FILE}")
+            whole = file.read()
+    except FileNotFoundError:
         return f"{peer.name} left no {path.name}"
-    if (size := path.stat().st_size) > rtpdump.LARGEST_FILE:
-        raise AgentError(peer.name, f"{path.name} has {size} bytes; allowed are {rtpdump.LARGEST_FILE}")
     found: Kept = {}
-    for data in rtpdump.read(path.read_bytes(), peer.name):
+    for data in rtpdump.read(whole, peer.name):
         try:
             packet = parse_rtp_untrusted(data)
         except PacketError:

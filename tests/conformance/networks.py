@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
@@ -95,12 +96,14 @@ async def talking(network: Network, node: str, argv: tuple[str, ...] = TALKER) -
         yield Talker(process, sending, receiving)
 
 
-async def run_in(network: Network, node: str, argv: list[str], *, confined: bool = False) -> tuple[int | None, str]:
-    """Run a command in ``node`` to its end: exit code and standard output."""
+async def run_in(
+    network: Network, node: str, argv: list[str], *, confine: Confinement | None = None, processes: list[Process] | None = None
+) -> tuple[int | None, str]:
+    """Run a command in ``node`` to its end: exit code and standard output; ``processes`` gets the process."""
     back, their_out = os.pipe2(os.O_CLOEXEC)
     empty = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        process = await network.spawn(node, argv, stdin=empty, stdout=their_out, stderr=2, cwd=Path("/"), confined=confined)
+        process = await network.spawn(node, argv, stdin=empty, stdout=their_out, stderr=2, cwd=Path("/"), confine=confine)
     except BaseException:
         os.close(back)
         raise
@@ -112,4 +115,6 @@ async def run_in(network: Network, node: str, argv: list[str], *, confined: bool
         async for chunk in receiving:
             out += chunk
     await process.ended.wait()
+    if processes is not None:
+        processes.append(process)
     return process.code, out.decode()

@@ -4,29 +4,68 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.spec.topology import Host, Link, Topology
+from tests.conformance.hostile_run import WIRE
 from tests.conformance.networks import opened, run_in, within_deadline
 
-WIRE = Topology("wire", (Host("alice"), Host("bob")), (Link("alice/eth", "bob/eth", "10.0.0.0/30"),))
-HOSTILE = Path(__file__).with_name("hostile.py")
-
+ROOT = Path(__file__).parents[2]
+FILE = {"EROFS", "EACCES"}
+"""A file that is there and cannot be written: its mount is read-only, and Landlock forbids it where that is all there is."""
+HIDDEN = {"ENOENT", "EACCES"}
 STOPPED: dict[str, set[str]] = {
     "raw socket": {"EPERM"},
-    "packet socket": {"EPERM"},
+    "packet socket": {"EAFNOSUPPORT"},
     "add an address": {"EPERM"},
     "take a link down": {"EPERM"},
     "mark packets": {"EPERM"},
     "speak as another address": {"EPERM"},
     "listen on port 443": {"EACCES"},
+    "reach the hosts loopback": {"ECONNREFUSED"},
+    "reach the hypervisor": {"EAFNOSUPPORT"},
+    "a service by its socket": {"ENOENT", "EAFNOSUPPORT"},
+    "a service by a socket among files": {"EACCES", "ECONNREFUSED", "EAFNOSUPPORT"},
+    "a service by its abstract socket": {"ECONNREFUSED", "EAFNOSUPPORT"},
+    "shared memory of others": {"ENOENT"},
+    "the users keyring": {"EPERM"},
+    "signal the runner": {"ESRCH"},
+    "see other processes": {"ESRCH"},
+    "the runners environment": HIDDEN,
+    "the root of pid 1": {"EACCES"},
+    "the memory of pid 1": {"EPERM"},
+    "write a file of the user": FILE,
+    "truncate a file of the user": FILE | {"EPERM"},
+    "change the mode of a file of the user": {"EROFS", "EPERM"},
+    "change the times of a file of the user": {"EROFS", "EPERM"},
+    "link a file of the user into its own folder": {"EXDEV", "EACCES"},
+    "write through a symlink": FILE,
+    "make a file beside its folder": FILE,
+    "the records of the other agent": HIDDEN,
+    "a private key": HIDDEN,
+    "password hashes": HIDDEN,
+    "a file in somebodys temporary folder": HIDDEN,
+    "a file as large as it likes": {"EFBIG"},
+    "fill the temporary folder": {"ENOSPC"},
+    "physical memory": HIDDEN,
+    "a disk": HIDDEN,
+    "a tap": HIDDEN,
+    "a sysctl": FILE,
+    "a sysctl of its network": FILE,
+    "a setting in sys": FILE,
+    "the magic sysrq key": FILE,
+    "escape the oom killer": FILE,
+    "a program in the kernel": {"EPERM"},
+    "io uring": {"ENOSYS"},
+    "read the kernels log": {"EPERM"},
     "another network": {"EPERM"},
+    "a user namespace": {"EPERM"},
     "mount a filesystem": {"EPERM"},
+    "uncover what is hidden": {"EPERM"},
     "change root": {"EPERM"},
     "change owner": {"EPERM", "EINVAL"},
     "become another user": {"EPERM", "EINVAL"},
@@ -35,61 +74,84 @@ STOPPED: dict[str, set[str]] = {
     "real time priority": {"EPERM"},
     "more descriptors": {"EPERM"},
     "reboot": {"EPERM"},
-    "read the kernels log": {"EPERM"},
     "gain by setuid": {"EPERM"},
     "inherited descriptors": {"ENOENT"},
 }
 """Every attempt, and the errors with which it may end."""
 
-UNSTOPPABLE = {"inherited descriptors"}
-"""What fails without the confinement, too: nothing is inherited by any process that the keeper starts."""
+WITHOUT_MOUNTS = {"see other processes", "fill the temporary folder"}
+"""What Landlock cannot stop; the run says so."""
 
-UNPRIVILEGED = {"change owner", "become another user", "make a device", "mount a filesystem", "a better nice value", "real time priority"}
-UNPRIVILEGED |= {"reboot", "read the kernels log"}
+BY_OTHER_MEANS = {
+    "inherited descriptors",  # nothing is inherited by any process that the keeper starts
+    "signal the runner",  # the run's PID namespace
+    "reach the hosts loopback",  # the node's network namespace
+    "a service by its abstract socket",
+}
+"""What is stopped without the confinement, too."""
+
+UNPRIVILEGED = {
+    *("change owner", "become another user", "make a device", "mount a filesystem", "a better nice value", "real time priority", "reboot"),
+    *("read the kernels log", "password hashes", "physical memory", "a disk", "a sysctl", "a setting in sys", "the magic sysrq key"),
+    *("the runners environment", "the root of pid 1", "uncover what is hidden", "a program in the kernel"),
+}
 """What the user namespace of an unprivileged run refuses without the confinement, too."""
 
-
-def tempting(folder: Path) -> Path:
-    """A copy of ``cat`` that is setuid: to root, when that is who runs this."""
-    program = folder / "cat"
-    program.write_bytes(Path(shutil.which("cat") or "").read_bytes())
-    program.chmod(0o4755)
-    return program
-
-
-def attempts(folder: Path, *, confined: bool) -> dict[str, str]:
-    """What a hostile agent came to."""
-    own = folder / "own"
-    own.mkdir()
-    context: dict[str, Any] = {"folder": str(own), "setuid": str(tempting(folder))}
-    answers: list[str] = []
-
-    async def test() -> None:
-        async with opened(WIRE, folder) as network:
-            code, out = await run_in(network, "alice", [sys.executable, "-I", str(HOSTILE), json.dumps(context)], confined=confined)
-            assert code == 0
-            answers.append(out)
-
-    within_deadline(test)
-    return dict(json.loads(answers[0]))
+UNCERTAIN = {
+    "physical memory": "/dev/mem",
+    "a disk": f"/dev/{Path('/proc/partitions').read_text().split()[-1]}",
+    "a tap": "/dev/net/tun",
+    "password hashes": "/etc/shadow",
+    "a setting in sys": "/sys/kernel/rcu_expedited",
+    "the magic sysrq key": "/proc/sysrq-trigger",
+    "the root of pid 1": "/proc/1/root/etc",
+}
+"""What a machine may not have, or keep from whoever runs this without any help of ours."""
 
 
-def test_every_attempt_is_stopped(tmp_path: Path) -> None:
-    answers = attempts(tmp_path, confined=True)
+def out_of_reach() -> set[str]:
+    """What of the uncertain this process cannot have itself."""
+    return {name for name, path in UNCERTAIN.items() if not os.access(path, os.R_OK) or not openable(path)}
+
+
+def openable(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+def hostile(folder: Path, *without: str) -> dict[str, Any]:
+    """What the agent came to, and what was seen of it from outside."""
+    command = [sys.executable, "-m", "tests.conformance.hostile_run", str(folder), *without]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, text=True, timeout=90, check=True)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("without", [(), ("landlock",), ("mounts",)], ids=["all", "no Landlock", "no mounts"])
+def test_every_attempt_is_stopped(tmp_path: Path, without: tuple[str, ...]) -> None:
+    told = hostile(tmp_path, *without)
+    answers = told["answers"]
     assert answers.keys() == STOPPED.keys()
-    assert {name: answer for name, answer in answers.items() if answer not in STOPPED[name]} == {}
+    missing = out_of_reach()
+    passed = {name: answer for name, answer in answers.items() if answer not in STOPPED[name] and name not in missing}
+    if "mounts" in without:
+        assert passed == dict.fromkeys(WITHOUT_MOUNTS, "done")
+        return
+    assert passed == {}
 
 
 def test_no_attempt_is_stopped_where_the_confinement_is_left_out(tmp_path: Path) -> None:
-    answers = attempts(tmp_path, confined=False)
+    answers = hostile(tmp_path, "confinement")["answers"]
     stopped = {name for name, answer in answers.items() if answer in STOPPED[name]}
-    assert stopped - UNSTOPPABLE <= (set() if os.geteuid() == 0 else UNPRIVILEGED)
+    assert stopped - BY_OTHER_MEANS - out_of_reach() <= (set() if os.geteuid() == 0 else UNPRIVILEGED)
 
 
 def test_a_command_that_cannot_be_executed_is_named(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(WIRE, tmp_path) as network:
             with pytest.raises(Exception, match=r"^/no/such could not be started in alice: No such file or directory$"):
-                await run_in(network, "alice", ["/no/such"], confined=True)
+                await run_in(network, "alice", ["/no/such"])
 
     within_deadline(test)
