@@ -23,7 +23,7 @@ from harness.units import s
 
 def main(folder: Path, count: int, end: str) -> dict[str, Any]:
     if os.geteuid() != 0:
-        netns.unshare(netns.CLONE_NEWUSER)
+        netns.unshare(netns.CLONE_NEWUSER | netns.CLONE_NEWNET)  # and a network of its own, to which it may come back
     a, b = netns.new_namespace("a"), netns.new_namespace("b")
     macs = ("02:00:00:00:08:01", "02:00:00:00:08:02")
     a.rtnl.batch([rtnl.new_veth("eth", 100, macs[0], "eth", 101, macs[1], b.fd, 1500)])
