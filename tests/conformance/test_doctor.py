@@ -108,7 +108,8 @@ def test_a_lack_is_told_with_its_remedy_and_nothing_else_changes(
     assert found in told[lack]["found"]
     assert told[lack]["remedy"]
     assert remedy in told[lack]["remedy"]
-    assert code == needed
+    anyway = any(one["needed"] and one["here"] != "yes" for one in here.values())  # IPv6, where /proc is masked, as in a container
+    assert code == (needed or anyway)
     if lack == "namespaces":
         assert {one["here"] for feature, one in told.items() if feature in ("captures", "nftables", "TAP", "netem")} == {"untried"}
         return
