@@ -5,8 +5,9 @@ have done:
 
 * a *gap* above its bound is explained when the stalls that were ``in_the_way`` add up to its excess over the bound;
 * a *packet* that came late, was overtaken, or that the stack gave up, is explained likewise; the bound must hold without those;
-* anything else (a count, a rate, a yes or no) has no time of its own, so it is explained only by a machine that stood still for ``BUSY`` of
-  the run: one on which a stack's timers and decisions are not what its author meant.
+* anything else is explained only by a machine that stood still for ``BUSY`` of the run, one on which a stack's timers and decisions are not
+  what its author meant: a count, a rate, a yes or no, which have no time of their own; and a gap of video, which a stack stops for seconds
+  when it takes what the machine did for a narrow path.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
@@ -45,13 +46,14 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], lived: tuple[int, int] | N
     if verdict.result is not Result.FAIL or (figure is not None and figure.timeless):
         return verdict
     known = sorted(stalls, key=lambda stall: stall.start)
+    judged, of_its_own = verdict, False
     if verdict.relation is Relation.AT_MOST and verdict.gaps and isinstance(verdict.bound, Duration):
-        return _excuse_gaps(verdict, verdict.bound, known)
-    if figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
-        return _excuse_packets(verdict, figure.overdue, figure.of, known)
+        judged, of_its_own = _excuse_gaps(verdict, verdict.bound, known), figure is None or not figure.yields
+    elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
+        judged, of_its_own = _excuse_packets(verdict, figure.overdue, figure.of, known), True
     stood = still(known, lived)
-    if stood < BUSY:
-        return verdict
+    if judged.result is not Result.FAIL or of_its_own or stood < BUSY:
+        return judged
     return _inconclusive(verdict, f"agents and relay stalled for {stood.percent:.0f} % of the run: this machine is too busy")
 
 

@@ -256,7 +256,8 @@ class Call:
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
             name = f"{flow} {what} at {listener.name} within {within}: silent at last"
-            self.lab.add(verdict.at_most(name, Figure(silent.excess, "", (silent,), "the condition was not reached"), _STALE))
+            figure = Figure(silent.excess, "", (silent,), "the condition was not reached", yields=flow != "audio")
+            self.lab.add(verdict.at_most(name, figure, _STALE))
 
     def miss(self, name: str, error: AgentRefused | EventMissed) -> None:
         """Record that the stack did not do what the scenario waited for."""

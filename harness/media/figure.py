@@ -47,9 +47,10 @@ class Figure:
 
     ``value``: None when it could not be measured.  ``direction``: "alice → bob audio".  ``note``: how to read it, or why it is None.
 
-    ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.  ``overdue``:
-    those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets it is a share
-    of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
+    ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.
+    ``overdue``: those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets
+    it is a share of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
+    ``yields``: of a flow that a stack holds back, slows down or stops when it takes delay for congestion: any but audio.
     """
 
     value: Quantity | None
@@ -59,6 +60,7 @@ class Figure:
     overdue: tuple[Overdue, ...] = ()
     of: int = 0
     timeless: bool = False
+    yields: bool = False
 
 
 def between(began: int, ended: int, note: str = "") -> Figure:

@@ -61,7 +61,7 @@ class Heard:
         """From ``after`` to the arrival of the first packet offered after it, path delay included; to the window's end if none came."""
         _, until = self._window(after, until)
         gap = continuity.recovery(self.packets, after=after, until=until, deadline=self._deadline_ns)
-        return Figure(gap.excess, self.direction, (gap,), "" if gap.recovered else "never came back")
+        return Figure(gap.excess, self.direction, (gap,), "" if gap.recovered else "never came back", yields=self._yields)
 
     def longest_pause_of_source(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest time in which the source offered nothing: silence forgives it, so a scenario without a mute bounds it."""
@@ -173,6 +173,10 @@ class Heard:
         return self._longest(self.video(since, until).intervals, since, until)
 
     @property
+    def _yields(self) -> bool:
+        return any(packet.flow != "audio" for packet in self.packets)
+
+    @property
     def _deadline_ns(self) -> int | None:
         return None if self.deadline is None else self.deadline.ns
 
@@ -183,7 +187,8 @@ class Heard:
         if until <= since:
             return self._unmeasured("not measured: the window has no length")
         longest = continuity.longest(gaps, since=since)
-        return Figure(longest.excess, self.direction, tuple(gaps), "" if longest.recovered else "to the end of the window")
+        note = "" if longest.recovered else "to the end of the window"
+        return Figure(longest.excess, self.direction, tuple(gaps), note, yields=self._yields)
 
     def _overdue(self, which: _Overdue, since: int, until: int) -> tuple[Overdue, ...]:
         return which(self.packets, since=since, until=until, deadline=self._deadline_ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,15 @@ class TestGapsAndPackets:
             judged = excuse(verdict, [Stall(0, 250 * MS, "relay"), Stall(1 * S, 1250 * MS, "agent bob")], (0, 10 * S))
             assert (judged.result, judged.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
             assert "5 % of the run" in judged.note
+
+    def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
+        """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
+        sound = silence((1000, 7250))
+        picture = replace(sound, direction="alice → bob video", yields=True)
+        stalls = [Stall(1 * S, 1250 * MS, "relay"), Stall(2 * S, 2250 * MS, "agent bob")]
+        assert excuse(at_most("longest silence", sound, 500 * ms), stalls, (0, 10 * S)).result is Result.FAIL
+        assert excuse(at_most("longest silence", picture, 500 * ms), stalls, (0, 10 * S)).result is Result.INCONCLUSIVE
+        assert excuse(at_most("longest silence", picture, 500 * ms), stalls[1:], (0, 10 * S)).result is Result.FAIL
 
     def test_what_no_delay_brings_about_stays_a_fail(self) -> None:
         packets = audio(500, lost=[100])

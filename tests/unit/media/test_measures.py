@@ -57,6 +57,12 @@ def test_a_figure_tells_which_of_its_packets_delay_alone_can_have_cost() -> None
     assert bob.lost().overdue == bob.duplicates().overdue == bob.network_loss().overdue == ()
 
 
+def test_gaps_of_what_a_stack_may_stop_are_marked() -> None:
+    pictures = [structs.replace(packet, flow="video") for packet in FAULTY]
+    for bob, yields in (heard(FAULTY), False), (heard(pictures), True):
+        assert {bob.longest_gap().yields, bob.interruption(at=4 * S).yields, bob.recovery(after=4 * S).yields} == {yields}
+
+
 def test_a_packet_that_was_refused_has_not_waited() -> None:
     refused = structs.replace(FAULTY[120], unsent="PacketTooLarge")
     assert heard([refused]).expired().value == Count(1)
