@@ -46,7 +46,8 @@ class Attackers:
             ear = open_packet_socket(tap.partition("/")[2], _BUFFER, "an attacker's ear needs")
         with inside(mine.namespace.fd):
             line = open_packet_socket(mine.plan.port.name, _BUFFER, "an attacker's line needs")
-        before.namespace.rtnl.batch([nl.new_neighbour(before.plan.index, address, mine.plan.mac) for address in own])
+        neighbours = [nl.new_neighbour(before.plan.index, address, mine.plan.mac) for address in own]
+        before.namespace.rtnl.batch([nl.let_strangers_in(before.plan.index), *neighbours])
         ours, theirs = seqpacket.pair()
         with ear, line, theirs:
             child.start(_main, theirs.fileno(), (ear.fileno(), line.fileno()))

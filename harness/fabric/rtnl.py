@@ -192,6 +192,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_TXQLEN, _IFLA_LINKINFO, _IFLA_AF_S
 _IFLA_EXT_MASK, _SKIP_STATS = 29, 8  # without statistics the answers are small, and a batch of them fits the receive buffer
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INET_CONF, _IPV4_DEVCONF_FORWARDING = 1, 1
+_IPV4_DEVCONF_RP_FILTER, _LOOSE = 8, 2  # linux/ip.h; of all's and the interface's own the higher number rules
 _IFLA_INET6_ADDR_GEN_MODE, _ADDR_GEN_MODE_NONE = 8, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
@@ -266,6 +267,13 @@ def set_ipv4_forwarding(index: int) -> Request:
     conf = _attribute(_IFLA_INET_CONF | _NLA_F_NESTED, _number(_IPV4_DEVCONF_FORWARDING, 1))
     spec = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET | _NLA_F_NESTED, conf))
     return Request(RTM_SETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + spec, f"IPv4 forwarding on interface {index}")
+
+
+def let_strangers_in(index: int) -> Request:
+    """Have this interface take packets whose source is routed by another one: rp_filter 2, whatever stricter the host gave to all."""
+    conf = _attribute(_IFLA_INET_CONF | _NLA_F_NESTED, _number(_IPV4_DEVCONF_RP_FILTER, _LOOSE))
+    spec = _attribute(_IFLA_AF_SPEC, _attribute(socket.AF_INET | _NLA_F_NESTED, conf))
+    return Request(RTM_SETLINK, 0, _LINK.pack(0, 0, index, 0, 0) + spec, f"rp_filter {_LOOSE} on interface {index}")
 
 
 def no_ipv6_addresses(index: int) -> Request:
