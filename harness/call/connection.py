@@ -357,6 +357,7 @@ class Connection:
                 self._validated = path.is_validated
                 self.changes.append(PathChange("validated" if path.is_validated else "validating", path.addr, now))
                 if path.is_validated:
+                    self._ask_old_at = None
                     self._settle_on(before)
                 elif proven:
                     self._moved_from = before

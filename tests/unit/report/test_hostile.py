@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from harness.errors import HarnessError
-from harness.report import hostile, text
+from harness.report import hostile, page, text
 
+from .folders import put
 from .runs import made
 
 ENTRY = {
@@ -55,3 +57,10 @@ def test_a_terminal_shows_it(width: int) -> None:
     text.show(of([ENTRY]), out, width=width)
     for row in ROWS:
         assert any(all(cell in line for cell in row) for line in out.getvalue().splitlines()), row
+
+
+def test_the_page_shows_it_and_nothing_in_it_is_markup(tmp_path: Path) -> None:
+    told = page.write(put(tmp_path, 1, quality={hostile.KEY: [{**ENTRY, "by": "<b>mallory</b>"}]})).read_text()
+    assert "<td>&lt;b&gt;mallory&lt;/b&gt;</td><td></td>" in told
+    assert '<td>bob</td><td class="figure">603</td><td>not QUIC</td><td class="figure">3</td>' in told
+    assert "Hostile datagrams" not in page.write(put(tmp_path, 2)).read_text()
