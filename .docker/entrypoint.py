@@ -56,6 +56,8 @@ def command_of(words: list[str]) -> list[str]:
         return ["python3", "-m", "harness.doctor", *rest]
     if name in HARNESS_COMMANDS:
         return ["harness", name, *rest]
+    if name == "make" and rest[:1] == ["test"]:
+        name, rest = "test", rest[1:]
     if name == "test":
         return ["make", "--no-print-directory", "test-image", *rest]
     if name == "make":

@@ -116,6 +116,7 @@ def test_orphans_are_reaped() -> None:
         (["test", "JOBS=2"], ["make", "--no-print-directory", "test-image", "JOBS=2"]),
         (["doctor", "--json"], ["python3", "-m", "harness.doctor", "--json"]),
         (["list"], ["harness", "list"]),
+        (["make", "test", "JOBS=2"], ["make", "--no-print-directory", "test-image", "JOBS=2"]),
         (["make", "unit"], ["make", "--no-print-directory", "unit"]),
     ],
 )
