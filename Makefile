@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: busy fuzz fuzz-short soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -70,7 +70,7 @@ unit-long: $(STAMP) ## the rest of them: every way in which a session can end, p
 	HARNESS_EXAMPLES=all $(BIN)/pytest tests/unit -q -n $(JOBS) -m "long or hypothesis"
 
 conformance: $(STAMP) ## every executor against one contract, short form; what measures links runs alone
-	$(BIN)/pytest tests/conformance -q -n 2 -m "not long" $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/pytest tests/conformance tests/killed -q -n 2 -m "not long" $(addprefix --ignore=,$(MEASURING))
 	$(BIN)/pytest $(MEASURING) -q -m "not long"
 
 conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets where there are TAPs too, mappings that expire, reboot and flood
@@ -108,6 +108,12 @@ fuzz-short: $(VENV)/.fuzz
 
 soak: $(STAMP) ## NAME=migration N=10: run a scenario over seeds, two at a time, until there are N conclusive runs
 	@$(BIN)/harness soak "$(NAME)" --runs $(or $(N),10) $(ARGS)
+
+killed: $(STAMP) ## N=200 SEED=1: kill runs at random moments on a host of their own, and look at what remains
+	$(BIN)/python -m tests.killed --deaths $(or $(N),200) --seed $(or $(SEED),1) --keep artifacts/killed $(ARGS)
+
+killed-long: $(STAMP) ## one death of every kind: some 4 minutes
+	$(BIN)/pytest tests/killed -q -m long
 
 soak-short: $(STAMP)
 	@$(MAKE) --no-print-directory soak NAME=migration N=3

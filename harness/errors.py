@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
+
+_EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS}
 
 
 class BlamedError(Exception):
@@ -53,3 +56,8 @@ class HarnessError(BlamedError):
     """The harness itself broke: a bug here, or a receipt that never came."""
 
     blame = "harness"
+
+
+def exhausted(error: BaseException) -> bool:
+    """Whether it says that this machine has no more of something (room on a disk, descriptors, memory)."""
+    return isinstance(error, OSError) and error.errno in _EXHAUSTED

@@ -16,7 +16,7 @@ from pathlib import PurePath
 
 import msgspec
 
-from harness.errors import BlamedError, SpecError
+from harness.errors import BlamedError, SpecError, exhausted
 from harness.excuse import excuse
 from harness.verdict import Blame, Receipt, Result, Stall, Verdict
 
@@ -39,13 +39,16 @@ def conclude(
     errors: Sequence[BaseException] = (),
     unfit: Sequence[str] = (),
     lived: tuple[int, int] | None = None,
+    voids: Sequence[BaseException] = (),
     scenario: str = "the scenario",
 ) -> Outcome:
     """The run's outcome.  ``faults``: names of the faults that were begun, each of which wants a receipt that says it took.
 
     An error counts by its ``blame`` (product: FAIL, else INCONCLUSIVE), also inside an exception group; a failed bare ``assert`` is a FAIL
     of the product; any other exception is the harness's.  ``unfit``: what the network did that nobody had asked of it (a relay that this
-    machine is too slow for): whatever came of it proves nothing, be it green or red.  ``stalls`` and ``lived``: see ``excuse``.
+    machine is too slow for): whatever came of it proves nothing, be it green or red.  ``voids``: the same of what befell the run's
+    own processes (a relay that was killed, an agent that was stopped, a full disk), each with its own blame.  ``stalls`` and ``lived``: see
+    ``excuse``.
 
     SpecError "asserts nothing" when there is neither a verdict nor an error.
     """
@@ -63,6 +66,7 @@ def conclude(
             against.append((Result.INCONCLUSIVE, verdict.blame or Blame.HARNESS, _sentence(verdict)))
     against.sort(key=lambda item: item[0] is not Result.FAIL)  # stable: the order above within each
     against[:0] = [(Result.INCONCLUSIVE, Blame.ENVIRONMENT, text) for text in unfit]
+    against[:0] = [(Result.INCONCLUSIVE, *_failure(error)[1:]) for error in voids]
     if not against:
         return Outcome(result=Result.PASS, blame=None, reasons=(), verdicts=final)
     return Outcome(result=against[0][0], blame=against[0][1], reasons=tuple(reason for _, _, reason in against), verdicts=final)
@@ -91,7 +95,7 @@ def _failure(error: BaseException) -> tuple[Result, Blame, str]:
         return Result.FAIL, Blame.PRODUCT, f"assertion failed: {error}{_place(error)}"
     text = str(error) if isinstance(error, BlamedError) else f"{type(error).__name__}: {error}{_place(error)}"
     try:
-        blame = Blame(getattr(error, "blame", "harness"))
+        blame = Blame.ENVIRONMENT if exhausted(error) else Blame(getattr(error, "blame", "harness"))
     except ValueError:
         blame = Blame.HARNESS
     return (Result.FAIL if blame is Blame.PRODUCT else Result.INCONCLUSIVE), blame, text

@@ -25,7 +25,7 @@ import msgspec
 import pytest
 import trio
 
-from harness import pages, rotation
+from harness import endings, pages, rotation
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
@@ -161,7 +161,26 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # a parallel worker's standard output is its line to the session, which tells for all
         config.pluginmanager.register(Telling(config, os.environ), "harness-telling")
         prepare(config)
+    else:
+        endings.end_with(config.workerinput["harness_session"])
     config.pluginmanager.register(pages.Pages(Path(config.getoption("--artifacts")).resolve()), "harness-pages")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a parallel worker whose it is."""
+    node.workerinput["harness_session"] = os.getpid()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt() -> None:
+    """Ctrl-C has ended the session; what is left to do is done, unless it comes again."""
+    endings.next_ends_at_once()
+
+
+def pytest_unconfigure() -> None:
+    """The session is over: what comes after it in this process has Ctrl-C as it was."""
+    endings.as_ever()
 
 
 def agent_commands(options: list[str]) -> dict[str, str]:
@@ -272,7 +291,12 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
     async def whole() -> None:
         with trio.move_on_after(within) as deadline:
             async with lab_.open():
-                await scenario(**arguments)
+                try:
+                    await scenario(**arguments)
+                except KeyboardInterrupt:
+                    endings.next_ends_at_once()
+                    lab_.timeline.note("lab", "interrupted", "Ctrl-C: the run is ended; once more ends it at once", aloud=True)
+                    raise
         if deadline.cancelled_caught:
             raise HarnessError(f"the scenario did not end within {within:g} s")
 
@@ -281,9 +305,12 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
     except BaseExceptionGroup as group:
         errors += _leaves(group)
         if any(isinstance(error, KeyboardInterrupt) for error in errors):
+            endings.next_ends_at_once()
             raise KeyboardInterrupt from None
     except Exception as error:
         errors.append(error)
+    finally:
+        lab_.close()
     lab_.lacking = next((str(error) for error in errors if isinstance(error, CapabilityLacking)), None)
     faults = [mark.name for mark in lab_.faults]
     try:
@@ -295,6 +322,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             errors=[*errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
             lived=lab_.lived,
+            voids=lab_.voids() if errors or lab_.verdicts else (),
             scenario=lab_.test,
         )
     except SpecError as error:
@@ -319,8 +347,18 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         durations=lab_.durations,
         artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
     )
-    pages.write(lab_.folder, report)
+    try:
+        pages.write(lab_.folder, report)
+    except OSError as error:
+        report = _unwritten(report, f"report.json cannot be written to {lab_.folder}: {error.strerror}")
     return report
+
+
+def _unwritten(report: model.Report, why: str) -> model.Report:
+    """The report of a run of which nothing can be shown afterwards: a PASS no more."""
+    passed = report.result is Result.PASS
+    result, blame = (Result.INCONCLUSIVE, Blame.ENVIRONMENT) if passed else (report.result, report.blame)
+    return msgspec.structs.replace(report, result=result, blame=blame, reasons=(*report.reasons, why))
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -50,7 +50,7 @@ class Attackers:
         before.namespace.rtnl.batch([nl.let_strangers_in(before.plan.index), *neighbours])
         ours, theirs = seqpacket.pair()
         with ear, line, theirs:
-            child.start(_main, theirs.fileno(), (ear.fileno(), line.fileno()))
+            child.start("attacker", _main, theirs.fileno(), (ear.fileno(), line.fileno()))
             self._askers[interface] = asker = seqpacket.Asker(ours, f"attacker at {interface}", _ANSWER_WITHIN)
             link = (before.plan.mac + mine.plan.mac).replace(":", "") + _IPV4
             fds = {"ear": ear.fileno(), "line": line.fileno()}

@@ -23,7 +23,7 @@ class CaptureSet:
                 sockets[end.plan.port.path] = capture.open_capture(end.plan.port.name)
         ours, theirs = seqpacket.pair()
         fds = {name: socket.fileno() for name, socket in sockets.items()}
-        child.start(capture_process.main, theirs.fileno(), fds.values())
+        child.start("capture", capture_process.main, theirs.fileno(), fds.values())
         theirs.close()
         self._control = capture.CaptureControl(ours)
         self._control.start(folder, fds)

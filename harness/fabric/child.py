@@ -14,13 +14,18 @@ from collections.abc import Callable, Iterable
 EXIT_BUG = 70
 
 
-def start(main: Callable[[list[str]], int], control_fd: int, keep: Iterable[int]) -> int:
+STARTED: dict[int, str] = {}
+"""What was started here, by PID: its name."""
+
+
+def start(name: str, main: Callable[[list[str]], int], control_fd: int, keep: Iterable[int]) -> int:
     """Fork a child that runs ``main([control_fd])`` with the standard streams, ``control_fd`` and ``keep`` as its only descriptors.
 
     Returns its PID; the child exits with what ``main`` returns, or 70 and a traceback on standard error.
     """
     pid = os.fork()
     if pid:
+        STARTED[pid] = name
         return pid
     code = EXIT_BUG
     try:

@@ -1,8 +1,9 @@
 """The keeper: the one process that holds a run's network and its agents.
 
-``python -m harness.fabric.keeper FD`` enters a user namespace (when not root), a PID and a network namespace, forks, and the child is PID 1
-of that PID namespace: when it dies, however it dies, the kernel kills every agent and frees every namespace, link, rule and conntrack
-entry.  So clean-up needs no clean-up code.  It dies when the socket ``FD`` to the lab closes, on SIGTERM, and with its parent.
+``python -m harness.fabric.keeper FD LAB`` enters a user namespace (when not root), a PID and a network namespace, forks, and the child is
+PID 1 of that PID namespace: when it dies, however it dies, the kernel kills every agent and frees every namespace, link, rule and conntrack
+entry.  So clean-up needs no clean-up code.  It dies when the socket ``FD`` to the lab closes, on SIGTERM, and with its parent, at once even
+while it is at work: the outer process is killed with the lab, whose PID is ``LAB``, and PID 1 with the outer process.
 
 It is single-threaded and does all kernel work itself, synchronously, on request (``wires``); ``Build`` does the building.  Unasked it takes
 the steps of those schedules whose executor does not (netem's), when their time has come and no request is being answered, and takes in what
@@ -11,21 +12,29 @@ the kernel tells of the flows of NATs (``flow_events``).
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import signal
+import sys
+
+from harness.parent import die_with_parent
+
+if __name__ == "__main__":  # before all else is imported, which on a busy machine takes seconds
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() != int(sys.argv[2]):
+        os._exit(1)  # the lab has ended already
+
+import contextlib
+import select
 import socket
 import subprocess
-import sys
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.fabric import agent_start, wires
+from harness.fabric import agent_start, child, wires
 from harness.fabric.agent_view import view_for
 from harness.fabric.build import Build
 from harness.fabric.flow_events import FlowEvents
-from harness.fabric.netns import die_with_parent, enter_run_namespaces, inside
+from harness.fabric.netns import enter_run_namespaces, inside
 from harness.timer import Timer
 
 _OWN_NICENESS = -11  # a fault takes it about a millisecond of work, for which agents under load would make it wait several
@@ -33,7 +42,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP)
 
 
 def main(arguments: list[str]) -> int:
-    """Run the keeper on the socket whose descriptor is ``arguments[0]``; returns the exit code."""
+    """Run the keeper on the socket whose descriptor is ``arguments[0]``; returns the exit code.  ``arguments[1]`` was looked at above."""
     control = socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(control.fileno(), False)
     wires.prepare(control)
@@ -44,10 +53,11 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         wires.send(control, {"id": 0, "error": wires.describe(error)})
         return 1
-    child = os.fork()
-    if child:
+    first = os.fork()
+    if first:
+        die_with_parent(signal.SIGKILL)  # again: entering a user namespace would have taken it back
         control.close()
-        _pid, status = os.waitpid(child, 0)
+        _pid, status = os.waitpid(first, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)  # the lab waits for this, and taking the interpreter down takes 80 ms
     die_with_parent(signal.SIGKILL)
     Keeper(control).serve()
@@ -164,14 +174,22 @@ class Keeper:
         return process
 
     def _reap(self) -> None:
-        """Collect every child that ended, orphans included, and tell of those we started."""
+        """Collect every child that ended, orphans included, and tell what became of those we started.
+
+        They ended; of helpers also that they were stopped, and went on.
+        """
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                if pid in child.STARTED:
+                    what = {"event": "stopped", "signal": os.WSTOPSIG(status)} if os.WIFSTOPPED(status) else {"event": "continued"}
+                    wires.send(self._control, {**what, "helper": child.STARTED[pid]})
+                continue
             code = os.waitstatus_to_exitcode(status)
             process = self._running.pop(pid, None)
             if isinstance(process, agent_start.Started):
@@ -180,6 +198,8 @@ class Keeper:
                 process.returncode = code
             if process is not None:
                 wires.send(self._control, {"event": "exited", "pid": pid, "code": code})
+            elif pid in child.STARTED:
+                wires.send(self._control, {"event": "exited", "helper": child.STARTED[pid], "code": code})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import trio
 
-from harness.errors import HarnessError
+from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric import confinement, wires
 from harness.fabric.confinement import Confinement, How
 from harness.units import s
@@ -40,6 +40,15 @@ class Process:
     """How it is confined; None if it is not."""
     confined: dict[str, Any] = field(default_factory=dict)
     """What was seen of that, from outside."""
+    held: bool = False
+    """Whether the scenario itself has stopped it."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it stands still because somebody has stopped it (proc_pid_stat(5): its state is T), and not the scenario."""
+        with contextlib.suppress(OSError):
+            return not self.held and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        return False
 
     def signal(self, number: int) -> None:
         """Send a signal by descriptor: never to another process that has since got the number."""
@@ -63,6 +72,11 @@ class Keeper:
         self._started: dict[int, Process] = {}
         self._ended_early: dict[int, int] = {}  # told before ``spawn`` had got to read its answer
         self._gone = False
+        self._retired = False
+        self._helpers_stopped: dict[str, int] = {}
+        self.broken: list[HarnessError] = []
+        """What of the network has broken: from then on nothing that is measured means anything."""
+        self.broke = trio.Event()
 
     async def listen(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Read answers and events until the keeper ends."""
@@ -75,12 +89,7 @@ class Keeper:
             if message is None:
                 break
             if "event" in message:
-                process = self._started.get(message["pid"])
-                if process is not None:
-                    process.code = message["code"]
-                    process.ended.set()
-                else:
-                    self._ended_early[message["pid"]] = message["code"]
+                self._take_event(message)
                 continue
             waiting = self._waiting.pop(message["id"], None)
             if waiting is None:
@@ -90,10 +99,47 @@ class Keeper:
             waiting[1].extend([message, fds])
             waiting[0].set()
         self._gone = True
+        self._break("the keeper is gone, and with it the network and every agent: see keeper.log")
         for event, _box in self._waiting.values():
             event.set()
         for process in self._started.values():
             process.ended.set()
+
+    def _take_event(self, message: dict[str, Any]) -> None:
+        if "helper" in message:
+            self._take_helper(message["event"], message["helper"], message)
+            return
+        process = self._started.get(message["pid"])
+        if process is not None:
+            process.code = message["code"]
+            process.ended.set()
+        else:
+            self._ended_early[message["pid"]] = message["code"]
+
+    def _take_helper(self, event: str, name: str, message: dict[str, Any]) -> None:
+        if event == "stopped":
+            self._helpers_stopped[name] = message["signal"]
+        elif event == "continued":
+            self._helpers_stopped.pop(name, None)
+        elif message["code"] != 0:  # it ends with 0 when it is asked to
+            how = signal.Signals(-message["code"]).name if message["code"] < 0 else f"exit code {message['code']}"
+            self._break(f"the {name} process has ended ({how}): see keeper.log")
+
+    def _break(self, what: str) -> None:
+        if not self._retired:
+            self.broken.append(HarnessError(what))
+            self.broke.set()
+
+    def retire(self) -> None:
+        """All that was wanted of the network has been had: from now on it may break."""
+        self._retired = True
+
+    def troubles(self) -> list[HarnessError]:
+        """What has befallen keeper, relay and captures, so that the run proves nothing: gone, or stopped and still so."""
+        found = list(self.broken)
+        for name, number in self._helpers_stopped.items():
+            found.append(HarnessError(f"the {name} process was stopped ({signal.Signals(number).name}) and has not gone on"))
+        return found
 
     async def _receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         data, control, _flags, _address = await self._control.recvmsg(wires.DATAGRAM, wires.SPACE, socket.MSG_CMSG_CLOEXEC)
@@ -136,6 +182,8 @@ class Keeper:
         """Start a process; check, from outside, that its network namespace is the node's, and that it is confined if it is to be."""
         wanted = None if confine is None else {name: _plain(getattr(confine, name)) for name in confine.__struct_fields__}
         answer, received = await self._ask("spawn", {"node": node, "argv": argv, "env": env, "cwd": str(cwd), "confine": wanted}, fds)
+        if not received:  # the kernel drops descriptors for which there is no room, and says nothing
+            raise EnvironmentUnfit(f"{node}: no descriptor is free in the runner; allow it more (ulimit -n)")
         pidfd = received[0]
         process = Process(node, _pid_of(pidfd), pidfd)
         self._started[answer["pid"]] = process
@@ -184,7 +232,11 @@ def start_keeper(log: Path) -> Keeper:
     wires.prepare(ours)
     root = str(Path(__file__).resolve().parents[2])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
-    argv = [sys.executable, "-m", "harness.fabric.keeper", str(theirs.fileno())]
-    with theirs, log.open("ab") as out:
-        process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+    argv = [sys.executable, "-m", "harness.fabric.keeper", str(theirs.fileno()), str(os.getpid())]
+    try:
+        with theirs, log.open("ab") as out:
+            process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+    except BaseException:
+        ours.close()
+        raise
     return Keeper(process, trio.socket.from_stdlib_socket(ours))

@@ -11,7 +11,6 @@ What comes after the last packet of all stands on that one, and says so.
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from bisect import bisect_left, bisect_right, insort
@@ -21,7 +20,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from harness import rotation
+from harness import rotation, whole
 from harness.fabric import pcapng
 from harness.fabric.base import Direction, brief, impairment_of
 from harness.fabric.handshake_order import HandshakeOrder, Record
@@ -92,9 +91,8 @@ def merge(
     merged = Merged(interfaces=list(captures))
     clock: list[_Sample] = []
     sources = [_Source(path, number, clock) for number, path in enumerate(captures.values())]
-    part = out.with_name(out.name + ".part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        with whole.fresh(out, 0o600) as file:
             file.write(pcapng.section(plain(about)))
             for name, source in zip(captures, sources, strict=True):
                 file.write(pcapng.interface(name, source.snap, _described((ports or {}).get(name))))
@@ -103,9 +101,7 @@ def merge(
                 file.write(pcapng.secrets(lines))
             _Merge(sources, clock, merged, marks, file).run()
             merged.size = file.tell()
-        os.replace(part, out)
     finally:
-        part.unlink(missing_ok=True)
         for source in sources:
             source.close()
     for (name, path), source in zip(captures.items(), sources, strict=True):

@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # the doctor imports this module where there is nothing but P
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
-_PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)  # Python 3.11, which Debian 12 has, lacks os.unshare and os.setns
 
 
@@ -40,11 +39,6 @@ def unshare(flags: int) -> None:
 def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
     """Enter the namespace that ``fd`` holds; OSError as the kernel gives it."""
     _call("setns", "setns", ctypes.c_int(fd), ctypes.c_int(kind))
-
-
-def die_with_parent(signal: int) -> None:
-    """Ask the kernel to send this process ``signal`` when its parent dies (PR_SET_PDEATHSIG)."""
-    _call("prctl", "prctl", ctypes.c_int(_PR_SET_PDEATHSIG), ctypes.c_ulong(signal), *(ctypes.c_ulong(0),) * 3)
 
 
 def mount_fresh_proc() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from harness.errors import EnvironmentUnfit
+from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric.attacker_handle import AttackerHandle
 from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Keeper, Process, start_keeper
@@ -34,6 +34,7 @@ class Network:
         self.topology = topology
         self.report = report
         self.probed: dict[str, Any] = {}
+        self.settled: list[HarnessError] | None = None
         self._keeper = keeper
         self.observe = observe
 
@@ -103,8 +104,20 @@ class Network:
         return dict((await self.ask("flush"))["captures"])
 
     async def finish(self) -> dict[str, Any]:
-        """Close the captures; the last counters of links and captures."""
-        return await self.ask("finish")
+        """Close the captures; the last counters of links and captures.  Nothing is wanted of the network after it."""
+        last = await self.ask("finish")
+        self.settled = self.troubles()
+        self._keeper.retire()
+        return last
+
+    def troubles(self) -> list[HarnessError]:
+        """What has befallen keeper, relay and captures, so that the run proves nothing; as it was at ``finish``."""
+        return self._keeper.troubles() if self.settled is None else self.settled
+
+    async def breaks(self) -> None:
+        """Wait until a part of the network is gone, and raise what is."""
+        await self._keeper.broke.wait()
+        raise self._keeper.broken[0]
 
     async def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """One request to the keeper."""

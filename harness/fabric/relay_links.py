@@ -66,7 +66,7 @@ class RelayExecutor:
             return
         ours, theirs = seqpacket.pair()
         fds = [theirs.fileno(), *(fd for link in self._links for fd in (link.fd_a, link.fd_b))]
-        child.start(relay_process.main, theirs.fileno(), fds)
+        child.start("relay", relay_process.main, theirs.fileno(), fds)
         theirs.close()
         self._control = relay.RelayControl(ours)
         self._control.start(self._links)

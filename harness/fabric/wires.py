@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import BlamedError, EnvironmentUnfit, HarnessError, SpecError
+from harness.errors import BlamedError, EnvironmentUnfit, HarnessError, SpecError, exhausted
 
 DATAGRAM = 1 << 17  # bytes; a unix socket's default buffer holds more than one of these
 LIMIT = 1 << 26  # bytes of one message
@@ -84,9 +84,13 @@ def receive(end: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def describe(error: Exception) -> dict[str, Any]:
-    """An error as plain data for the other side."""
+    """An error as plain data for the other side; of several at once (a nursery's) the first."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, SpecError):
         return {"kind": "SpecError", "where": error.where, "text": error.what}
+    if exhausted(error):
+        return {"kind": "EnvironmentUnfit", "text": f"this machine has no more of something that the network needs: {error}"}
     if isinstance(error, EnvironmentUnfit):
         return {"kind": "EnvironmentUnfit", "text": str(error)}
     return {"kind": "HarnessError", "text": str(error) if isinstance(error, BlamedError) else f"{type(error).__name__}: {error}"}

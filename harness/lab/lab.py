@@ -21,7 +21,7 @@ import trustme
 from harness import verdict
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
 from harness.agent.remote import AgentRefused, RemoteAgent, Said
-from harness.errors import BlamedError, EnvironmentUnfit, SpecError
+from harness.errors import AgentError, BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
@@ -128,6 +128,7 @@ class Lab:
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
+        self._befallen: list[BlamedError] = []
 
     @staticmethod
     def now() -> int:
@@ -139,28 +140,53 @@ class Lab:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Lab]:
         """The run itself; leaving it closes captures, ends agents and network, and reads the evidence."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(watch_runner, self.stalls)
-            log_times = LogTimes(self.folder / "agents")
-            nursery.start_soon(log_times.follow)
-            try:
-                async with self._stack:
-                    try:
-                        yield self
-                    except BaseException:
-                        await self._salvage()
-                        raise
-                    await self._finish()
-            finally:
-                nursery.cancel_scope.cancel()
-                log_times.close()
-                self.evidence.close()
-                self._take_over()
-                self._write_calls()
-                self._write_signals()
-                self._merge_captures()
-                self.timeline.close()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(watch_runner, self.stalls)
+                log_times = LogTimes(self.folder / "agents")
+                nursery.start_soon(log_times.follow)
+                try:
+                    async with self._stack:
+                        try:
+                            yield self
+                        except BaseException:
+                            await self._salvage()
+                            raise
+                        await self._finish()
+                finally:
+                    nursery.cancel_scope.cancel()
+                    with contextlib.ExitStack() as last:  # each of them, even when another fails
+                        for step in (
+                            self._merge_captures,
+                            self._write_signals,
+                            self._write_calls,
+                            self._take_over,
+                            self.evidence.close,
+                            log_times.close,
+                        ):
+                            last.callback(step)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of what a run holds from the moment that it is made; safe to call twice."""
+        self.timeline.close()
+
+    def _look_at_agents(self) -> None:
+        """Note those that somebody has stopped, before they are ended."""
+        for peer in self.peers.values():
+            if peer.process.stopped:
+                self._befallen.append(AgentError(peer.name, "its process was stopped (SIGSTOP) and has not gone on"))
+
+    def voids(self) -> list[BlamedError]:
+        """What befell the run itself, so that it proves nothing, whatever its verdicts say: killed, stopped, or out of room."""
+        found = [*(self.network.troubles() if self.network is not None else []), *self._befallen]
+        if self.timeline.failure is not None:
+            found = [EnvironmentUnfit(f"the run's files in {self.folder} are not whole: {self.timeline.failure}"), *found]
+        elif not folders.has_room(self.folder):
+            found = [EnvironmentUnfit(f"the run's files in {self.folder} may not be whole: no room is left on that disk"), *found]
+        return found
 
     def gather_keys(self) -> Path:
         """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
@@ -215,6 +241,7 @@ class Lab:
 
     async def _finish(self) -> None:
         """End the agents, close the captures, and add what they prove."""
+        self._look_at_agents()
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
@@ -253,6 +280,7 @@ class Lab:
 
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
+        self._look_at_agents()
         with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
             await self._close_captures()
 
@@ -285,6 +313,7 @@ class Lab:
                 observe=self.observe,
             )
         )
+        self._nursery.start_soon(self.network.breaks)
         report = self.network.report
         self.durations["build"] = Duration(self.now() - began)
         nats = [f", NAT {name} in userspace ({nat['why']})" for name, nat in report["nats"].items() if nat["executor"] == "userspace"]

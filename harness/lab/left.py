@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from harness import whole
 from harness.errors import AgentError
 
 KEYS = "keys.log"
@@ -43,10 +44,8 @@ def gather_keys(folder: Path, owners: dict[str, Path]) -> Path:
             found.append(file.read(_MOST_KEYS))
     log = folder / KEYS
     if found:
-        part = log.with_name(f"{KEYS}.part")
-        part.write_bytes(b"".join(keys if keys.endswith(b"\n") or not keys else keys + b"\n" for keys in found))
-        part.chmod(0o600)
-        part.replace(log)
+        with whole.fresh(log, 0o600) as file:
+            file.writelines(keys if keys.endswith(b"\n") or not keys else keys + b"\n" for keys in found)
     return log
 
 

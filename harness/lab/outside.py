@@ -94,6 +94,7 @@ def no_more_descriptors(lab: Lab, peer: Peer) -> Iterator[None]:
 async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterator[None]:
     """For the length of the block ``peer``'s process does not run (SIGSTOP): its host answers nothing, and refuses nothing either."""
     began = lab.now()
+    peer.process.held = True
     peer.process.signal(signal.SIGSTOP)
     stopped = False
     with trio.move_on_after(within.s):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from harness.agent.messages import Media
 from harness.report.printable import json
 
+FILE = "timeline.jsonl"
 MOST = 32 << 20
 """Bytes of a timeline from which on agents' running figures (``media``, ten times a second) are left out: most of an hour."""
 
@@ -47,6 +48,8 @@ class Timeline:
         self._view = view
         self._size = 0
         self._brief = False
+        self.failure: str | None = None
+        """Why not every line is in the file; None when all are."""
         self.started = time.monotonic_ns()
         self.note("lab", "began", at=self.started, utc=datetime.now(UTC).isoformat())
 
@@ -68,14 +71,24 @@ class Timeline:
             self._view.note(line, aloud=False)
 
     def _write(self, line: dict[str, Any]) -> None:
+        """Each line in one write.  Once one is not whole nothing follows it; whoever noted it goes on, and learns of it by ``failure``."""
+        if self.failure is not None:
+            return
         encoded = json(line, str) + b"\n"
-        self._file.write(encoded)
+        try:
+            written = self._file.write(encoded)
+        except OSError as error:
+            self.failure = f"{FILE}: {error.strerror}"
+            return
+        if written != len(encoded):
+            self.failure = f"{FILE}: no room for more"
         self._size += len(encoded)
         if self._size > MOST and not self._brief:
             self._brief = True
             self.note("lab", "brief", f"from here on agents' running figures are left out: the timeline has {MOST >> 20} MiB", aloud=True)
 
     def close(self) -> None:
-        """Close the file, and send the onlooker away."""
-        self._file.close()
-        self._view.close()
+        """Close the file, and send the onlooker away; safe to call twice."""
+        if not self._file.closed:
+            self._file.close()
+            self._view.close()

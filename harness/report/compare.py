@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness import whole
 from harness.errors import HarnessError
-from harness.report import model, page, whole
+from harness.report import model, page
 from harness.report.keyed import Key, keyed
 from harness.report.model import Report
 from harness.report.story import Node, Story, Wire

@@ -85,14 +85,15 @@ def _run(root: Path, folder: Path) -> Run:
         section="/".join(above),
         scenario=scenario,
         test=test,
-        began=_began(match[1]) if glance is None else glance.started,
+        began=began(match[1]) if glance is None else glance.started,
         seed=int(match[2]) if glance is None else glance.seed,
         glance=glance,
         problem=problem,
     )
 
 
-def _began(stamp: str) -> datetime:
+def began(stamp: str) -> datetime:
+    """The time (UTC) in the name of a run's folder."""
     try:
         return datetime.strptime(stamp, "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:

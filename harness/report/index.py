@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from harness.report import drift, history, whole
+from harness import whole
+from harness.report import drift, history
 from harness.report.history import Run
 from harness.report.keyed import Key, keyed
 from harness.report.model import Glance, Judged

@@ -15,14 +15,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from harness import whole
 from harness.errors import HarnessError
 from harness.nesting import too_deep
 from harness.outcome import Outcome
-from harness.report import whole
 from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
 from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stall, Verdict
 
+FILE = "report.json"
 SCHEMA = 2
 
 

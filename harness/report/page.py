@@ -18,7 +18,8 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from harness.report import hostile, model, whole
+from harness import whole
+from harness.report import broken_off, hostile, model
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
@@ -47,7 +48,7 @@ class Script(NamedTuple):
 
 def write(folder: Path) -> Path:
     """Write the page of the run in ``folder``, whole or not at all, and return its path; HarnessError when the folder is no run's."""
-    text = render(tell(folder), model.read(folder / "report.json"))
+    text = render(tell(folder), broken_off.report(folder))
     whole.write(folder / FILE, text)
     return folder / FILE
 

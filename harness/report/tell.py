@@ -7,17 +7,19 @@ from typing import Any
 
 import msgspec
 
-from harness.report import acts, connections, drawing, flows, lanes, logs, messages, model, sounds
-from harness.report.artifacts import Artifacts, need
+from harness.report import acts, broken_off, connections, drawing, flows, lanes, logs, messages, model, sounds
+from harness.report.artifacts import Artifacts
 from harness.report.clock import Clock
 from harness.report.story import Story
 
 
 def tell(folder: Path) -> Story:
-    """The story of the run in ``folder``.  HarnessError when there is no report.json that can be read; all else is told as unread."""
-    artifacts = Artifacts(need(folder))
-    raw = (folder / "report.json").read_bytes()
-    report = model.decode(raw, str(folder / "report.json"))
+    """The story of the run in ``folder``, also of one without a report.  HarnessError when it is no run's, or its report cannot be read.
+
+    All else that cannot be read is told as unread.
+    """
+    report = broken_off.report(folder)
+    artifacts = Artifacts(folder)
     events = list(artifacts.lines("timeline.jsonl", dict[str, Any], fit=_fit))
     zero = next((event["at"] for event in events if event["kind"] == "began"), events[0]["at"] if events else 0)
     since_zero = Clock(zero)
@@ -35,7 +37,7 @@ def tell(folder: Path) -> Story:
         zero=zero,
         until=until,
         title=f"{report.scenario}: {report.test}",
-        report=msgspec.json.decode(raw),
+        report=msgspec.json.decode(model.encode(report)),
         peers=_peers(events),
         flows=flows.read(artifacts, since_zero, end),
         connections=quic,

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,57 @@ def test_nothing_is_left_after_the_keeper_is_killed(tmp_path: Path, token: str, 
                 assert await until_gone(token) == []
         assert remains.mounts(network.report["namespaces"].values()) == []
         assert remains.descriptors() == before
+
+    within_deadline(main)
+
+
+def helpers(network: Network) -> dict[str, int]:
+    """The relay's and the captures' processes, by their names."""
+    first = only_child(network._keeper._process.pid)
+    children = map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())
+    found = {}
+    for pid in children:
+        if b"harness.fabric.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            files = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+            found["capture" if any(name.endswith(".pcapng") for name in files) else "relay"] = pid
+    return found
+
+
+@pytest.mark.parametrize("which", ["relay", "capture"])
+def test_a_part_of_the_network_that_is_killed_is_told_at_once(tmp_path: Path, token: str, which: str) -> None:
+    async def main() -> None:
+        async with opened(two_radios(), tmp_path, impair="relay", captures=True) as network:
+            await populate(network)
+            assert network.troubles() == []
+            os.kill(helpers(network)[which], signal.SIGKILL)
+            with pytest.raises(HarnessError, match=rf"^the {which} process has ended \(SIGKILL\): see keeper\.log$"):
+                await network.breaks()
+        assert await until_gone(token) == []
+
+    within_deadline(main)
+
+
+def test_what_somebody_stops_is_told_until_it_goes_on(tmp_path: Path, token: str) -> None:
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110 - within a deadline; nobody else waits for it
+            await trio.sleep(POLL)
+
+    async def main() -> None:
+        async with opened(two_radios(), tmp_path, impair="relay", captures=True) as network, talking(network, "alice") as alice:
+            await populate(network)
+            relay = helpers(network)["relay"]
+            os.kill(relay, signal.SIGSTOP)
+            await until(lambda: [str(one) for one in network.troubles()] == ["the relay process was stopped (SIGSTOP) and has not gone on"])
+            assert not alice.process.stopped
+            alice.process.signal(signal.SIGSTOP)
+            await until(lambda: alice.process.stopped)
+            alice.process.held = True
+            assert not alice.process.stopped, "who was stopped on purpose"
+            alice.process.held = False
+            os.kill(relay, signal.SIGCONT)
+            alice.process.signal(signal.SIGCONT)
+            await until(lambda: network.troubles() == [] and not alice.process.stopped)
+        assert await until_gone(token) == []
 
     within_deadline(main)
 

@@ -219,11 +219,12 @@ def test_report_builds_what_it_can_and_names_the_rest(tmp_path: Path, monkeypatc
     (old := place(Path("artifacts"), 3)).joinpath("report.json").write_text('{"schema": 1}')
     done = invoke("report", "artifacts/migration", "nowhere")
     assert done.exit_code == 1
-    assert done.stdout.split() == [str(tmp_path / good / "report.html"), str(tmp_path / "artifacts" / "index.html")]
+    pages = [str(tmp_path / run / "report.html") for run in (good, broken)]
+    assert done.stdout.split() == [*pages, str(tmp_path / "artifacts" / "index.html")]
+    assert "the run did not end: it left no report.json" in (broken / "report.html").read_text()
     assert sorted(done.stderr.splitlines()) == sorted(
         [
             "nowhere: there is no such file or folder",
-            f"{tmp_path / broken}: there is no report.json in it; give the folder of one run, artifacts/<scenario>/<test>/<run>",
             f"{tmp_path / old}/report.json: its schema is 1; this version reads schema 2",
         ]
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,3 +127,22 @@ def test_a_network_that_did_what_nobody_asked_proves_nothing(good: bool) -> None
 def test_what_was_looked_at_is_not_kept() -> None:
     verdict = equal("video never sent", Figure(Count(1), overdue=(Overdue("given up", 1 * S, 1200 * MS),)), 0)
     assert b"overdue" not in json.encode(conclude([verdict], stalls=[]), enc_hook=str)
+
+
+def test_what_befell_the_run_itself_comes_before_every_verdict() -> None:
+    """A relay that was killed makes silence: no FAIL of the product."""
+    silent = at_most("silence", 900 * ms, 100 * ms)
+    gone = HarnessError("the relay process has ended (SIGKILL): see keeper.log")
+    stopped = AgentError("alice", "its process was stopped (SIGSTOP) and has not gone on")
+    for voids, blame in (([gone], Blame.HARNESS), ([stopped, gone], Blame.AGENT), ([OSError(28, "No space left")], Blame.ENVIRONMENT)):
+        outcome = conclude([silent], errors=[RuntimeError("x")], voids=voids)
+        assert (outcome.result, outcome.blame) == (Result.INCONCLUSIVE, blame)
+        assert str(voids[0]) in outcome.reasons[0]
+    assert conclude([silent]).result is Result.FAIL
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE])
+def test_a_machine_that_has_no_more_of_something_is_unfit(number: int) -> None:
+    outcome = conclude([], errors=[ExceptionGroup("nursery", [OSError(number, os.strerror(number))])])
+    assert (outcome.result, outcome.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
+    assert conclude([], errors=[OSError(errno.ENOENT, "no such file")]).blame is Blame.HARNESS

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.report import history, index, model, page, whole
+from harness import whole
+from harness.report import history, index, model, page
 from harness.report.index import Group, Section
 from harness.units import ms
 from harness.verdict import at_least, at_most, equal
