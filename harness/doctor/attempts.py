@@ -11,11 +11,13 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 
 from harness.doctor import netlink
 from harness.errors import BlamedError
-from harness.fabric import libnftables, netns, packet_sockets, scheduling, taps
+from harness.fabric import agent_start, libnftables, netns, packet_sockets, scheduling, taps
+from harness.fabric.agent_view import view_for
 
 RULESET = """
 table inet doctor {
@@ -128,6 +130,21 @@ def _ipv6() -> str:
     return "yes, through /proc/sys"
 
 
+def _confinement() -> str:
+    """A program started as an agent is."""
+    with tempfile.TemporaryDirectory() as own:
+        streams = (0, 1, 2)
+        started = agent_start.start(agent_start.Command(["true"], dict(os.environ), "/", streams, view_for(["true"], {}, "/", own)))
+        os.close(started.pidfd)
+        os.waitpid(started.minder, 0)
+        started.exit_code()
+    how = started.how
+    landlock = f"Landlock {how['landlock']}" if how["landlock"] else "no Landlock"
+    files = f"mount namespace, {landlock}" if how["mounts"] else f"{landlock} alone ({how['why']})"
+    proc = f", /proc is this machine's ({how['proc']})" if how["proc"] else ""
+    return f"yes, {files}{proc}" + (f", {how['processes']} processes" if how["processes"] else "")
+
+
 def _scheduling() -> str:
     """As the relay asks for it.  The last attempt of all: it may leave this process at a real-time priority."""
     got = scheduling.prefer_this_process()
@@ -143,6 +160,7 @@ ATTEMPTS: dict[str, Callable[[], str]] = {
     "netem": _netem,
     "TAP": _tap,
     "captures": _capture,
+    "agent confinement": _confinement,
     "node namespaces": _second_namespace,
     "IPv6 forwarding": _ipv6,
     "scheduling": _scheduling,

@@ -121,6 +121,7 @@ def _kernel(machine: Machine, tried: Tried) -> list[Finding]:
         ),
         tried.finding("conntrack", "NAT: mappings and rebinds", None, remedies.module(machine, "nf_conntrack_netlink")),
         tried.finding("captures", "receipts: a capture of every interface", None, remedies.captures(machine)),
+        tried.finding("agent confinement", "agents reach no file, process or device of this machine", None, remedies.confinement(machine)),
         tried.finding("pidfds", "agents are signalled by descriptor", None, "boot Linux 5.5 or later"),
         tried.finding("IPv6 forwarding", "topologies with IPv6, which are all that come with it", None, remedies.ipv6(machine)),
         tried.finding(

@@ -100,6 +100,13 @@ def ipv6(machine: Machine) -> str:
     return _container(machine, _AS_USER) + apparmor
 
 
+def confinement(machine: Machine) -> str:
+    """Mounts of an agent's own, or Landlock."""
+    if machine.container and machine.apparmor:
+        return _container(machine, _APPARMOR.strip())
+    return "boot Linux 5.13 or later with landlock in its lsm= list; until then --confine=no runs what you trust"
+
+
 def scheduling(machine: Machine) -> str:
     """Real-time priority for the relay."""
     if machine.container and machine.root and machine.mapped:

@@ -277,8 +277,10 @@ def _restrict_files(view: View, how: dict[str, Any]) -> None:
 
 
 def _prove(view: View) -> None:
-    """Try to write beside the agent's own folder; EnvironmentUnfit when that is not refused."""
+    """Try to write beside the agent's own folder, if the machine's own is what lies there; EnvironmentUnfit when that is not refused."""
     beside = os.path.join(os.path.dirname(view.own), f".{os.getpid()}")
+    if os.stat(os.path.dirname(view.own)).st_dev != os.stat(view.own).st_dev:
+        return  # something of the agent's view alone, which ends with it
     try:
         os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except OSError:

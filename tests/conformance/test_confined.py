@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.fabric.confinement import Confinement
 from tests.conformance.hostile_run import WIRE
 from tests.conformance.networks import opened, run_in, within_deadline
 
@@ -146,6 +148,23 @@ def test_no_attempt_is_stopped_where_the_confinement_is_left_out(tmp_path: Path)
     answers = hostile(tmp_path, "confinement")["answers"]
     stopped = {name for name, answer in answers.items() if answer in STOPPED[name]}
     assert stopped - BY_OTHER_MEANS - out_of_reach() <= (set() if os.geteuid() == 0 else UNPRIVILEGED)
+
+
+def test_its_folder_can_be_written_where_nothing_else_is_seen_and_temporary_files_are_its_own() -> None:
+    program = "import sys, tempfile; open(sys.argv[1] + '/mine', 'w').close(); print(tempfile.mkstemp()[1])"
+
+    async def test() -> None:
+        with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+            own = Path(folder) / "own"
+            own.mkdir()
+            async with opened(WIRE, Path(folder)) as network:
+                argv = [sys.executable, "-I", "-c", program, f"{own}"]
+                code, made = await run_in(network, "alice", argv, confine=Confinement(own, hidden=(Path(folder),)))
+            assert code == 0
+            assert os.listdir(own) == ["mine"]
+            assert Path(made.strip()).name not in os.listdir("/tmp")
+
+    within_deadline(test)
 
 
 def test_a_command_that_cannot_be_executed_is_named(tmp_path: Path) -> None:

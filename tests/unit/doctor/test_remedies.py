@@ -85,8 +85,8 @@ def test_a_package(machine: Machine, command: str) -> None:
 
 @pytest.mark.parametrize("machine", [HOST, ROOT, IN_DOCKER, USER_IN_DOCKER, NOBLE])
 def test_every_lack_has_a_command_and_what_is_there_has_none(machine: Machine) -> None:
-    tried = ("namespaces", "node namespaces", "virtual links", "netem", "TAP", "nftables", "conntrack", "captures", "pidfds")
-    features = (*tried, "IPv6 forwarding", "scheduling")
+    tried = ("namespaces", "node namespaces", "virtual links", "netem", "TAP", "nftables", "conntrack", "captures")
+    features = (*tried, "agent confinement", "pidfds", "IPv6 forwarding", "scheduling")
     lacking = findings._kernel(machine, Tried(machine, dict.fromkeys(features, "no: refused")))
     assert [finding.feature for finding in lacking] == list(features)
     assert all(finding.here == "no" and finding.found == "refused" and finding.remedy for finding in lacking)
