@@ -7,9 +7,12 @@ gone with the process.  SIGTERM and SIGHUP end a session at once from the beginn
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from types import FrameType
 
 from harness.parent import die_with_parent
 
@@ -19,6 +22,30 @@ def end_with(session: int) -> None:
     die_with_parent(signal.SIGKILL)
     if os.getppid() != session:
         os._exit(1)
+
+
+@contextlib.contextmanager
+def second_ends_at_once() -> Iterator[None]:
+    """Inside a trio run, whose own handler takes the first SIGINT: a second one ends this process, though the first be still on its way."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    taken = False
+
+    def take(number: int, frame: FrameType | None) -> None:
+        nonlocal taken
+        if taken:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        taken = True
+        handler(number, frame)
+
+    signal.signal(signal.SIGINT, take)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if taken else handler)  # its own is what trio looks for when it ends
 
 
 def next_ends_at_once() -> None:

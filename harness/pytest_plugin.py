@@ -289,7 +289,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
     within = DEADLINE_S + (endurance.length.s if endurance is not None else 0.0)
 
     async def whole() -> None:
-        with trio.move_on_after(within) as deadline:
+        with endings.second_ends_at_once(), trio.move_on_after(within) as deadline:
             async with lab_.open():
                 try:
                     await scenario(**arguments)

@@ -52,8 +52,8 @@ KINDS = (
     Kind("runner: SIGTERM", signals=(TERM,), codes=(-TERM,)),
     Kind("runner: SIGHUP", signals=(HUP,), codes=(-HUP,)),
     Kind("runner: SIGSTOP, then SIGKILL", signals=(STOP, KILL), codes=(-KILL,)),
-    Kind("terminal: Ctrl-C", keys=b"\x03", at_once=False, terminal=True, codes=(2, 130, -INT)),
-    Kind("terminal: Ctrl-C twice", keys=b"\x03\x03", terminal=True, codes=(2, 130, -INT)),
+    Kind("terminal: Ctrl-C", keys=b"\x03", at_once=False, terminal=True, codes=(1, 2, 130, -INT)),  # 1: while Python itself is starting
+    Kind("terminal: Ctrl-C twice", keys=b"\x03\x03", terminal=True, codes=(1, 2, 130, -INT)),
     Kind("terminal: closed", hang_up=True, terminal=True, codes=(-HUP,)),
     Kind("keeper: SIGKILL", "keeper", (KILL,), at_once=False, codes=(1,)),
     Kind("PID 1 of the run: SIGKILL", "PID 1", (KILL,), at_once=False, codes=(1,)),
@@ -142,7 +142,7 @@ def strike(plan: Plan, victim: Victim, wait: Callable[[], None]) -> bool:
         for key in kind.keys:
             victim.type(bytes([key]))
             pause = time.monotonic() + 0.05 + 0.3 * plan.target
-            while len(kind.keys) > 1 and time.monotonic() < pause:
+            while len(kind.keys) > 1 and (time.monotonic() < pause or victim.pending(signal.SIGINT)):  # two that pend are one
                 wait()
         return True
     if not kind.target:

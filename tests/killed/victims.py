@@ -106,6 +106,15 @@ class Victim:
                 return
             self.shown += got
 
+    def pending(self, number: int) -> bool:
+        """Whether a signal is still to be delivered to the process that was started."""
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except OSError:
+            return False
+        sets = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:"))]
+        return any(one >> (number - 1) & 1 for one in sets)
+
     def hang_up(self) -> None:
         """Take the terminal away, as a closed window does."""
         self.read()
