@@ -10,11 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 from harness.parent import die_with_parent
+
+
+def is_worker() -> bool:
+    """Whether this is a parallel worker, known before pytest is configured: execnet's command, and the variable that pytest-xdist sets."""
+    return sys.argv[:1] == ["-c"] and "PYTEST_XDIST_WORKER" in os.environ
 
 
 def end_with(session: int) -> None:

@@ -9,6 +9,14 @@ them are kept, counted and shown; a FAIL is never followed by anything.
 
 from __future__ import annotations
 
+import signal
+
+from harness import endings
+from harness.parent import die_with_parent
+
+if endings.is_worker():  # before all else is imported, which on a busy machine takes seconds
+    die_with_parent(signal.SIGKILL)
+
 import inspect
 import os
 import platform
@@ -25,7 +33,7 @@ import msgspec
 import pytest
 import trio
 
-from harness import endings, pages, rotation
+from harness import pages, rotation
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab
