@@ -122,7 +122,7 @@ endurance: $(STAMP) ## FOR=2h: one call of that length, a rebind every 30 s and 
 	@$(BIN)/harness run endurance --endurance=$(or $(FOR),2h) --keep=$(or $(KEEP),16) $(ARGS)
 
 endurance-short: $(STAMP)
-	@$(MAKE) --no-print-directory endurance FOR=2m,5s,20s KEEP=2 ARGS=--conclusive
+	@$(MAKE) --no-print-directory endurance FOR=2m,5s,20s KEEP=2
 
 speech: $(STAMP) ## make harness/media/speech.ogg anew, the voice of `--media speech`
 	$(BIN)/python -m harness.media.voice harness/media/speech.ogg

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness import rotation
 from harness.errors import AgentError
 from harness.lab.conversation import PLAYOUT, Call
 from harness.lab.folder import plain
@@ -37,6 +38,7 @@ def make(lab: Lab) -> None:
     """Write every recording of ``lab``'s run, and the index of them; adds the figures to ``report.json``'s ``quality``.
 
     An agent whose file is not what it should be has broken its contract: the run says so, and has no recording of what it heard.
+    Of a run so long that parts of its records were let go nothing is decoded, and each recording says so.
     """
     kept: dict[str, Kept | str] = {}
     for peer in lab.peers.values():
@@ -46,10 +48,14 @@ def make(lab: Lab) -> None:
             lab.evidence.errors.append(error)
             kept[peer.name] = error.what
     calls = {call.id: call for peer in lab.peers.values() for call in peer.calls if call.opened and call.closed is not None}
+    gone = next((why for peer in lab.peers.values() if (why := rotation.gone(peer.folder / f"{peer.name}.media.jsonl"))), "")
     made: list[Recording] = []
     for call in calls.values():
         for speaker, listener in call.sides:
             for flow in call.flows:
+                if gone:
+                    made.append(msgspec.structs.replace(_bare(call, speaker, listener, flow), note=gone))
+                    continue
                 heard = call.heard_by(listener, flow)
                 if heard.packets:
                     recording = _recording(lab, call, speaker, listener, flow, heard.packets, kept[listener.name], made)
@@ -82,6 +88,13 @@ def _kept(peer: Peer) -> Kept | str:
     return found
 
 
+def _bare(call: Call, speaker: Peer, listener: Peer, flow: str) -> Recording:
+    """A recording of which nothing is there yet."""
+    assert call.closed is not None
+    length = call.closed - call.opened
+    return Recording(listener=listener.name, speaker=speaker.name, call=call.id, flow=flow, starts_ns=call.opened, duration_ns=length)
+
+
 def _recording(
     lab: Lab,
     call: Call,
@@ -93,14 +106,7 @@ def _recording(
     made: list[Recording],
 ) -> Recording:
     assert call.closed is not None
-    bare = Recording(
-        listener=listener.name,
-        speaker=speaker.name,
-        call=call.id,
-        flow=flow,
-        starts_ns=call.opened,
-        duration_ns=call.closed - call.opened,
-    )
+    bare = _bare(call, speaker, listener, flow)
 
     def payload(packet: MediaPacket) -> bytes | None:
         return None if isinstance(kept, str) else kept.get((packet.ssrc, packet.seq, packet.crc))

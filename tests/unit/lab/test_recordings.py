@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness import rotation
 from harness.errors import AgentError
 from harness.lab import recordings
 from harness.media import rtpdump
@@ -107,3 +108,12 @@ def test_synthetic_packets_among_real_ones_are_named(tmp_path: Path) -> None:
         RtpDump(file).write(data, 0)
     bob, _ = made(lab(tmp_path, call("one", packets)))
     assert (bob.files, bob.note) == ({}, "synthetic packets: there is nothing to hear in them")
+
+
+def test_of_a_run_whose_records_are_not_all_there_nothing_is_decoded_and_it_says_so(tmp_path: Path) -> None:
+    packets = sent(tmp_path, "alice", "bob")
+    for number in (1, 3):
+        rotation.part(tmp_path / "bob.media.jsonl", number).touch()
+    found = made(lab(tmp_path, call("one", packets)))
+    assert [(one.listener, one.files) for one in found] == [("bob", {}), ("alice", {})]
+    assert {one.note for one in found} == {"bob.media.jsonl: part 2 of 3 was let go, which bounds what a long run leaves (--keep)"}
