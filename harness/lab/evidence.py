@@ -233,6 +233,8 @@ class Evidence:
         """Have ``call``, the only one of its run, judged leg by leg while it goes on."""
         if self._legs or len({one.id for peer in self._lab.peers.values() for one in peer.calls}) != 1:
             raise SpecError("lab.legs", "a call that is judged in legs is the only one of its run")
+        if call.flows != ("audio",):
+            raise SpecError("lab.legs", f"a call that is judged in legs has audio and nothing else; this one has {', '.join(call.flows)}")
         legs = self._legs[call.id] = Legs(self._lab, call, rotation.RotatedFile(self._lab.folder / "media.jsonl"))
         return legs
 

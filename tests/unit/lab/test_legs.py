@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import msgspec
 import pytest
@@ -14,12 +14,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import HarnessError
-from harness.fabric.pcapng import Writer
+from harness.errors import HarnessError, SpecError
+from harness.fabric.pcapng import Reader, Writer
 from harness.lab.evidence import Evidence
 from harness.lab.legs import SETTLED, Leg, Legs
 from harness.media import continuity, records
-from harness.rotation import VARIABLE, RotatedFile, parts
+from harness.rotation import VARIABLE, RotatedFile, part, parts
 from tests.examples import examples
 
 MS, S = 1_000_000, 1_000_000_000
@@ -240,3 +240,31 @@ def test_nothing_grows_with_the_legs(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 kept.append(max(len(end.sent) + len(end.came) + len(end.packets) for end in talk.legs._ends.values()))
         assert max(kept[-5:]) <= max(kept[6:11])
         assert sum(part.stat().st_size for part in parts(tmp_path / "media.jsonl")) <= 0.2 * (1 << 20)
+
+
+def test_what_is_left_of_a_capture_is_read_only_by_those_who_know(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+        for number in range(100):
+            talk.say(number)
+        trio.run(talk.flush)
+        path = tmp_path / "capture" / "alice.eth.pcapng"
+        part(path, 3).write_bytes(path.read_bytes())
+        evidence, alice = talk.lab.evidence, cast("Any", talk.alice)
+        with pytest.raises(HarnessError, match=r"needs all that was captured, and alice.eth.pcapng: part 2 of 3 was let go"):
+            evidence.captured(alice)
+        assert len(evidence.captured(alice, whole=False)) == 2 * len(list(Reader(path)))
+        part(tmp_path / "alice.media.jsonl", 3).touch()
+        with pytest.raises(HarnessError, match=r"not all that agent alice recorded is there: alice.media.jsonl: part 2 of 3 was let go"):
+            evidence._match(alice)
+
+
+def test_only_the_one_call_of_a_run_with_audio_alone_is_judged_in_legs(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+        alice, bob = (SimpleNamespace(name=side.name, calls=[talk.call], folder=tmp_path) for side in (talk.alice, talk.bob))
+        talk.lab.peers = {"alice": alice, "bob": bob}
+        talk.call.flows = ("audio", "video")
+        with pytest.raises(SpecError, match="has audio and nothing else; this one has audio, video"):
+            talk.lab.evidence.legs(talk.call)
+        alice.calls.append(SimpleNamespace(id="another"))
+        with pytest.raises(SpecError, match="is the only one of its run"):
+            talk.lab.evidence.legs(talk.call)
