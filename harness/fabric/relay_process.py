@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 import time
+from array import array
 from heapq import heappop, heappush
 from time import monotonic_ns
 from typing import Any
@@ -56,23 +57,31 @@ _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is bein
 
 
 class Lateness:
-    """The stalls so far, merged where they touch."""
+    """The stalls so far, merged where they touch, as numbers: on a busy machine there are thousands in an hour."""
 
     def __init__(self) -> None:
-        self.stalls: list[tuple[int, int]] = []
+        self._starts = array("q")
+        self._ends = array("q")
         self.unlisted = 0
         self.worst = 0
 
     def note(self, start: int, end: int, late: int) -> None:
         """From ``start`` to ``end`` the loop ran late, in the end by ``late`` ns."""
         self.worst = max(self.worst, late)
-        if self.stalls and start <= self.stalls[-1][1] + LATE:
-            start = min(start, self.stalls[-1][0])
-            self.stalls.pop()
-        elif len(self.stalls) >= STALLS_KEPT:
+        if self._ends and start <= self._ends[-1] + LATE:
+            self._starts[-1] = min(start, self._starts[-1])
+            self._ends[-1] = end
+        elif len(self._ends) >= STALLS_KEPT:
             self.unlisted += 1
-            return
-        self.stalls.append((start, end))
+        else:
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def since(self, at: int, most: int) -> tuple[list[tuple[int, int]], bool]:
+        """The first ``most`` of those that ended after ``at``, and whether there are more."""
+        first = next((place for place, end in enumerate(self._ends) if end > at), len(self._ends))
+        places = range(first, min(first + most, len(self._ends)))
+        return [(self._starts[place], self._ends[place]) for place in places], len(self._ends) - first > most
 
 
 class Relay:
@@ -352,11 +361,11 @@ class Relay:
         return last
 
     def _stats(self, since: int) -> RelayStats:
-        later = [stall for stall in self._lateness.stalls if stall[1] > since]
+        stalls, more = self._lateness.since(since, STALLS_ANSWERED)
         return RelayStats(
             at=monotonic_ns(),
-            stalls=later[:STALLS_ANSWERED],
-            more=len(later) > STALLS_ANSWERED,
+            stalls=stalls,
+            more=more,
             unlisted=self._lateness.unlisted,
             frames=self._frames,
             cpu_ns=time.process_time_ns(),

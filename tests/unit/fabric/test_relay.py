@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from harness.errors import EnvironmentUnfit, HarnessError, SpecError
-from harness.fabric import relay, seqpacket, taps
+from harness.fabric import relay, relay_process, seqpacket, taps
 from harness.fabric.ethernet import is_chatter
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness
@@ -331,8 +331,28 @@ class TestLateness:
         lateness.note(0, 5_000_000, 5_000_000)
         lateness.note(5_500_000, 9_000_000, 2_000_000)
         lateness.note(50_000_000, 60_000_000, 3_000_000)
-        assert lateness.stalls == [(0, 9_000_000), (50_000_000, 60_000_000)]
+        assert lateness.since(-1, 9) == ([(0, 9_000_000), (50_000_000, 60_000_000)], False)
+        assert lateness.since(9_000_000, 9) == ([(50_000_000, 60_000_000)], False)
         assert lateness.worst == 5_000_000
+
+    def test_many_are_told_some_at_a_time_and_none_twice(self) -> None:
+        lateness = Lateness()
+        every = [(at, at + 2_000_000) for at in range(0, 10_000_000_000, 10_000_000)]
+        for start, end in every:
+            lateness.note(start, end, 2_000_000)
+        told: list[tuple[int, int]] = []
+        more = True
+        while more:
+            some, more = lateness.since(told[-1][1] if told else -1, 300)
+            told += some
+        assert told == every
+
+    def test_what_is_beyond_the_list_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(relay_process, "STALLS_KEPT", 2)
+        lateness = Lateness()
+        for start in range(0, 50_000_000, 10_000_000):
+            lateness.note(start, start + 2_000_000, 2_000_000)
+        assert lateness.unlisted == 3
 
 
 def test_open_tap_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
