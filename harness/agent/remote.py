@@ -12,14 +12,13 @@ Whose fault: ``AgentError`` is a broken contract; ``AgentRefused`` is an answer 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple, TypeVar, overload
+from collections.abc import Callable, Iterable
+from typing import TypeVar, overload
 
 import msgspec
 import trio
 
+from harness.agent.event_log import EventLog, Said
 from harness.agent.lines import BadLine, LineSplitter, decode_agent_line, decode_ok, encode
 from harness.agent.messages import (
     Accept,
@@ -50,7 +49,6 @@ from harness.agent.messages import (
     Mode,
     Options,
     PathSpec,
-    QualityChanged,
     Redial,
     Reject,
     Request,
@@ -89,50 +87,6 @@ class EventMissed(BlamedError):  # noqa: N818 - reads as a sentence
     blame = "product"
 
 
-class Said(NamedTuple):
-    """One message as the harness saw it: ``at`` (monotonic ns, when it was written or read), the agent's name, which way it went."""
-
-    at: int
-    agent: str
-    to_agent: bool
-    message: Request | Answer | Event
-
-
-class EventLog:
-    """All that an agent told, in order, but for figures that are old: they come ten times a second, and would fill the memory in hours.
-
-    Iterating gives what is kept.
-    """
-
-    FIGURES = 2_000
-    """How many of the newest events are kept whatever they are."""
-
-    def __init__(self) -> None:
-        self._kept: list[tuple[int, Said]] = []
-        self._newest: deque[Said] = deque()
-        self.end = 0
-        """The place of the next one; each has its own, whatever was let go."""
-
-    def append(self, said: Said) -> None:
-        """One more."""
-        self._newest.append(said)
-        self.end += 1
-        if len(self._newest) > self.FIGURES:
-            place, oldest = self.end - len(self._newest), self._newest.popleft()
-            if not isinstance(oldest.message, Media | QualityChanged):
-                self._kept.append((place, oldest))
-
-    def since(self, place: int) -> Iterator[Said]:
-        """Those at ``place`` and after it."""
-        begin = self.end - len(self._newest)
-        if place < begin:
-            yield from (said for at, said in self._kept if at >= place)
-        yield from islice(self._newest, max(place - begin, 0), None)
-
-    def __iter__(self) -> Iterator[Said]:
-        return self.since(0)
-
-
 class _Asked:
     """A request on its way: what it was, and its answer when there is one."""
 
@@ -157,7 +111,7 @@ class RemoteAgent:
         tee: Callable[[Said], None] | None = None,
     ) -> None:
         self.name = name
-        self.events = EventLog()
+        self.events = EventLog(name)
         self.hello_said: Hello | None = None
         self._to_agent = to_agent
         self._from_agent = from_agent

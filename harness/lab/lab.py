@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -19,8 +20,9 @@ import trio
 import trustme
 
 from harness import verdict
+from harness.agent.event_log import Said
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
-from harness.agent.remote import AgentRefused, RemoteAgent, Said
+from harness.agent.remote import AgentRefused, RemoteAgent
 from harness.errors import AgentError, BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process
@@ -38,7 +40,7 @@ from harness.lab.log_times import LogTimes
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline, View
-from harness.lab.watch import watch_runner
+from harness.lab.watch import runner_stalls, watch_runner
 from harness.media import kinds
 from harness.media.kinds import MediaKind
 from harness.report import hostile
@@ -143,7 +145,8 @@ class Lab:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(watch_runner, self.stalls)
+                late = array("q")
+                nursery.start_soon(watch_runner, late)
                 log_times = LogTimes(self.folder / "agents")
                 nursery.start_soon(log_times.follow)
                 try:
@@ -156,6 +159,7 @@ class Lab:
                         await self._finish()
                 finally:
                     nursery.cancel_scope.cancel()
+                    self.stalls += runner_stalls(late)
                     with contextlib.ExitStack() as last:  # each of them, even when another fails
                         for step in (
                             self._merge_captures,

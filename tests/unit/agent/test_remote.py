@@ -11,9 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from harness.agent.event_log import Said
 from harness.agent.lines import BadLine
 from harness.agent.messages import Event, Hello, Inventory, Lag, Log, Media, PathSpec, Request
-from harness.agent.remote import AgentRefused, EventLog, EventMissed, RemoteAgent, Said
+from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError
 from harness.units import ms, s
 from tests.unit.agent.processes import started, within_deadline
@@ -223,25 +224,3 @@ def test_a_request_too_long_to_send_harms_nobody() -> None:
             await agent.accept("c", within=20 * s)
 
     within_deadline(main)
-
-
-def figures(number: int) -> Said:
-    return Said(number, "bob", False, Media(at=number, call="c", flow="audio", sent=number, heard=0, last_heard=None))
-
-
-def test_old_figures_are_let_go_and_nothing_else_and_places_stay() -> None:
-    log = EventLog()
-    marks = {}
-    for number in range(3 * EventLog.FIGURES):
-        if number % 1000 == 7:
-            marks[number] = log.end
-            log.append(Said(number, "bob", False, Log(at=number, level="info", message="kept")))
-        else:
-            log.append(figures(number))
-    assert log.end == 3 * EventLog.FIGURES
-    kept = [said.at for said in log]
-    assert kept == sorted({*marks, *range(2 * EventLog.FIGURES, 3 * EventLog.FIGURES)})
-    for number, place in marks.items():
-        assert next(iter(log.since(place))).at == number
-    assert [said.at for said in log.since(log.end - 3)] == [log.end - 3, log.end - 2, log.end - 1]
-    assert list(log.since(log.end)) == []
