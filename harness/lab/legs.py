@@ -58,6 +58,8 @@ class _End:
 
     lines: LineTail
     taps: list[CaptureTail]
+    fresh: list[bytes] = field(default_factory=list)
+    """Lines that were read and not taken yet."""
     line: int = 0
     sent: list[records.SentRecord] = field(default_factory=list)
     came: list[records.ArrivedRecord] = field(default_factory=list)
@@ -93,6 +95,8 @@ class Legs:
         now = self._lab.now()
         for peer in peers:
             await peer.inventory()  # its answer says that the records so far are in the file
+        for peer, end in self._ends.items():
+            self._read_lines(peer, end)  # before the captures are flushed: what is read of a packet was captured by then
         await self._network.flush()
         ended = self.call.closed or now - SETTLED.ns
         stepped = self._clock_stepped()
@@ -105,6 +109,7 @@ class Legs:
     def rest(self) -> dict[str, Any]:
         """After the last leg, captures closed: match what is left; the counts by peer."""
         for peer, end in self._ends.items():
+            self._read_lines(peer, end)
             self._take(peer, end, self._reached)
             if end.matched.unmatched:
                 what = f"{end.matched.unmatched} of {end.matched.checked} media records match no captured packet"
@@ -138,12 +143,16 @@ class Legs:
         packets = self._ends[move.call.callee].packets
         return self._lab.evidence.receipt(move, self._lab.fault_at(move.at, f"{move.peer.name} moves"), packets)
 
-    def _take(self, peer: Peer, end: _End, began: int) -> None:
-        """Read what is new at one peer, match it, and put it to what was kept; records of packets offered before ``began`` are too late."""
+    @staticmethod
+    def _read_lines(peer: Peer, end: _End) -> None:
         try:
-            lines = end.lines.fresh()
+            end.fresh += end.lines.fresh()
         except LookupError as error:
             raise HarnessError(f"agent {peer.name}: {error.args[0]}: a leg is longer than what is kept of its records") from None
+
+    def _take(self, peer: Peer, end: _End, began: int) -> None:
+        """Take what is new at one peer, match it, and put it to what was kept; records of packets offered before ``began`` are too late."""
+        lines, end.fresh = end.fresh, []
         found = list(records.read(lines, peer.name, first=end.line + 1))
         end.line += len(lines)
         packets = [packet for packet in udp_packets(chain.from_iterable(tap.fresh() for tap in end.taps)) if packet.monotonic is not None]

@@ -97,6 +97,10 @@ class Conversation:
         for side in (self.alice, self.bob):
             side.writer.statistics(0, AHEAD + self.now, received=0, dropped=0, written=0, offset=AHEAD)
             side.writer.flush()
+        self.meanwhile()
+
+    def meanwhile(self) -> None:
+        """What happens between the captures' flush and the reading of them."""
 
     def say(self, number: int, *, lost: bool = False, late: int = 0, twice: bool = False) -> None:
         """Packet ``number`` of both sides at its time, and what has come by then."""
@@ -268,3 +272,22 @@ def test_only_the_one_call_of_a_run_with_audio_alone_is_judged_in_legs(tmp_path:
         alice.calls.append(SimpleNamespace(id="another"))
         with pytest.raises(SpecError, match="is the only one of its run"):
             talk.lab.evidence.legs(talk.call)
+
+
+def test_what_an_agent_writes_while_the_captures_are_read_is_matched_with_the_next_leg(tmp_path: Path) -> None:
+    with Conversation(tmp_path) as talk:
+
+        def goes_on() -> None:
+            talk.say(150)
+            for side in (talk.alice, talk.bob):
+                side.records.flush()  # as agents do twice a second; what was captured of it is not in the file yet
+
+        for number in range(150):
+            talk.say(number)
+        talk.meanwhile = goes_on  # type: ignore[method-assign]
+        talk.leg()
+        talk.meanwhile = lambda: None  # type: ignore[method-assign]
+        for number in range(151, 200):
+            talk.say(number)
+        talk.leg()
+        assert {name: told["unmatched"] for name, told in talk.legs.rest().items()} == {"alice": 0, "bob": 0}
