@@ -219,8 +219,15 @@ class Endurance:
             await self._leg()
 
     async def end(self) -> None:
-        """Read and judge what is left of the call."""
+        """Read and judge what is left of the call, and tell what was lost in it.
+
+        How much a rebind costs is no bound: a side that stalls sends what it owes at once, and all of that to a port that is gone.
+        """
         await self._leg()
+        for direction, one in self.series.items():
+            worst = max(one.lost)
+            told = {"offered": one.offered, "lost": sum(one.lost), "legs": len(one.lost), "lost in the worst leg": worst}
+            self.lab.evidence.quality[direction] = {**told, "worst leg": one.lost.index(worst) + 1}
 
     # -- figures -----------------------------------------------------------------------------------------------------------------------
 
@@ -292,14 +299,6 @@ class Endurance:
             self.lab.at_most(name, Figure(longest, direction, tuple(one.gaps), note), bound)
         if not found:
             self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
-
-    def lost(self, name: str, allowed: dict[str, int]) -> None:
-        """Judge how many packets left and never came: each fault is ``allowed`` so many, by its kind."""
-        bound = sum(allowed.get(kind, 0) for kind in self.kinds)
-        for direction, one in self.series.items():
-            worst = max(one.lost)
-            note = f"of {one.offered}; {worst} in the worst leg, {one.lost.index(worst) + 1} of {len(one.lost)}"
-            self.lab.at_most(name, Figure(Count(sum(one.lost)), direction, note=note), bound)
 
     def drifts(self, *, delay: Duration, silence: Duration, lost: int) -> None:
         """Judge how far the medians of the last quarter of the call lie from those of the first; of ``TELLING`` legs and more.

@@ -38,10 +38,11 @@ def processes(agents: dict[str, Process]) -> dict[str, int]:
         pid = waiting.pop()
         if pid in known:
             continue
-        waiting += _children(pid)
+        children = list(_children(pid))
+        waiting += children
         name = _name(pid)
-        if name:
-            found[name] = pid  # of the keeper's two halves the inner one, which comes later
+        if name and (name != "keeper" or any(_name(child) in _FORKS.values() for child in children)):
+            found[name] = pid  # the keeper is the one of those with its command that has the forks
     return found
 
 
