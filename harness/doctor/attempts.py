@@ -133,8 +133,9 @@ def _ipv6() -> str:
 def _confinement() -> str:
     """A program started as an agent is."""
     with tempfile.TemporaryDirectory() as own:
-        streams = (0, 1, 2)
-        started = agent_start.start(agent_start.Command(["true"], dict(os.environ), "/", streams, view_for(["true"], {}, "/", own)))
+        here, view = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC), view_for(["true"], {}, "/", own)
+        started = agent_start.start(agent_start.Command(["true"], dict(os.environ), "/", (0, 1, 2), here, view))
+        os.close(here)
         os.close(started.pidfd)
         os.waitpid(started.minder, 0)
         started.exit_code()

@@ -3,7 +3,7 @@
 Two forks of the keeper, which is single-threaded, so that they may run Python: an interpreter of its own would cost each start 20 ms.
 
 * The *minder* is PID 1 of a PID namespace of the agent's own, which holds what the agent starts and ends with it.  It makes the mount
-  namespace (``mounts``), starts the agent, collects its orphans and tells the keeper how it ended.
+  namespace (``mounts``), starts the agent, collects its orphans and tells the keeper how it ended.  It stays out of the agent's network.
 * The *agent* gives away what it could do (``privileges``, ``landlock``, ``seccomp``), tries whether that is so, and executes the program.
 """
 
@@ -28,6 +28,8 @@ from harness.fabric.agent_view import View
 
 _STATUS = 3
 """The descriptor of the minder's line to the keeper, and of the agent's to the minder until it executes the program."""
+_NETWORK = 4
+"""The minder's descriptor of the agent's network namespace."""
 _SIGNALS = (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ)
 _CLONE_NEWIPC = 0x0800_0000
 AGENT_NICENESS = -10
@@ -39,12 +41,16 @@ _MESSAGE = 1 << 16
 
 @dataclass(frozen=True)
 class Command:
-    """What to execute in which view: ``streams`` become its descriptors 0, 1 and 2 and are all that it gets."""
+    """What to execute in which view: ``streams`` become its descriptors 0, 1 and 2 and are all that it gets.
+
+    ``network``: a descriptor of the network namespace that it is to be in.
+    """
 
     argv: Sequence[str]
     env: dict[str, str]
     cwd: str
     streams: Sequence[int]
+    network: int
     view: View
 
 
@@ -65,7 +71,7 @@ class Started:
 
 
 def start(command: Command) -> Started:
-    """Start ``command`` confined in the network namespace that is current; returns once the program is executed.
+    """Start ``command`` confined; returns once the program is executed.
 
     OSError when it cannot be executed, EnvironmentUnfit when it cannot be confined here.
     """
@@ -111,7 +117,7 @@ def _children_in_a_new_pid_namespace() -> Iterator[None]:
 def _live(command: Command, line: int, ruled_out: str) -> NoReturn:
     """All of a minder's life."""
     try:
-        _arrange_descriptors((*command.streams, line))
+        _arrange_descriptors((*command.streams, line, command.network))
         _mind(command, ruled_out)
     except EnvironmentUnfit as error:
         _tell({"code": 0, "text": str(error)})
@@ -130,10 +136,10 @@ def _tell(message: dict[str, Any], fds: Sequence[int] = ()) -> None:
 
 
 def _arrange_descriptors(wanted: Sequence[int]) -> None:
-    """Make ``wanted`` the descriptors from 0 on, the last of them to be closed by executing a program, and close all others."""
+    """Make ``wanted`` the descriptors from 0 on, those after the streams to be closed by executing a program, and close all others."""
     aside = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, len(wanted)) for fd in wanted]  # none is among those that are about to be replaced
     for number, fd in enumerate(aside):
-        os.dup2(fd, number, inheritable=number != _STATUS)
+        os.dup2(fd, number, inheritable=number < _STATUS)
     os.closerange(len(wanted), os.sysconf("SC_OPEN_MAX"))
 
 
@@ -163,10 +169,12 @@ def _mind(command: Command, ruled_out: str) -> None:
     reading, writing = os.pipe2(os.O_CLOEXEC)
     agent = os.fork()
     if agent == 0:
+        netns.setns(_NETWORK, netns.CLONE_NEWNET)
         os.dup2(writing, _STATUS, inheritable=False)
         os.closerange(_STATUS + 1, os.sysconf("SC_OPEN_MAX"))
         _become(command, how)
-    os.close(writing)
+    for fd in (writing, _NETWORK):
+        os.close(fd)
     pidfd = os.pidfd_open(agent)
     with os.fdopen(reading, "rb") as file:
         refusal = file.read()

@@ -152,15 +152,16 @@ class Keeper:
         ``confine``: as an agent, with this ``Confinement``.  What is not confined has all of the keeper's privileges.
         """
         namespace = self._network.nodes[node].namespace
-        with inside(namespace.fd):
-            try:
-                if confine is not None:
-                    started = agent_start.start(agent_start.Command(argv, env, cwd, fds, view_for(argv, env, cwd, **confine)))
-                    self._running[started.minder] = started
-                    return {"pid": started.minder, "inode": namespace.inode, "how": started.how}, [started.pidfd]
+        try:
+            if confine is not None:
+                view = view_for(argv, env, cwd, **confine)
+                started = agent_start.start(agent_start.Command(argv, env, cwd, fds, namespace.fd, view))
+                self._running[started.minder] = started
+                return {"pid": started.minder, "inode": namespace.inode, "how": started.how}, [started.pidfd]
+            with inside(namespace.fd):
                 process = self._start(argv, env, cwd, *fds)
-            except OSError as error:
-                raise HarnessError(f"{argv[0]} could not be started in {node}: {error.strerror}") from None
+        except OSError as error:
+            raise HarnessError(f"{argv[0]} could not be started in {node}: {error.strerror}") from None
         self._running[process.pid] = process
         return {"pid": process.pid, "inode": namespace.inode}, [os.pidfd_open(process.pid)]
 

@@ -6,7 +6,6 @@ Each is the reference agent with one method replaced.  A scenario that such an a
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from typing import Any, TextIO
 
@@ -191,15 +190,6 @@ class LeaksFiles(Driver):
             self.leaked += (open("/dev/null"),)  # noqa: SIM115 - that is what is wrong with it
 
 
-class LeavesAChild(Driver):
-    """Has a helper process, which does not end with it."""
-
-    def configure(self, request: messages.Configure) -> messages.Done:
-        nothing = subprocess.DEVNULL
-        subprocess.Popen(["sleep", "60"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
-        return super().configure(request)
-
-
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "never-follows": NeverFollows,
     "never-adapts": NeverAdapts,
@@ -222,7 +212,6 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
 DRIVERS: dict[str, type[Driver]] = {
     "leaks-sockets": LeaksSockets,
     "leaks-files": LeaksFiles,
-    "leaves-a-child": LeavesAChild,
     **broken_calls.DRIVERS,
     **broken_endurance.DRIVERS,
     **broken_media.DRIVERS,
