@@ -74,18 +74,24 @@ class TestGapsAndPackets:
             equal("silence", silence((1000, 1520)), 0 * ms),
         ):
             assert verdict.result is Result.FAIL
-            assert excuse(verdict, [Stall(0, 9 * S, "relay")]) == verdict
-            assert excuse(verdict, [Stall(0, 499 * MS, "relay")], (0, 10 * S)) == verdict
-            assert excuse(verdict, [Stall(0, 9 * S, "runner")], (0, 10 * S)) == verdict
-            judged = excuse(verdict, [Stall(0, 250 * MS, "relay"), Stall(1 * S, 1250 * MS, "agent bob")], (0, 10 * S))
+            both = [Stall(0, 250 * MS, "agent alice"), Stall(1 * S, 1300 * MS, "agent alice"), Stall(1 * S, 1300 * MS, "agent bob")]
+            assert excuse(verdict, both) == verdict
+            assert excuse(verdict, [*both[:2], Stall(1 * S, 1299 * MS, "agent bob")], (0, 10 * S)) == verdict
+            judged = excuse(verdict, both, (0, 10 * S))
             assert (judged.result, judged.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
-            assert "5 % of the run" in judged.note
+            assert "every agent stalled for 3 % of the run" in judged.note
+
+    def test_an_agent_that_keeps_its_own_loop_from_running_is_no_busy_machine(self) -> None:
+        verdict = at_most("connections that Bob holds", 103, 19)
+        stalls = [Stall(0, 5 * S, "agent bob"), Stall(0, 9 * S, "runner"), Stall(0, 9 * S, "relay")]
+        assert excuse(verdict, stalls, (0, 10 * S)) == verdict
+        assert excuse(verdict, [*stalls, Stall(0, 100 * MS, "agent alice")], (0, 10 * S)) == verdict
 
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
         sound = silence((1000, 7250))
         picture = replace(sound, direction="alice → bob video", yields=True)
-        stalls = [Stall(1 * S, 1250 * MS, "relay"), Stall(2 * S, 2250 * MS, "agent bob")]
+        stalls = [Stall(1 * S, 1300 * MS, "agent alice"), Stall(2 * S, 2300 * MS, "agent bob")]
         assert excuse(at_most("longest silence", sound, 500 * ms), stalls, (0, 10 * S)).result is Result.FAIL
         assert excuse(at_most("longest silence", picture, 500 * ms), stalls, (0, 10 * S)).result is Result.INCONCLUSIVE
         assert excuse(at_most("longest silence", picture, 500 * ms), stalls[1:], (0, 10 * S)).result is Result.FAIL
