@@ -19,10 +19,11 @@ from harness.report import model
 from harness.verdict import Result
 
 ROOT = Path(__file__).parents[2]
-TWICE = (
-    "scenarios/loopback.py::test_bidirectional",
-    "scenarios/migration.py::test_break_before_make",
-    "scenarios/rebinding.py::test_rebind_port",  # of which there are two
+TWICE = (  # calls of ten seconds and more, so that all are under way at one time however slowly eight of them start
+    "scenarios/endurance.py::test_endurance",
+    "scenarios/errors.py::test_degradation",
+    "scenarios/rebinding.py::test_rebind_every_second",
+    "scenarios/reconnect.py::test_outage_long",
 )
 SECRET = 24
 """Bytes of a payload that no two runs have in common: a connection id and ciphertext begin before."""
