@@ -5,9 +5,9 @@ have done:
 
 * a *gap* above its bound is explained when the stalls that were ``in_the_way`` add up to its excess over the bound;
 * a *packet* that came late, was overtaken, or that the stack gave up, is explained likewise; the bound must hold without those;
-* anything else is explained only by a machine that stood still for ``BUSY`` of the run, one on which a stack's timers and decisions are not
-  what its author meant: a count, a rate, a yes or no, which have no time of their own; and a gap of video, which a stack stops for seconds
-  when it takes what the machine did for a narrow path.
+* anything else is explained only by a machine that others kept from the run for ``BUSY`` of it, one on which a stack's timers and decisions
+  are not what its author meant: a count, a rate, a yes or no, which have no time of their own; and a gap of video, which a stack stops for
+  seconds when it takes what the machine did for a narrow path.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
@@ -20,7 +20,7 @@ import msgspec
 
 from harness.media.figure import Overdue, share
 from harness.units import Duration, Quantity, Ratio, percent
-from harness.verdict import Blame, Relation, Result, Stall, Verdict
+from harness.verdict import AGENT, Blame, Life, Relation, Result, Stall, Verdict
 
 AFTERMATH = 200_000_000
 """For how long after a stall, ns, and its own length, what it has left behind is in the way: the backlog of the sources, and a congestion
@@ -32,15 +32,16 @@ HELD = 10_000_000
 queue, and what the sender gives to another core meanwhile passes it.  Agents and runner record no shorter one."""
 BUSY = 3 * percent
 """Of the least stalled agent.  Measured over 65 scenarios each: 0.4 % in nine of ten runs on a quiet machine, 12 % in the median where both
-cores are taken away again and again.  The least stalled: a broken stack can keep its own agent's loop from running, and no other's."""
-AGENT = "agent "
+cores are taken away again and again.  The least stalled: a broken stack can keep its own agent's loop from running."""
+OTHERS = 50 * percent
+"""Of that, others must have taken the cores for so much at least: two agents that keep each other busy stand still by their own doing."""
 
 
-def excuse(verdict: Verdict, stalls: Iterable[Stall], lived: tuple[int, int] | None = None) -> Verdict:
+def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) -> Verdict:
     """``verdict``, made INCONCLUSIVE with blame environment when stalls explain its FAIL; unchanged otherwise.
 
-    Where they explain some of its gaps, or packets, and not all, the verdict stands on what is not explained.  ``lived``: from when to when
-    (ns) stalls of agents were recorded; without it no machine is ``BUSY``.
+    Where they explain some of its gaps, or packets, and not all, the verdict stands on what is not explained.  No machine is ``BUSY``
+    without a ``life``.
     """
     figure = verdict.figure or None  # UNSET is false
     if verdict.result is not Result.FAIL or (figure is not None and figure.timeless):
@@ -51,17 +52,20 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], lived: tuple[int, int] | N
         judged, of_its_own = _excuse_gaps(verdict, verdict.bound, known), figure is None or not figure.yields
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
         judged, of_its_own = _excuse_packets(verdict, figure.overdue, figure.of, known), True
-    stood = still(known, lived)
-    if judged.result is not Result.FAIL or of_its_own or stood < BUSY:
+    stood = still(known, life)
+    if judged.result is not Result.FAIL or of_its_own or life is None or stood < BUSY:
         return judged
-    return _inconclusive(verdict, f"every agent stalled for {stood.percent:.0f} % of the run or more: this machine is too busy")
+    if life.taken.fraction < stood.fraction * OTHERS.fraction:
+        return judged
+    why = f"every agent stalled for {stood.percent:.0f} % of the run or more, and others had {life.taken.percent:.0f} % of the cores"
+    return _inconclusive(verdict, f"{why}: this machine is too busy")
 
 
-def still(stalls: Iterable[Stall], lived: tuple[int, int] | None) -> Ratio:
-    """The share of ``lived`` (ns) in which the least stalled of those agents stalled that did so at all."""
-    if lived is None:
+def still(stalls: Iterable[Stall], life: Life | None) -> Ratio:
+    """The share of ``life`` in which the least stalled of those agents stalled that did so at all (one that waits for nothing cannot)."""
+    if life is None:
         return Ratio(0)
-    since, until = lived
+    since, until, _ = life
     known = [stall for stall in stalls if stall.who.startswith(AGENT)]
     each = [covered((stall for stall in known if stall.who == who), since, until) for who in sorted({stall.who for stall in known})]
     return share(min(each), until - since) or Ratio(0) if len(each) > 1 else Ratio(0)

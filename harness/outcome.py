@@ -18,7 +18,7 @@ import msgspec
 
 from harness.errors import BlamedError, SpecError, exhausted
 from harness.excuse import excuse
-from harness.verdict import Blame, Receipt, Result, Stall, Verdict
+from harness.verdict import Blame, Life, Receipt, Result, Stall, Verdict
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ def conclude(
     stalls: Sequence[Stall] = (),
     errors: Sequence[BaseException] = (),
     unfit: Sequence[str] = (),
-    lived: tuple[int, int] | None = None,
+    life: Life | None = None,
     voids: Sequence[BaseException] = (),
     scenario: str = "the scenario",
 ) -> Outcome:
@@ -47,14 +47,14 @@ def conclude(
     An error counts by its ``blame`` (product: FAIL, else INCONCLUSIVE), also inside an exception group; a failed bare ``assert`` is a FAIL
     of the product; any other exception is the harness's.  ``unfit``: what the network did that nobody had asked of it (a relay that this
     machine is too slow for): whatever came of it proves nothing, be it green or red.  ``voids``: the same of what befell the run's
-    own processes (a relay that was killed, an agent that was stopped, a full disk), each with its own blame.  ``stalls`` and ``lived``: see
+    own processes (a relay that was killed, an agent that was stopped, a full disk), each with its own blame.  ``stalls`` and ``life``: see
     ``excuse``.
 
     SpecError "asserts nothing" when there is neither a verdict nor an error.
     """
     if not verdicts and not errors:
         raise SpecError(scenario, "a scenario that asserts nothing proves nothing; give it at least one verdict")
-    final = tuple(msgspec.structs.replace(excuse(verdict, stalls, lived), figure=msgspec.UNSET) for verdict in verdicts)
+    final = tuple(msgspec.structs.replace(excuse(verdict, stalls, life), figure=msgspec.UNSET) for verdict in verdicts)
     against: list[tuple[Result, Blame, str]] = []
     for verdict in final:
         if verdict.result is Result.FAIL:

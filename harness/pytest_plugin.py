@@ -329,7 +329,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             stalls=lab_.stalls,
             errors=[*errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
-            lived=lab_.lived,
+            life=lab_.life,
             voids=lab_.voids() if errors or lab_.verdicts else (),
             scenario=lab_.test,
         )

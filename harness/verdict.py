@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -49,12 +49,24 @@ class Relation(StrEnum):
         return {"at_most": "≤", "at_least": "≥", "equal": "="}[self.value]
 
 
+AGENT = "agent "
+"""What an agent's name stands behind where processes are told apart."""
+
+
 class Stall(msgspec.Struct, frozen=True):
     """``who`` ("runner", "relay", "agent alice") did not run from ``start`` to ``end`` (ns) although it should have."""
 
     start: int
     end: int
     who: str
+
+
+class Life(NamedTuple):
+    """From ``since`` to ``until`` (ns) stalls of agents were recorded; others had ``taken`` that share of the machine's cores meanwhile."""
+
+    since: int
+    until: int
+    taken: Ratio
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -44,19 +44,22 @@ class AttackerHandle:
 
     async def forge(self, *, count: int, rate: int, seed: int) -> Deeds:
         """Forged and mutated datagrams at both ends of the call, of every kind in turn."""
-        return await self._do("forge", Duration(count * 1_000_000_000 // rate), count=count, rate=rate, seed=seed)
+        return await self._paced("forge", count, rate, seed)
 
     async def replay(self, *, count: int, rate: int, seed: int) -> Deeds:
         """Exact copies of what passed at least 300 ms ago: to the callee from where it came from and from elsewhere, to the caller."""
-        return await self._do("replay", Duration(count * 1_000_000_000 // rate), count=count, rate=rate, seed=seed)
+        return await self._paced("replay", count, rate, seed)
 
     async def flood(self, *, count: int, rate: int, seed: int) -> Deeds:
         """Initials at the callee from many addresses: good ones, noise, and such with a token that nobody gave out."""
-        return await self._do("flood", Duration(count * 1_000_000_000 // rate), count=count, rate=rate, seed=seed)
+        return await self._paced("flood", count, rate, seed)
 
     async def race(self, *, for_: Duration, seed: int) -> Deeds:
         """A copy of the caller's next 1-RTT packet as it passes, and of those in ``for_`` after it, all from one of her own addresses."""
         return await self._do("race", for_, for_ns=for_.ns, seed=seed)
+
+    async def _paced(self, verb: str, count: int, rate: int, seed: int) -> Deeds:
+        return await self._do(verb, Duration(count * 1_000_000_000 // rate), count=count, rate=rate, seed=seed)
 
     async def _do(self, verb: str, takes: Duration, **fields: Any) -> Deeds:
         deeds = await self._ask(verb, fields)

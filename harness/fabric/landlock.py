@@ -11,7 +11,7 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from harness.fabric.syscalls import syscall
+from harness.syscalls import syscall
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1

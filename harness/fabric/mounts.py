@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from harness.fabric import netns
 from harness.fabric.agent_view import TEMPORARY, View, is_below
-from harness.fabric.syscalls import mount, syscall
+from harness.syscalls import mount, syscall
 
 _OPEN_TREE, _MOVE_MOUNT, _MOUNT_SETATTR = 428, 429, 442
 _HERE, _EMPTY_PATH, _RECURSIVE, _CLONE, _CLOEXEC, _FROM_EMPTY_PATH = -100, 0x1000, 0x8000, 1, 0o2000000, 4

@@ -8,13 +8,13 @@ started from another thread would run in the wrong namespace (seen with trio, wh
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness import syscalls
 from harness.errors import EnvironmentUnfit
 
 if TYPE_CHECKING:  # the doctor imports this module where there is nothing but Python
@@ -22,30 +22,23 @@ if TYPE_CHECKING:  # the doctor imports this module where there is nothing but P
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
-_libc = ctypes.CDLL(None, use_errno=True)  # Python 3.11, which Debian 12 has, lacks os.unshare and os.setns
-
-
-def _call(what: str, name: str, *arguments: object) -> None:
-    if getattr(_libc, name)(*arguments) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
 def unshare(flags: int) -> None:
     """Leave the namespaces named by ``flags`` for new ones; OSError as the kernel gives it."""
-    _call("unshare", "unshare", ctypes.c_int(flags))
+    syscalls.unshare(flags)
 
 
 def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
     """Enter the namespace that ``fd`` holds; OSError as the kernel gives it."""
-    _call("setns", "setns", ctypes.c_int(fd), ctypes.c_int(kind))
+    syscalls.setns(fd, kind)
 
 
 def mount_fresh_proc() -> None:
     """Mount a writable /proc of the current PID namespace in a mount namespace of our own; OSError where that is not allowed."""
     unshare(CLONE_NEWNS)
-    _call("mount", "mount", b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_SLAVE), None)
-    _call("mount", "mount", b"proc", b"/proc", b"proc", ctypes.c_ulong(_MS_NOSUID | _MS_NODEV | _MS_NOEXEC), None)
+    syscalls.mount("none", "/", "", _MS_REC | _MS_SLAVE)
+    syscalls.mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
 
 def write_ipv6_forwarding() -> None:

@@ -11,7 +11,7 @@ import resource
 import struct
 
 from harness.errors import EnvironmentUnfit
-from harness.fabric.syscalls import capset, prctl
+from harness.syscalls import capset, prctl
 
 _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 24, 28, 38, 47
 _PR_SET_DUMPABLE = 4

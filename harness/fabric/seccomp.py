@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from harness.errors import EnvironmentUnfit
-from harness.fabric.syscalls import prctl
+from harness.syscalls import prctl
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06

@@ -31,7 +31,7 @@ from harness.media.records import MediaPacket
 from harness.media.timing import DelaySummary
 from harness.rotation import NEWEST, first, part_size
 from harness.units import Count, Duration, Ratio, ms, s
-from harness.verdict import Blame
+from harness.verdict import AGENT, Blame
 
 if TYPE_CHECKING:
     from harness.lab.conversation import Call
@@ -330,7 +330,7 @@ class Endurance:
     def flat(self, *, share: Ratio, agents_kib: int, others_kib: int) -> None:
         """Judge that no process holds more at the end than it did when it was warm: by ``share`` in a long call, else in KiB."""
         for name in self._processes:
-            mine = name.startswith("agent ")
+            mine = name.startswith(AGENT)
             blame = Blame.PRODUCT if mine else Blame.HARNESS
             memory = f"memory growth, {name}" if self.long else f"KiB of memory grown, {name}"
             bound = share if self.long else Count(agents_kib if mine else others_kib)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness import rotation
-from harness.agent.messages import ClockStep, ConnectionEstablished
+from harness.agent.messages import ConnectionEstablished
 from harness.errors import AgentError, HarnessError, SpecError
 from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
@@ -69,7 +69,7 @@ class Evidence:
             call.opened,
             call.closed,
             PLAYOUT,
-            any(isinstance(said.message, ClockStep) for peer in (speaker, listener) for said in peer.remote.events),
+            speaker.clock_stepped or listener.clock_stepped,
         )
 
     def _join(self, call: Call, speaker: Peer, listener: Peer) -> records.Joined:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.fabric.keeper_client import Process
+from harness.verdict import AGENT
 
 _OWN = (b"Anonymous:", b"Swap:")
 
@@ -31,19 +33,22 @@ def footprint(pid: int) -> Footprint:
 
 def processes(agents: dict[str, Process]) -> dict[str, int]:
     """The processes of this run by what they are, with their PIDs: runner, keeper, relay, captures, and ``agents`` by name."""
-    found = {"runner": os.getpid(), **{f"agent {name}": process.pid for name, process in agents.items()}}
+    found = {"runner": os.getpid(), **{AGENT + name: process.pid for name, process in agents.items()}}
     known = set(found.values())
-    waiting = list(_children(os.getpid()))
-    while waiting:
-        pid = waiting.pop()
-        if pid in known:
-            continue
-        children = list(_children(pid))
-        waiting += children
-        name = _name(pid)
-        if name and (name != "keeper" or any(_name(child) in _FORKS.values() for child in children)):
+    for pid in descendants(os.getpid()):
+        name = _name(pid) if pid not in known else ""
+        if name and (name != "keeper" or any(_name(child) in _FORKS.values() for child in _children(pid))):
             found[name] = pid  # the keeper is the one of those with its command that has the forks
     return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """All processes that stem from ``pid`` and have not ended."""
+    waiting = _children(pid)
+    while waiting:
+        child = waiting.pop()
+        yield child
+        waiting += _children(child)
 
 
 def _children(pid: int) -> list[int]:

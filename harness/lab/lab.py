@@ -28,7 +28,7 @@ from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
-from harness.lab import exchange, left, merged, network_lines, proofs, recordings, rulings
+from harness.lab import exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -46,7 +46,7 @@ from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Duration, Quantity, s
-from harness.verdict import Fault, Measured, Receipt, Relation, Stall, Verdict
+from harness.verdict import Fault, Life, Measured, Receipt, Relation, Stall, Verdict
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
@@ -112,8 +112,8 @@ class Lab:
         self.stalls: list[Stall] = []
         self.frozen: list[Stall] = []
         """When agents were made to stand still: their own stalls of that time are no doing of the machine's."""
-        self.lived: tuple[int, int] | None = None
-        """From when to when agents told of their stalls, ns."""
+        self.life: Life | None = None
+        """Of the agents, once it is over."""
         self.unfit: list[str] = []
         self.moves: list[Move] = []
         self.switching: list[Observation] = []
@@ -127,6 +127,8 @@ class Lab:
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
         self._live = self.now()
+        self._began: occupancy.Occupancy | None = None
+        """When agents began to tell of their stalls."""
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -267,8 +269,10 @@ class Lab:
     async def _close_captures(self) -> None:
         for peer in self.peers.values():
             self.stalls += [stall for stall in peer.stalls() if not self._made(stall)]
-        if self.lived is not None:
-            self.lived = self.lived[0], self.now()
+        if self._began is not None:
+            ended = occupancy.read()
+            self.life = Life(self._began.at, ended.at, occupancy.taken(self._began, ended))
+            self.timeline.note("lab", "machine", f"others had {self.life.taken.percent:.1f} % of this machine's cores")
         if self.network is not None:
             until = self.now()
             self.final = await self.network.finish()
@@ -350,7 +354,7 @@ class Lab:
             for name in names:
                 own = options.get(name) if isinstance(options, dict) else options
                 nursery.start_soon(self._introduce, self.peers[name], own, listen)
-        self.lived = self.lived or (self.now(), self.now())
+        self._began = self._began or occupancy.read()
         return [self.peers[name] for name in names]
 
     async def _greet(self, names: tuple[str, ...]) -> None:

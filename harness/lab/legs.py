@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
-from harness.agent.messages import ClockStep
 from harness.errors import AgentError, HarnessError
 from harness.fabric.capture import file_name
 from harness.fabric.capture_tail import CaptureTail
@@ -99,7 +98,7 @@ class Legs:
             self._read_lines(peer, end)  # before the captures are flushed: what is read of a packet was captured by then
         await self._network.flush()
         ended = self.call.closed or now - SETTLED.ns
-        stepped = self._clock_stepped()
+        stepped = any(peer.clock_stepped for peer in self._ends)
         return await trio.to_thread.run_sync(self._read, now, ended, stepped)  # nothing there may look at what goes on meanwhile
 
     def long_headers(self, peer: Peer) -> list[UdpPacket]:
@@ -184,9 +183,6 @@ class Legs:
             if began <= packet.offered or self.number == 1:
                 self._media.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
         return Heard(packets, f"{speaker.name} → {listener.name} audio", began, ended, PLAYOUT, stepped)
-
-    def _clock_stepped(self) -> bool:
-        return any(isinstance(said.message, ClockStep) for peer in self._ends for said in peer.remote.events)
 
     @staticmethod
     def _numbered(end: _End, packets: Sequence[records.MediaPacket]) -> list[records.MediaPacket]:

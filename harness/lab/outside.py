@@ -105,7 +105,7 @@ async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterato
         yield
     finally:
         peer.process.signal(signal.SIGCONT)
-        lab.frozen.append(Stall(began, lab.now(), f"agent {peer.name}"))
+        lab.frozen.append(Stall(began, lab.now(), peer.who))
 
 
 def _state(process: Process) -> str:

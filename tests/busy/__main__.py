@@ -26,7 +26,7 @@ from harness.cli import PYTEST
 from harness.report import model
 from harness.verdict import Blame, Result
 from tests.busy.load import crowd, theft
-from tests.controls.test_controls import CONTROLS, PATIENCE, ROOT
+from tests.controls.test_controls import CONTROLS, ROOT, only_report, sabotaged
 
 AT_ONCE = 2
 CROWD = 6
@@ -83,17 +83,12 @@ async def once(order: Order) -> tuple[model.Report | None, str]:
         argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", order.scenario, f"--seed={order.seed}", f"--artifacts={folder}"]
         environment = dict(os.environ)
         if order.sabotage:
-            argv += [PATIENCE, f"--agent={order.agent}={sys.executable} -m tests.controls.sabotage {order.sabotage}"]
+            argv += sabotaged(order.agent, order.sabotage)
             environment["HARNESS_SABOTAGE"] = order.sabotage
         done = None
         with trio.move_on_after(RUN_S):
             done = await trio.run_process(argv, cwd=ROOT, env=environment, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
-        return _report(Path(folder)), done.stdout.decode(errors="replace") if done is not None else f"ended after {RUN_S} s"
-
-
-def _report(folder: Path) -> model.Report | None:
-    found = list(folder.rglob("report.json"))
-    return model.read(found[0]) if len(found) == 1 else None
+        return only_report(Path(folder)), done.stdout.decode(errors="replace") if done is not None else f"ended after {RUN_S} s"
 
 
 async def all_of(orders: Sequence[Order]) -> Found:

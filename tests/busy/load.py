@@ -10,14 +10,14 @@ All of them are children of this process, end with it, and are ended by their PI
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
 
-PR_SET_PDEATHSIG = 1
+from harness.parent import die_with_parent
+
 MEMORY = 8 << 20
 SHORTEST_S, LONGEST_S, BETWEEN_S = 0.15, 0.5, 1.5
 PRIORITY = 90  # above the relay's
@@ -58,7 +58,7 @@ def _child(work: Callable[[], None]) -> int:
     if pid:
         return pid
     try:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent(signal.SIGKILL)
         work()
     finally:
         os._exit(0)

@@ -25,8 +25,8 @@ import msgspec
 from harness.fabric import privileges
 from harness.fabric.agent_view import sockets
 from harness.fabric.confinement import Confinement
-from harness.fabric.syscalls import prctl
 from harness.spec.topology import Host, Link, Topology
+from harness.syscalls import prctl
 from tests.conformance.networks import opened, run_in, within_deadline
 
 WIRE = Topology("wire", (Host("alice"), Host("bob")), (Link("alice/eth", "bob/eth", "10.0.0.0/30"),))

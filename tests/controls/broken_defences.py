@@ -97,17 +97,6 @@ class StaysWithTheThief(Endpoint):
     connection_class = RobbedConnection
 
 
-class IncuriousConnection(Connection):
-    """Leaves a path without a word."""
-
-    def asks_old_path(self) -> bool:
-        return False
-
-
-class NeverAsksBack(Endpoint):
-    connection_class = IncuriousConnection
-
-
 class AsksLate(Endpoint):
     """Makes a connection for every Initial until it holds more than a hundred."""
 
@@ -122,6 +111,5 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "takes-duplicates": TakesDuplicates,
     "follows-copies": FollowsCopies,
     "stays-with-the-thief": StaysWithTheThief,
-    "never-asks-back": NeverAsksBack,
     "asks-late": AsksLate,
 }

@@ -50,20 +50,30 @@ PATIENCE = "--patience=1.5"
 """Seconds: media that a broken stack has silenced is not waited for longer than shows it."""
 
 
+def sabotaged(agent: str, sabotage: str) -> list[str]:
+    """The options of a run in which ``agent`` is broken so."""
+    return [PATIENCE, f"--agent={agent}={sys.executable} -m tests.controls.sabotage {sabotage}"]
+
+
+def only_report(folder: Path) -> model.Report | None:
+    """That of the one run below ``folder``; None when there is not exactly one."""
+    found = list(folder.rglob("report.json"))
+    return model.read(found[0]) if len(found) == 1 else None
+
+
 def _id(control: Control) -> str:
     return f"{control.scenario.removeprefix('scenarios/')}-{control.sabotage}"
 
 
 def _run(control: Control, seed: int, folder: Path) -> tuple[int, model.Report, str]:
     """Run the scenario with the broken agent in this process: exit code, report, and what pytest printed."""
-    command = f"{sys.executable} -m tests.controls.sabotage {control.sabotage}"
-    argv = [*STRICT, "-q", control.scenario, f"--artifacts={folder}", PATIENCE, f"--seed={seed}", f"--agent={control.agent}={command}"]
+    argv = [*STRICT, "-q", control.scenario, f"--artifacts={folder}", f"--seed={seed}", *sabotaged(control.agent, control.sabotage)]
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         code = pytest.main(argv, plugins=[pytest_plugin])  # named by -p it would be too late for pytest to rewrite its asserts
-    reports = list(folder.rglob("report.json"))
-    assert len(reports) == 1, out.getvalue()
-    return int(code), model.read(reports[0]), out.getvalue()
+    report = only_report(folder)
+    assert report is not None, out.getvalue()
+    return int(code), report, out.getvalue()
 
 
 def _spoiled(report: model.Report, control: Control) -> bool:

@@ -6,7 +6,6 @@ mount, socket and file in /tmp that is there afterwards is what the run left.  T
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -17,13 +16,13 @@ from pathlib import Path
 
 from harness.fabric.netns import unshare
 from harness.parent import die_with_parent
+from harness.syscalls import mount, unmount
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 _BIND, _MOVE, _REC, _PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
 _TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
 CANNOT = 77
 """What ``on`` returns where this machine allows no such host."""
-_libc = ctypes.CDLL(None, use_errno=True)
 
 CONFIGURATION = """
 ip link set lo up
@@ -107,18 +106,6 @@ def on(main: Callable[[], int], keep: Iterable[Path]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
-    """mount(2); OSError as the kernel gives it."""
-    if _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()):
-        raise OSError(ctypes.get_errno(), f"mount {source} {target}: {os.strerror(ctypes.get_errno())}")
-
-
-def unmount(target: str) -> None:
-    """umount2(2), detaching; OSError as the kernel gives it."""
-    if _libc.umount2(target.encode(), 2):
-        raise OSError(ctypes.get_errno(), f"umount {target}: {os.strerror(ctypes.get_errno())}")
 
 
 def _leave_behind_others(keep: Iterable[Path]) -> None:

@@ -13,8 +13,10 @@ from harness.excuse import covered, excuse
 from harness.media.figure import Figure, Gap, Overdue
 from harness.media.measures import Heard
 from harness.units import Count, Duration, Quantity, ms, percent
-from harness.verdict import Blame, Result, Stall, at_least, at_most, equal
+from harness.verdict import Blame, Life, Result, Stall, at_least, at_most, equal
 from tests.unit.media.flows import MS, S, again, audio
+
+LIFE = Life(0, 10 * S, 20 * percent)
 
 
 def silence(*gaps: tuple[float, float], extra: float = 20) -> Figure:
@@ -76,25 +78,31 @@ class TestGapsAndPackets:
             assert verdict.result is Result.FAIL
             both = [Stall(0, 250 * MS, "agent alice"), Stall(1 * S, 1300 * MS, "agent alice"), Stall(1 * S, 1300 * MS, "agent bob")]
             assert excuse(verdict, both) == verdict
-            assert excuse(verdict, [*both[:2], Stall(1 * S, 1299 * MS, "agent bob")], (0, 10 * S)) == verdict
-            judged = excuse(verdict, both, (0, 10 * S))
+            assert excuse(verdict, [*both[:2], Stall(1 * S, 1299 * MS, "agent bob")], LIFE) == verdict
+            judged = excuse(verdict, both, LIFE)
             assert (judged.result, judged.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
-            assert "every agent stalled for 3 % of the run" in judged.note
+            assert "every agent stalled for 3 % of the run or more, and others had 20 % of the cores" in judged.note
+
+    def test_agents_that_keep_each_other_busy_are_no_busy_machine(self) -> None:
+        verdict = equal("calls refused as busy", 0, 41)
+        both = [Stall(0, 4 * S, "agent alice"), Stall(0, 5 * S, "agent bob")]
+        assert excuse(verdict, both, LIFE._replace(taken=19.9 * percent)) == verdict
+        assert excuse(verdict, both, LIFE).result is Result.INCONCLUSIVE
 
     def test_an_agent_that_keeps_its_own_loop_from_running_is_no_busy_machine(self) -> None:
         verdict = at_most("connections that Bob holds", 103, 19)
         stalls = [Stall(0, 5 * S, "agent bob"), Stall(0, 9 * S, "runner"), Stall(0, 9 * S, "relay")]
-        assert excuse(verdict, stalls, (0, 10 * S)) == verdict
-        assert excuse(verdict, [*stalls, Stall(0, 100 * MS, "agent alice")], (0, 10 * S)) == verdict
+        assert excuse(verdict, stalls, LIFE) == verdict
+        assert excuse(verdict, [*stalls, Stall(0, 100 * MS, "agent alice")], LIFE) == verdict
 
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
         sound = silence((1000, 7250))
         picture = replace(sound, direction="alice → bob video", yields=True)
         stalls = [Stall(1 * S, 1300 * MS, "agent alice"), Stall(2 * S, 2300 * MS, "agent bob")]
-        assert excuse(at_most("longest silence", sound, 500 * ms), stalls, (0, 10 * S)).result is Result.FAIL
-        assert excuse(at_most("longest silence", picture, 500 * ms), stalls, (0, 10 * S)).result is Result.INCONCLUSIVE
-        assert excuse(at_most("longest silence", picture, 500 * ms), stalls[1:], (0, 10 * S)).result is Result.FAIL
+        assert excuse(at_most("longest silence", sound, 500 * ms), stalls, LIFE).result is Result.FAIL
+        assert excuse(at_most("longest silence", picture, 500 * ms), stalls, LIFE).result is Result.INCONCLUSIVE
+        assert excuse(at_most("longest silence", picture, 500 * ms), stalls[1:], LIFE).result is Result.FAIL
 
     def test_what_no_delay_brings_about_stays_a_fail(self) -> None:
         packets = audio(500, lost=[100])
@@ -103,7 +111,7 @@ class TestGapsAndPackets:
         for figure in (heard.lost(), heard.duplicates(), heard.network_loss()):
             verdict = equal("figure", figure, type(figure.value)(0))
             assert verdict.result is Result.FAIL
-            assert excuse(verdict, [Stall(0, 9 * S, "relay")], (0, 10 * S)) == verdict
+            assert excuse(verdict, [Stall(0, 9 * S, "relay")], LIFE) == verdict
 
     @pytest.mark.parametrize(
         ("stall", "excused"),

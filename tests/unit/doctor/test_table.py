@@ -30,8 +30,8 @@ def words(text: str) -> list[str]:
 
 @pytest.mark.parametrize("out", [io.StringIO(), Terminal()], ids=["plain", "rich"])
 def test_nothing_is_left_out(out: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERM", "dumb")
+    for name, value in {"COLUMNS": "200", "LINES": "50", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
     drawn = words(table.drawn([GOOD, OPTIONAL, LACK, UNTRIED], out))
     for finding in (GOOD, OPTIONAL, LACK, UNTRIED):
         for cell in (finding.feature, finding.found, finding.used, finding.remedy):

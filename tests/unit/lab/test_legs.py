@@ -53,6 +53,10 @@ class Side:
         self.writer = Writer(self.file, [f"{name}/eth"], 2048)
         self.writer.statistics(0, AHEAD, received=0, dropped=0, written=0, offset=AHEAD)
 
+    @property
+    def clock_stepped(self) -> bool:
+        return any(self.remote.events)
+
     async def inventory(self) -> None:
         self.records.flush()
 

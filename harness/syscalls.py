@@ -1,10 +1,14 @@
-"""System calls that Python has no name for, by their numbers, which are the same on every architecture since Linux 5.0."""
+"""System calls that Python 3.11 has no function for: by libc's where it has one, else by number.
+
+The numbers are the same on every architecture since Linux 5.0.  Needed before all else, so it imports nothing but ctypes.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 
+_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -29,11 +33,26 @@ def prctl(what: str, option: int, *arguments: int) -> int:
     return checked(what, _libc.prctl(ctypes.c_int(option), *values))
 
 
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by ``flags`` for new ones (unshare(2))."""
+    checked("unshare", _libc.unshare(ctypes.c_int(flags)))
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace of that ``kind`` that ``fd`` holds (setns(2))."""
+    checked("setns", _libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)))
+
+
 def capset(header: bytes, data: bytes) -> None:
     """Set the capabilities of this process (capset(2))."""
     checked("capset", _libc.capset(header, data))
 
 
-def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     """Mount ``source`` at ``target`` (mount(2))."""
     checked(f"mount {target}", _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()))
+
+
+def unmount(target: str) -> None:
+    """Detach what is mounted at ``target`` (umount2(2), MNT_DETACH)."""
+    checked(f"umount {target}", _libc.umount2(target.encode(), _DETACH))

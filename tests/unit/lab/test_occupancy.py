@@ -1,0 +1,72 @@
+"""Whose the cores were: what this run's processes use is its own, also when they have ended; what others use is taken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.lab import occupancy
+from harness.lab.occupancy import Occupancy
+from harness.units import percent
+
+S = 1_000_000_000
+CORES = len(os.sched_getaffinity(0))
+BURN = "import time\nwhile time.process_time() < 0.5: pass"
+
+
+@pytest.mark.parametrize(
+    ("busy", "own", "throttled", "share"),
+    [(0, 0, 0, 0), (5, 5, 0, 0), (5, 2, 0, 30), (5, 2, 1, 40), (2, 5, 0, 0), (0, 0, 3, 30), (30, 2, 0, 100)],
+)
+def test_what_is_not_ours_is_taken(busy: int, own: int, throttled: int, share: int) -> None:
+    before = Occupancy(7, 11, 13, 17)
+    after = Occupancy(7 + 10 * S, 11 + busy * CORES * S, 13 + own * CORES * S, 17 + throttled * CORES * S)
+    assert occupancy.taken(before, after) == share * percent
+
+
+def used(argv: list[str]) -> tuple[float, float]:
+    """Seconds by everybody, and by us, while a child runs."""
+    before = occupancy.read()
+    subprocess.run(argv, check=True)
+    after = occupancy.read()
+    assert after.at > before.at
+    assert after.throttled >= before.throttled
+    return (after.busy - before.busy) / S, (after.own - before.own) / S
+
+
+def test_a_child_that_has_ended_is_ours() -> None:
+    everybody, own = used([sys.executable, "-c", BURN])
+    assert 0.45 <= own <= everybody + 0.1
+
+
+def test_a_child_that_runs_is_ours_and_so_are_its_children() -> None:
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BURN!r}]); print(flush=True); input()"
+    before = occupancy.read()
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert (occupancy.read().own - before.own) / S >= 0.45
+        child.communicate(b"\n")
+
+
+def test_a_process_of_another_is_not_ours() -> None:
+    """Its parent ends at once, so it is nobody's child here."""
+    read, write = os.pipe()
+    before = occupancy.read()
+    orphan = f"import os\nif os.fork(): os._exit(0)\n{BURN}\nos.write({write}, b'.')"
+    subprocess.run([sys.executable, "-c", orphan], check=True, pass_fds=[write])
+    os.close(write)
+    assert os.read(read, 1) == b"."
+    os.close(read)
+    after = occupancy.read()
+    assert (after.own - before.own) / S < 0.3
+    assert (after.busy - before.busy) / S >= 0.45
+    assert occupancy.taken(before, after) > 0 * percent
+
+
+def test_time_goes_on() -> None:
+    assert abs(occupancy.read().at - time.monotonic_ns()) < S
