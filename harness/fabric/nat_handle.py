@@ -209,7 +209,7 @@ class NatHandle:
                     yes = asked
                     await trio.sleep(_SOON_S)
                 else:
-                    no = asked
+                    no = time.monotonic_ns()  # by then at the latest; on a busy machine an answer takes its time
         if not yes:
             return "no", False
         first, last = (Duration(at - answer["at"]) for at in (yes, no or time.monotonic_ns()))

@@ -100,25 +100,40 @@ UNPRIVILEGED = {
 """What the user namespace of an unprivileged run refuses without the confinement, too."""
 
 UNCERTAIN = {
-    "physical memory": "/dev/mem",
-    "a disk": f"/dev/{Path('/proc/partitions').read_text().split()[-1]}",
-    "a tap": "/dev/net/tun",
-    "password hashes": "/etc/shadow",
-    "a setting in sys": "/sys/kernel/rcu_expedited",
-    "the magic sysrq key": "/proc/sysrq-trigger",
-    "the root of pid 1": "/proc/1/root/etc",
+    "physical memory": ("/dev/mem", os.O_RDONLY),
+    "a disk": (f"/dev/{Path('/proc/partitions').read_text().split()[-1]}", os.O_RDONLY),
+    "a tap": ("/dev/net/tun", os.O_RDWR),
+    "password hashes": ("/etc/shadow", os.O_RDONLY),
+    "a sysctl": ("/proc/sys/kernel/panic", os.O_WRONLY),
+    "a sysctl of its network": ("/proc/sys/net/ipv4/conf/all/forwarding", os.O_WRONLY),
+    "a setting in sys": ("/sys/kernel/rcu_expedited", os.O_WRONLY),
+    "the magic sysrq key": ("/proc/sysrq-trigger", os.O_WRONLY),
+    "the root of pid 1": ("/proc/1/root/etc", os.O_RDONLY),
 }
-"""What a machine may not have, or keep from whoever runs this without any help of ours."""
+"""What a machine may not have, or a container keep from whoever runs this: the file that it takes."""
+SYS_PTRACE, SYS_BOOT, SYS_NICE, SYSLOG = 19, 22, 23, 34
+POWERS = {
+    "the memory of pid 1": SYS_PTRACE,
+    "reboot": SYS_BOOT,
+    "a better nice value": SYS_NICE,
+    "real time priority": SYS_NICE,
+    "read the kernels log": SYSLOG,
+}
+"""The capability (linux/capability.h) that it takes."""
 
 
 def out_of_reach() -> set[str]:
     """What of the uncertain this process cannot have itself."""
-    return {name for name, path in UNCERTAIN.items() if not os.access(path, os.R_OK) or not openable(path)}
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    powers = int(status["CapEff"], 16)
+    filtered = {"the users keyring"} if int(status["Seccomp"]) else set()  # a container's filter refuses it even to root
+    files = {name for name, (path, flags) in UNCERTAIN.items() if not openable(path, flags)}
+    return files | {name for name, power in POWERS.items() if not powers >> power & 1} | filtered
 
 
-def openable(path: str) -> bool:
+def openable(path: str, flags: int) -> bool:
     try:
-        os.close(os.open(path, os.O_RDONLY))
+        os.close(os.open(path, flags))
     except OSError:
         return False
     return True

@@ -95,7 +95,7 @@ def here() -> dict[str, Any]:
         ("captures", 0, [NET_RAW], True, "no packet socket (Operation not permitted): captures need CAP_NET_RAW", ""),
         ("nftables", 1000, ["empty LIBRARY"], True, "libnftables.so.1 is not installed", "nftables"),
         ("TAP", 1000, ["empty /dev/net"], False, "/dev/net/tun cannot be opened (No such file or directory)", ""),
-        ("IPv6 forwarding", 1000, ["freeze /proc/sys"], True, "mount: Operation not permitted", ""),
+        ("IPv6 forwarding", 1000, ["freeze /proc/sys"], True, "mount /proc: Operation not permitted", ""),
         ("scheduling", 1000, [], False, "neither real-time priority nor a better nice value is allowed", ""),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",

@@ -214,7 +214,7 @@ REBOUND = {
     "restricted": nat(filtering=BY_ADDRESS, ports="random"),
     "symmetric": nat(mapping=BY_PORT, ports="random"),
 }
-LINGER = 2 * s  # by far longer than it takes to look at all that linger together
+LINGER = 5 * s  # by far longer than it takes to look at all that linger together
 
 
 class Pair:
