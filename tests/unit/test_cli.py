@@ -273,6 +273,7 @@ def test_compare_writes_one_page_and_names_what_is_no_run(tmp_path: Path, monkey
         assert why in done.stderr
 
 
+@pytest.mark.long
 def test_a_soak_is_in_the_list_of_all_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     done = invoke("soak", "one", "--runs", "1", "--jobs", "1")

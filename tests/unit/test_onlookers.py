@@ -127,6 +127,7 @@ def test_states_silence_packets_and_faults_stand_under_the_story(tmp_path: Path,
     assert seen.modes_after == seen.modes
 
 
+@pytest.mark.long
 def test_the_second_run_knows_how_long_it_takes(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     go(tmp_path, "heard", "silent")
     assert run(tmp_path, TALE, "-q").code == 0
@@ -148,6 +149,7 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(terminal: Callable[..., Terminal])
     assert "KeyboardInterrupt" in seen.screen.text
 
 
+@pytest.mark.long
 def test_no_color_means_no_colour(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     seen = terminal("--story", NO_COLOR="1")
     seen.until(shows("silent +1 ms"), "the view")

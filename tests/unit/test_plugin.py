@@ -278,6 +278,7 @@ def test_a_single_run_that_asserts_nothing_fails_the_whole(tmp_path: Path) -> No
     assert "asserts_nothing: a scenario that asserts nothing proves nothing" in ran.out
 
 
+@pytest.mark.long
 def test_in_parallel_workers_the_words_and_the_code_are_the_same(tmp_path: Path) -> None:
     ran = run(tmp_path, one("asserts_nothing") + one("passes") + one("unmeasured"), "-q", "-n", "2")
     assert ran.code == 1
@@ -442,6 +443,7 @@ def listed(ran: Ran) -> dict[str, list[str]]:
     return {test["test"]: [run["state"] for run in test["runs"]] for test in section["tests"]}
 
 
+@pytest.mark.long
 def test_every_session_leaves_an_index_of_all_runs(tmp_path: Path) -> None:
     run(tmp_path, one("passes"), "-q")
     run(tmp_path, one("misses") + one("unmeasured") + one("passes"), "-q", "-n", "2")

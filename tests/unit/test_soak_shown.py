@@ -50,6 +50,7 @@ def terminal(project: Path) -> Iterator[Terminal]:
     shown.close()
 
 
+@pytest.mark.long
 def test_bars_stand_under_the_lines_and_go_in_the_end(terminal: Terminal) -> None:
     each = r"[━╸╺]+ +\d/2  passed \d, failed \d, inconclusive 0$"
     bars = rf"^all +[━╸╺]+ +[1-3]/4  0:\d\d left$\n^good +{each}\n^bad +{each}"
@@ -63,6 +64,7 @@ def test_bars_stand_under_the_lines_and_go_in_the_end(terminal: Terminal) -> Non
     assert terminal.modes_after == terminal.modes
 
 
+@pytest.mark.long
 def test_elsewhere_lines_a_summary_and_an_annotation(project: Path) -> None:
     summary = project / "summary.md"
     done = subprocess.run(

@@ -90,7 +90,7 @@ def line_of(text: str, folder: Path) -> int:
     return (folder / "tale.py").read_text().splitlines().index(text) + 1
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "workers"])
+@pytest.mark.parametrize("workers", [pytest.param([], id="alone"), pytest.param(["-n", "2"], id="workers", marks=pytest.mark.long)])
 def test_a_session_tells_the_same_alone_and_with_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str]) -> None:
     ran, summary, xml = told(tmp_path, monkeypatch, TALE, *workers)
     assert ran.code == 1, ran.out
@@ -170,6 +170,7 @@ def test_what_did_not_run_is_told(
     assert [line for line in remarks(ran.out) if f"{missing} {says}" in line]
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_told_at_the_test_that_it_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = "async def test_first(lab):\n    os._exit(3)\n\nasync def test_second(lab):\n    lab.equal('ones', 1, 1)\n"
     ran, summary, _xml = told(tmp_path, monkeypatch, source, "-n", "1")

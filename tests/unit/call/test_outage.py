@@ -50,7 +50,10 @@ def test_twelve_seconds_of_outage(identity: Identity, loss: float, seed: int, de
     assert alice.endpoint.stats(call).handshakes == 1
 
 
-@pytest.mark.parametrize(("loss", "delay"), [(0.02, 10 * MS), (0.02, 50 * MS), (0.05, 150 * MS)])
+@pytest.mark.parametrize(
+    ("loss", "delay"),
+    [pytest.param(0.02, 10 * MS, marks=pytest.mark.long), pytest.param(0.02, 50 * MS, marks=pytest.mark.long), (0.05, 150 * MS)],
+)
 def test_audio_keeps_flowing_under_loss(identity: Identity, loss: float, delay: int) -> None:
     world = World(identity)
     alice, bob = pair(world, delay, adapt=False)

@@ -192,6 +192,7 @@ def _session(root: Path, number: int) -> None:
     index.write(root)
 
 
+@pytest.mark.long
 def test_sessions_that_end_at_once_are_all_listed(tmp_path: Path) -> None:
     """Whoever writes last has seen what every other session left."""
     context = multiprocessing.get_context("spawn")
