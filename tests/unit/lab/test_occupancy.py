@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -43,26 +45,30 @@ def test_a_child_that_has_ended_is_ours() -> None:
     assert 0.45 <= own <= everybody + 0.1
 
 
-def test_a_child_that_runs_is_ours_and_so_are_its_children() -> None:
+@contextlib.contextmanager
+def burning() -> Iterator[subprocess.Popen[bytes]]:
+    """A child that goes on, whose own child has just used half a second."""
     nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BURN!r}]); print(flush=True); input()"
-    before = occupancy.read()
     with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
+        yield child
+
+
+def test_a_child_that_runs_is_ours_and_so_are_its_children() -> None:
+    before = occupancy.read()
+    with burning() as child:
         assert (occupancy.read().own - before.own) / S >= 0.45
         child.communicate(b"\n")
 
 
-def test_a_process_of_another_is_not_ours() -> None:
-    """Its parent ends at once, so it is nobody's child here."""
-    read, write = os.pipe()
+def test_a_process_of_another_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not known to stem from this: a real orphan would be, where pytest is PID 1."""
+    monkeypatch.setattr(occupancy, "descendants", lambda pid: iter(()))
     before = occupancy.read()
-    orphan = f"import os\nif os.fork(): os._exit(0)\n{BURN}\nos.write({write}, b'.')"
-    subprocess.run([sys.executable, "-c", orphan], check=True, pass_fds=[write])
-    os.close(write)
-    assert os.read(read, 1) == b"."
-    os.close(read)
-    after = occupancy.read()
+    with burning() as child:
+        after = occupancy.read()
+        child.communicate(b"\n")
     assert (after.own - before.own) / S < 0.3
     assert (after.busy - before.busy) / S >= 0.45
     assert occupancy.taken(before, after) > 0 * percent
