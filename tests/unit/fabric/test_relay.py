@@ -434,8 +434,8 @@ class TestSchedules:
 
     def test_a_step_parts_those_before_from_those_after(self, wire: Wire) -> None:
         a, b = wire.ends[0]
-        steps = (Step(10 * ms, Impairment(loss=100 * percent)),)
-        wire.control.impair("link0", "a_to_b", Impairment(delay=30 * ms, schedule=Schedule(steps)))
+        steps = (Step(500 * ms, Impairment(loss=100 * percent)),)  # a busy machine sends the first within that
+        wire.control.impair("link0", "a_to_b", Impairment(delay=600 * ms, schedule=Schedule(steps)))
         a.send(frame(0))
         while len(self.ruled(wire)) < 2:
             pass
