@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no function for: by libc's where it has one, else by number.
+"""System calls, and one of libc, that Python 3.11 has no function for: by libc's name where it has one, else by number.
 
 The numbers are the same on every architecture since Linux 5.0.  Needed before all else, so it imports nothing but ctypes.
 """
@@ -56,3 +56,10 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 def unmount(target: str) -> None:
     """Detach what is mounted at ``target`` (umount2(2), MNT_DETACH)."""
     checked(f"umount {target}", _libc.umount2(target.encode(), _DETACH))
+
+
+def give_back() -> None:
+    """Return to the kernel what libc holds of freed memory (malloc_trim(3)); nothing where libc is not glibc."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
