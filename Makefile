@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: controls-first controls-long busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -41,12 +41,12 @@ docs: $(STAMP) ## write docs/scenarios.md anew from the scenarios
 doctor: ## what this machine can do, and the one command that would fix each lack (ARGS=--json); needs nothing but Python
 	@if [ -x $(BIN)/python ]; then exec $(BIN)/python -m harness.doctor $(ARGS); else exec $(PYTHON) -m harness.doctor $(ARGS); fi
 
-test: $(STAMP) ## check, every test, every scenario and its control: under 10 minutes on two cores
+test: $(STAMP) ## check, every test, every scenario and its first control: under 10 minutes on two cores
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory stories
-	@$(MAKE) --no-print-directory controls
+	@$(MAKE) --no-print-directory controls-first
 
 test-image: $(STAMP) # what `docker run IMAGE test` does: make test, as far as the image was built for it
 	@command -v pytest >/dev/null && $(BIN)/python -c 'import hypothesis, scapy, yaml' 2>/dev/null || \
@@ -55,7 +55,7 @@ test-image: $(STAMP) # what `docker run IMAGE test` does: make test, as far as t
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory stories
-	@$(MAKE) --no-print-directory controls
+	@$(MAKE) --no-print-directory controls-first
 	@if [ -n "$(LEFT_OUT)" ]; then echo "$(LEFT_OUT)"; fi
 
 check: $(STAMP) ## lint, format, types
@@ -79,8 +79,14 @@ conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets wher
 stories: $(STAMP) ## every scenario once, two at a time: they measure
 	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive $(ARGS)
 
-controls: $(STAMP) ## every scenario with its sabotaged agent: each must go red on its verdict
+controls: $(STAMP) ## every scenario with its sabotaged agents: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS) $(ARGS)
+
+controls-first: $(STAMP)
+	$(BIN)/pytest tests/controls -q -n $(JOBS) -m "not long"
+
+controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario
+	$(BIN)/pytest tests/controls -q -n $(JOBS) -m long
 
 busy: $(STAMP) ## N=200: scenarios and sabotaged stacks while others take the machine away: no run may FAIL, no sabotage PASS
 	$(BIN)/python -m tests.busy $(or $(N),200) $(ARGS)

@@ -10,11 +10,12 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from _pytest.mark import ParameterSet
 
 from harness import pytest_plugin
 from harness.cli import PYTEST, STRICT
@@ -82,7 +83,15 @@ def _spoiled(report: model.Report, control: Control) -> bool:
     return Blame.ENVIRONMENT in (named or [report.blame]) and Blame.PRODUCT not in named
 
 
-@pytest.mark.parametrize("control", CONTROLS.controls, ids=_id)
+def _params() -> Iterator[ParameterSet]:
+    """All of them; those beside the first of each scenario are long."""
+    seen: set[str] = set()
+    for control in CONTROLS.controls:
+        yield pytest.param(control, id=_id(control), marks=[pytest.mark.long] if control.scenario in seen else [])
+        seen.add(control.scenario)
+
+
+@pytest.mark.parametrize("control", tuple(_params()))
 def test_control_is_red_for_its_reason(
     control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
