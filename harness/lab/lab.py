@@ -42,10 +42,11 @@ from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline, View
 from harness.lab.watch import runner_stalls, watch_runner
 from harness.media import kinds
+from harness.media.figure import Figure
 from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
-from harness.units import Duration, Quantity, s
+from harness.units import Count, Duration, Quantity, s
 from harness.verdict import Fault, Life, Measured, Receipt, Relation, Stall, Verdict
 
 NO_MEDIA = MediaSet()
@@ -554,6 +555,10 @@ class Lab:
     def at_least(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
         """Judge that a figure is not below its bound."""
         self.add(verdict.judge(name, Relation.AT_LEAST, value, bound, **detail))
+
+    def never(self, name: str, count: int) -> None:
+        """Judge that something never happened that no delay can bring about: no stall of this machine excuses it."""
+        self.at_most(name, Figure(Count(count), timeless=True), 0)
 
     def refused(self, name: str, refusal: AgentRefused | None, kind: str, *mentions: str) -> None:
         """Judge that a request was refused with the error ``kind``, in words that hold all of ``mentions``."""
