@@ -161,7 +161,9 @@ def judge(
     note: str = "",
     evidence: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict on one figure.  ``blame``: whose a FAIL is.  ``direction`` and ``note`` default to the figure's own.
+    """The verdict on one figure.  ``direction`` and ``note`` default to the figure's own.
+
+    ``blame``: whose a FAIL is; ENVIRONMENT is also to blame when the figure could not be measured, which else is the harness.
 
     SpecError, naming the verdict, when the bound has no unit, is not finite, or is of another dimension than the value.
     """
@@ -187,7 +189,7 @@ def judge(
         value=measured,
         bound=limit,
         result=result,
-        blame=None if result is Result.PASS else blame if failed else Blame.HARNESS,
+        blame=None if result is Result.PASS else blame if failed or blame is Blame.ENVIRONMENT else Blame.HARNESS,
         direction=direction or figure.direction,
         note=note or figure.note,
         evidence=tuple(evidence),

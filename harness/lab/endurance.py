@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import trio
 
+from harness.excuse import in_the_way
 from harness.lab.footprint import Footprint, footprint, processes
 from harness.lab.legs import Leg
 from harness.media import timing
@@ -32,7 +34,7 @@ from harness.media.timing import DelaySummary
 from harness.rotation import NEWEST, first, part_size
 from harness.syscalls import give_back
 from harness.units import Count, Duration, Ratio, ms, s
-from harness.verdict import AGENT, Blame
+from harness.verdict import AGENT, Blame, Stall
 
 if TYPE_CHECKING:
     from harness.lab.conversation import Call
@@ -48,6 +50,10 @@ NOTABLE = 50 * ms
 """Silences that are kept one by one: a judge who forgives one of them must see the next."""
 ENOUGH = 50
 """Packets by one way in one leg without which its delay is not told."""
+_LONG_STALL = 5 * s
+"""What a stall leaves behind is over by then."""
+_DISTURBED = 200 * ms
+"""Stalls in one leg that make it lose what others do not: a side that stalls sends what it owes at once, maybe to a port that is gone."""
 _SLACK = 64 << 10
 """Bytes by which what is left of a file may be above what is kept: the last packet of each part, the samples of the clocks."""
 
@@ -90,6 +96,8 @@ class Silences:
     def __init__(self) -> None:
         self.longest = array("q")
         """After each fault: ns."""
+        self.at = array("q")
+        """When each of those began, ns; that of the fault's first moment, 0, when there was none."""
         self.gaps: list[Gap] = []
         """The notable ones, and the longest of all."""
         self.worst = ""
@@ -98,6 +106,7 @@ class Silences:
     def begin(self) -> None:
         """Another fault of this kind."""
         self.longest.append(0)
+        self.at.append(0)
 
     def take(self, found: Sequence[Gap], name: str) -> int:
         """Silences after the newest fault, whose name it is; how long the longest of them is, ns."""
@@ -108,22 +117,30 @@ class Silences:
             self.gaps = [one for one in self.gaps if one.excess.ns >= NOTABLE.ns] + [gap] * (gap.excess.ns < NOTABLE.ns)
             self.worst = name
         self.gaps += [one for one in found if one.excess.ns >= NOTABLE.ns]
-        self.longest[-1] = max(self.longest[-1], gap.excess.ns)
+        if gap.excess.ns > self.longest[-1]:
+            self.longest[-1], self.at[-1] = gap.excess.ns, gap.start
         return gap.excess.ns
+
+    def edges(self) -> Iterator[tuple[int, int]]:
+        """From when to when each of ``longest`` was, ns."""
+        return ((at, at + length) for at, length in zip(self.at, self.longest, strict=True))
 
 
 class Series:
-    """What is kept of all legs in one direction: packets ``offered`` in all, ``lost`` in each, its median ``delay`` by way (ns)."""
+    """What is kept of all legs in one direction: packets ``offered`` in all; of each those ``lost``, its ends and median ``delay``, ns."""
 
     def __init__(self) -> None:
         self.offered = 0
         self.lost = array("q")
+        self.began, self.ended = array("q"), array("q")
         self.delay: dict[str, array[int]] = {}
 
     def take(self, figures: LegFigures) -> None:
         """One more leg."""
         self.offered += figures.offered
         self.lost.append(figures.lost)
+        self.began.append(figures.began)
+        self.ended.append(figures.ended)
         for way, delay in figures.delay_p50.items():
             self.delay.setdefault(way, array("q")).append(delay)
 
@@ -305,29 +322,42 @@ class Endurance:
     def drifts(self, *, delay: Duration, silence: Duration, lost: int) -> None:
         """Judge how far the medians of the last quarter of the call lie from those of the first; of ``TELLING`` legs and more.
 
-        One-way delay by the paths at both ends; of a long call also the silence after each kind of fault, and the packets lost in a leg.
+        One-way delay by the paths at both ends; of a long call also by how much the silence after each kind of fault grew, and how many
+        more packets were lost in a leg.  Of these two what happened while an agent stalled is left out: a machine that is busier at the end
+        than at the beginning is no drift.
         """
+        stalls = sorted(self.stalls(), key=lambda stall: stall.end)
         for direction, one in self.series.items():
             if len(one.lost) < TELLING:
                 continue
             for way, values in sorted(one.delay.items()):
-                self._drift(f"drift of the median delay, {way}", values, delay, direction)
+                early, late = _quarters(values)
+                note = f"{Duration(round(early))} in the first quarter of {len(values)}, {Duration(round(late))} in the last"
+                figure = Figure(Duration(round(abs(late - early))), direction, note=note)
+                self.lab.at_most(f"drift of the median delay, {way}", figure, delay)
             if not self.long:
                 continue
             for (kind, of), silences in self.silences.items():
                 if of == direction and kind != "start":
-                    self._drift(f"drift of the silence after a {kind}", silences.longest, silence, direction)
-            early, late = _quarters(one.lost[:-1])  # the last leg is what was left, not a whole one
-            note = f"{early:g} in a leg of the first quarter, {late:g} in one of the last"
-            self.lab.at_most("drift of the packets lost in a leg", Figure(Count(round(abs(late - early))), direction, note=note), lost)
+                    quiet = _quiet(silences.longest, silences.edges(), stalls, 1)
+                    self._grown(f"drift of the silence after a {kind}", quiet, len(silences.longest), silence, direction)
+            whole = len(one.lost) - 1  # the last leg is what was left
+            quiet = _quiet(one.lost[:whole], zip(one.began, one.ended, strict=True), stalls, _DISTURBED.ns)
+            self._grown("drift of the packets lost in a leg", quiet, whole, Count(lost), direction)
 
-    def _drift(self, name: str, values: Sequence[int], bound: Duration, direction: str) -> None:
-        if len(values) < 2:
-            self.lab.at_most(name, Figure(None, direction, note="not measured: there are not two to compare"), bound)
+    def stalls(self) -> list[Stall]:
+        """The agents' own, until now."""
+        return [stall for peer in self.lab.peers.values() for stall in peer.stalls()]
+
+    def _grown(self, name: str, values: Sequence[int], of: int, bound: Duration | Count, direction: str) -> None:
+        if 2 * len(values) < of or len(values) < 2:
+            note = f"not measured: agents stalled in {of - len(values)} of {of}"
+            self.lab.at_most(name, Figure(None, direction, note=note), bound, blame=Blame.ENVIRONMENT)
             return
-        early, late = (Duration(round(value)) for value in _quarters(values))
-        note = f"{early} in the first quarter of {len(values)}, {late} in the last"
-        self.lab.at_most(name, Figure(Duration(abs(late.ns - early.ns)), direction, note=note), bound)
+        early, late = (type(bound)(round(value)) for value in _quarters(values))
+        without = f"; {of - len(values)} in which agents stalled are left out" if len(values) < of else ""
+        note = f"{early} in the first quarter of {len(values)}, {late} in the last{without}"
+        self.lab.at_most(name, Figure(type(bound)(max(0, late.count - early.count)), direction, note=note), bound)
 
     def flat(self, *, share: Ratio, agents_kib: int, others_kib: int) -> None:
         """Judge that no process holds more at the end than it did when it was warm: by ``share`` in a long call, else in KiB."""
@@ -363,6 +393,17 @@ class Endurance:
         kept = (1 + NEWEST) * part_size() + _SLACK
         figure = Figure(Count(sizes[largest] >> 10), note=note, timeless=True)
         self.lab.at_most("KiB of the largest file, all its parts", figure, kept >> 10, blame=Blame.HARNESS)
+
+
+def _quiet(values: Iterable[int], edges: Iterable[tuple[int, int]], stalls: Sequence[Stall], least: int) -> list[int]:
+    """Those of ``values`` in whose time stalls of less than ``least`` ns together were in the way; ``stalls`` by their ends."""
+    ends = [stall.end for stall in stalls]
+    found = []
+    for value, (since, until) in zip(values, edges, strict=False):
+        near = stalls[bisect_left(ends, since - _LONG_STALL.ns) : bisect_right(ends, until + _LONG_STALL.ns)]
+        if in_the_way(near, since, until) < least:
+            found.append(value)
+    return found
 
 
 def _quarters(values: Sequence[float]) -> tuple[float, float]:

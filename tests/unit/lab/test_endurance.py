@@ -40,6 +40,10 @@ class Made(Endurance):
         self.kinds = ["start"]
         self.series, self.silences, self.samples = {}, {}, {}
         self._processes = {"runner": 1, "agent alice": 2}
+        self.stalled: list[Stall] = []
+
+    def stalls(self) -> list[Stall]:
+        return self.stalled
 
     def legs(self, count: int = 120, change: Callable[[int], LegFigures | None] = lambda n: None) -> Self:
         for number in range(1, count + 1):
@@ -124,6 +128,42 @@ def test_what_creeps_is_a_drift(tmp_path: Path) -> None:
     ]
     assert drifted(Made(tmp_path).rebinds().legs(change=lambda n: leg(n, lost=2 + n // 20))) == ["drift of the packets lost in a leg"]
     assert drifted(Made(tmp_path).legs().rebinds(silence=lambda n: 40 * MS + n * 300_000)) == [f"drift of the silence after a {KIND}"]
+
+
+def test_what_gets_better_is_no_drift(tmp_path: Path) -> None:
+    made = Made(tmp_path).legs(change=lambda n: leg(n, lost=20 - n // 10)).rebinds(silence=lambda n: 80 * MS - n * 300_000)
+    assert drifted(made) == []
+
+
+def stall(at: int, length: int) -> Stall:
+    return Stall(at, at + length, "agent bob")
+
+
+def test_a_machine_that_is_busier_at_the_end_is_no_drift(tmp_path: Path) -> None:
+    """Of each silence, and each leg, in which an agent stalled nothing is thought; what creeps besides is found all the same."""
+
+    def made(creeps: int) -> Made:
+        busy = {n for n in range(61, 121) if n % 5}
+        made = Made(tmp_path).rebinds(silence=lambda n: (140 if n in busy else 40) * MS + n * creeps)
+        made.legs(change=lambda n: leg(n, lost=9 if n in busy else 2))
+        made.stalled = [one for n in busy for one in (stall(n * 30 * S + 2 * MS, 100 * MS), stall(n * 30 * S + 20 * S, 200 * MS))]
+        return made
+
+    steady = made(0)
+    assert drifted(steady) == []
+    assert (
+        steady.one(f"drift of the silence after a {KIND}").note
+        == "40ms in the first quarter of 72, 40ms in the last; 48 in which agents stalled are left out"
+    )
+    assert drifted(made(300_000)) == [f"drift of the silence after a {KIND}"]
+
+
+def test_where_agents_stalled_most_of_the_time_no_drift_is_told(tmp_path: Path) -> None:
+    made = Made(tmp_path).legs().rebinds()
+    made.stalled = [stall(n * 30 * S - 20 * MS, 300 * MS) for n in range(63)]
+    found = {"drift of the packets lost in a leg", f"drift of the silence after a {KIND}"}
+    assert set(drifted(made)) == found
+    assert {(one.result, one.blame) for one in made.verdicts if one.name in found} == {(Result.INCONCLUSIVE, Blame.ENVIRONMENT)}
 
 
 def test_of_a_few_legs_no_drift_is_told(tmp_path: Path) -> None:
