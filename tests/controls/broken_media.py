@@ -122,6 +122,9 @@ class HalfListens(Driver):
             self.open_socket(*self.sockets.places[0], request.port)
             raise
 
+    def release_sockets(self) -> None:
+        """It does not look for what nobody needs either, or what it keeps would be gone before anybody can see it."""
+
 
 class StopsNothing(Driver):
     """Says that a source has stopped, and stops it only when it is to start again."""
