@@ -52,19 +52,17 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) 
         judged, of_its_own = _excuse_gaps(verdict, verdict.bound, known), figure is None or not figure.yields
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
         judged, of_its_own = _excuse_packets(verdict, figure.overdue, figure.of, known), True
-    stood = still(known, life)
-    if judged.result is not Result.FAIL or of_its_own or life is None or stood < BUSY:
+    if judged.result is not Result.FAIL or of_its_own or life is None:
         return judged
-    if life.taken.fraction < stood.fraction * OTHERS.fraction:
+    stood = still(known, life)
+    if stood < BUSY or life.taken.fraction < stood.fraction * OTHERS.fraction:
         return judged
     why = f"every agent stalled for {stood.percent:.0f} % of the run or more, and others had {life.taken.percent:.0f} % of the cores"
     return _inconclusive(verdict, f"{why}: this machine is too busy")
 
 
-def still(stalls: Iterable[Stall], life: Life | None) -> Ratio:
+def still(stalls: Iterable[Stall], life: Life) -> Ratio:
     """The share of ``life`` in which the least stalled of those agents stalled that did so at all (one that waits for nothing cannot)."""
-    if life is None:
-        return Ratio(0)
     since, until, _ = life
     known = [stall for stall in stalls if stall.who.startswith(AGENT)]
     each = [covered((stall for stall in known if stall.who == who), since, until) for who in sorted({stall.who for stall in known})]

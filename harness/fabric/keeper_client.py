@@ -47,13 +47,18 @@ class Process:
     def stopped(self) -> bool:
         """Whether it stands still because somebody has stopped it (proc_pid_stat(5): its state is T), and not the scenario."""
         with contextlib.suppress(OSError):
-            return not self.held and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+            return not self.held and stat(self.pid)[0] == "T"
         return False
 
     def signal(self, number: int) -> None:
         """Send a signal by descriptor: never to another process that has since got the number."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, number)
+
+
+def stat(pid: int) -> list[str]:
+    """The fields of proc_pid_stat(5) from its state on; the name before it may hold anything.  OSError when the process is gone."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 _Waiting = tuple[trio.Event, list[Any]]

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness import syscalls
 from harness.errors import EnvironmentUnfit
+from harness.syscalls import mount
+from harness.syscalls import setns as setns
+from harness.syscalls import unshare as unshare
 
 if TYPE_CHECKING:  # the doctor imports this module where there is nothing but Python
     from harness.fabric.rtnl import Rtnl
@@ -24,21 +26,11 @@ CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000,
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
 
 
-def unshare(flags: int) -> None:
-    """Leave the namespaces named by ``flags`` for new ones; OSError as the kernel gives it."""
-    syscalls.unshare(flags)
-
-
-def setns(fd: int, kind: int = CLONE_NEWNET) -> None:
-    """Enter the namespace that ``fd`` holds; OSError as the kernel gives it."""
-    syscalls.setns(fd, kind)
-
-
 def mount_fresh_proc() -> None:
     """Mount a writable /proc of the current PID namespace in a mount namespace of our own; OSError where that is not allowed."""
     unshare(CLONE_NEWNS)
-    syscalls.mount("none", "/", "", _MS_REC | _MS_SLAVE)
-    syscalls.mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    mount("none", "/", "", _MS_REC | _MS_SLAVE)
+    mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
 
 def write_ipv6_forwarding() -> None:
@@ -101,11 +93,11 @@ def inside(fd: int) -> Iterator[None]:
     """Be in the network namespace ``fd`` for the length of the block; sockets opened there stay there."""
     home = current_namespace_fd()
     try:
-        setns(fd)
+        setns(fd, CLONE_NEWNET)
         try:
             yield
         finally:
-            setns(home)
+            setns(home, CLONE_NEWNET)
     finally:
         os.close(home)
 
@@ -121,6 +113,6 @@ def new_namespace(name: str) -> Namespace:
             fd = current_namespace_fd()
             return Namespace(name, fd, os.fstat(fd).st_ino, Rtnl())
         finally:
-            setns(home)
+            setns(home, CLONE_NEWNET)
     finally:
         os.close(home)

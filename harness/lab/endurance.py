@@ -97,7 +97,7 @@ class Silences:
         self.longest = array("q")
         """After each fault: ns."""
         self.at = array("q")
-        """When each of those began, ns; that of the fault's first moment, 0, when there was none."""
+        """When each of those began, ns; 0 where there was none."""
         self.gaps: list[Gap] = []
         """The notable ones, and the longest of all."""
         self.worst = ""

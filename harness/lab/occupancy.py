@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.fabric.keeper_client import stat
 from harness.lab.footprint import descendants
 from harness.media.figure import share
 from harness.units import Ratio, percent
@@ -52,12 +53,11 @@ def _busy() -> int:
 
 
 def _used(pid: int) -> int:
-    """By the process, and by its children that have ended and were waited for (proc_pid_stat(5); the name before it may hold anything)."""
+    """By the process, and by its children that have ended and were waited for."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, stat(pid)[11:15])) * _TICK_NS
     except OSError:  # it has just ended: its parent has it now
         return 0
-    return sum(map(int, fields[11:15])) * _TICK_NS
 
 
 def _throttled() -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from harness.fabric.keeper_client import Process
+from harness.fabric.keeper_client import Process, stat
 from harness.fabric.receipts import Observation
 from harness.units import Duration, s
 from harness.verdict import Stall
@@ -98,16 +98,13 @@ async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterato
     peer.process.signal(signal.SIGSTOP)
     stopped = False
     with trio.move_on_after(within.s):
-        while not (stopped := _state(peer.process) == "T"):  # noqa: ASYNC110 - the kernel has no event for this
+        while not (stopped := stat(peer.process.pid)[0] == "T"):  # noqa: ASYNC110 - the kernel has no event for this
             await trio.sleep(_POLL_S)
-    lab.observe(Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": _state(peer.process)}, stopped, "/proc"))
+    lab.observe(
+        Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": stat(peer.process.pid)[0]}, stopped, "/proc")
+    )
     try:
         yield
     finally:
         peer.process.signal(signal.SIGCONT)
         lab.frozen.append(Stall(began, lab.now(), peer.who))
-
-
-def _state(process: Process) -> str:
-    """The letter of its state: R, S, T (stopped) … (proc_pid_stat(5); the name before it may hold anything)."""
-    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]

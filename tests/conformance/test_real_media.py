@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2]
 FRAME = 20_000_000
 DEADLINE = 200_000_000
 S = 1_000_000_000
+LONG = S // 2
+"""The line is dark for longer; a busy machine makes shorter silences of its own."""
 
 CUT = """
 from harness.spec.link import Impairment
@@ -61,7 +63,7 @@ class Run:
         return decode((self.folder / FILE).read_bytes())
 
     def gap(self, one: Recording) -> tuple[int, ...]:
-        """The longest silence by the agents' own records, as the verdicts compute it, less the jitter of the packets at both ends."""
+        """The long silence by the agents' own records, as the verdicts compute it, less the jitter of the packets at both ends."""
 
         def records(name: str) -> list[SentRecord | ArrivedRecord]:
             with (self.folder / f"{name}.media.jsonl").open("rb") as file:
@@ -73,8 +75,8 @@ class Run:
         found = silences(packets, since=one.starts_ns, until=one.starts_ns + one.duration_ns, deadline=DEADLINE)
         heard = {packet.arrived: packet.arrived - packet.offered for packet in packets if packet.arrived is not None}
         usual = median_low(heard.values())
-        longest = max(found, key=lambda gap: gap.excess.ns)
-        return tuple(edge - (heard[edge] - usual) for edge in (longest.start, longest.end))  # one that comes late is played no later
+        (gap,) = [gap for gap in found if gap.excess.ns > LONG]
+        return tuple(edge - (heard[edge] - usual) for edge in (gap.start, gap.end))  # one that comes late is played no later
 
 
 def run(folder: Path, source: str, *arguments: str) -> Run:
@@ -115,7 +117,7 @@ def test_the_hole_in_the_sound_is_the_verdicts_gap(cut: Run) -> None:
         concealed = max(one.concealed, key=lambda stretch: stretch[1] - stretch[0])
         assert concealed[0] == pytest.approx(gap_start + FRAME, abs=FRAME)
         assert concealed[1] == pytest.approx(gap_end, abs=FRAME)
-        low, high = max(holes(cut.folder / one.files["wav"], one.starts_ns), key=lambda hole: hole[1] - hole[0])
+        ((low, high),) = [hole for hole in holes(cut.folder / one.files["wav"], one.starts_ns) if hole[1] - hole[0] > LONG]
         assert low == pytest.approx(concealed[0] + 60_000_000, abs=FRAME), "60 ms are made up, and fade"
         assert high == pytest.approx(concealed[1], abs=FRAME)
 
@@ -137,7 +139,7 @@ def test_the_picture_froze_when_the_sound_broke_off(cut: Run) -> None:
     films = [one for one in cut.recordings() if one.flow == "video"]
     assert len(films) == 2
     for one in films:
-        start, end = max(one.concealed, key=lambda stretch: stretch[1] - stretch[0])
+        ((start, end),) = [stretch for stretch in one.concealed if stretch[1] - stretch[0] > LONG]
         sound = next(other for other in cut.recordings() if (other.listener, other.flow) == (one.listener, "audio"))
         hole = max(sound.concealed, key=lambda stretch: stretch[1] - stretch[0])
         assert start == pytest.approx(hole[0], abs=100_000_000)

@@ -10,12 +10,11 @@ import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
-from _pytest.mark import ParameterSet
 
 from harness import pytest_plugin
 from harness.cli import PYTEST, STRICT
@@ -83,15 +82,14 @@ def _spoiled(report: model.Report, control: Control) -> bool:
     return Blame.ENVIRONMENT in (named or [report.blame]) and Blame.PRODUCT not in named
 
 
-def _params() -> Iterator[ParameterSet]:
-    """All of them; those beside the first of each scenario are long."""
-    seen: set[str] = set()
-    for control in CONTROLS.controls:
-        yield pytest.param(control, id=_id(control), marks=[pytest.mark.long] if control.scenario in seen else [])
-        seen.add(control.scenario)
+FIRST = {control.scenario: control for control in reversed(CONTROLS.controls)}
+"""By scenario; `make test` has these, and `make controls-long` the others."""
 
 
-@pytest.mark.parametrize("control", tuple(_params()))
+@pytest.mark.parametrize(
+    "control",
+    [pytest.param(one, id=_id(one), marks=() if one is FIRST[one.scenario] else pytest.mark.long) for one in CONTROLS.controls],
+)
 def test_control_is_red_for_its_reason(
     control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
