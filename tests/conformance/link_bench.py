@@ -66,6 +66,12 @@ class Run:
         """How far these counters went up."""
         return sum(self.raw["after"].get(name, 0) - self.raw["before"].get(name, 0) for name in names)
 
+    @property
+    def chatter(self) -> int:
+        """How many packets of the hosts' own (MLD) entered the link beside those sent: each may take a place in its queue."""
+        entered = self.counted("received") if "received" in self.raw["after"] else self.counted("delivered", "dropped", "in_flight")
+        return entered - self.count
+
     def clean(self) -> list[int]:
         """The packets that arrived, less those that entered or left in a recorded stall and those sent slowly."""
         slow, stalls = set(self.raw["slow"]), [*self.raw["own"]["stalls"], *self.raw["late"]]

@@ -122,7 +122,7 @@ class Bench:
         ):
             addresses = [rtnl.new_address(index, address) for address in mine]
             neighbours = [rtnl.new_neighbour(index, address.ip, mac) for address in other]
-            namespace.rtnl.batch([rtnl.set_link(index, up=True), *addresses, *neighbours])
+            namespace.rtnl.batch([rtnl.no_ipv6_addresses(index), rtnl.set_link(index, up=True), *addresses, *neighbours])
             namespace.rtnl.request(rtnl.get_link(index))
         with netns.inside(self.a.fd):
             self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
