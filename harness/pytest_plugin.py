@@ -320,12 +320,12 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
     finally:
         lab_.close()
     lab_.lacking = next((str(error) for error in errors if isinstance(error, CapabilityLacking)), None)
-    faults = [mark.name for mark in lab_.faults]
+    faults, receipts = [mark.name for mark in lab_.faults], tuple(lab_.receipts)
     try:
         outcome = conclude(
             lab_.verdicts,
             faults=faults,
-            receipts=lab_.receipts,
+            receipts=receipts,
             stalls=lab_.stalls,
             errors=[*errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
@@ -339,7 +339,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         outcome,
         scenario=lab_.scenario,
         test=lab_.test,
-        receipts=tuple(lab_.receipts),
+        receipts=receipts,
         faults=tuple(lab_.fault_records()),
         stalls=tuple(sorted(lab_.stalls, key=lambda stall: stall.start)),
         probe=lab_.measured,

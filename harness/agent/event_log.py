@@ -74,7 +74,7 @@ class _Lags:
 class EventLog:
     """Iterating gives what is kept.  Every event has its place, which counts from 0, whatever was let go."""
 
-    NEWEST = 2_000
+    NEWEST = 500
     """How many of the newest events are kept whatever they are."""
 
     def __init__(self, agent: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.errors import HarnessError
@@ -17,18 +18,17 @@ class CaptureTail:
         self._number = 1
         self._reader: Reader | None = None
 
-    def fresh(self) -> list[Packet]:
+    def fresh(self) -> Iterator[Packet]:
         """The packets since the last call, in the order of the file; HarnessError when a part went away before it was read."""
-        found: list[Packet] = []
         while True:
             later = [number for number in numbers(self._path) if number > self._number]
             try:
                 self._reader = self._reader or Reader(part(self._path, self._number))
-                found += self._reader.fresh()
+                yield from self._reader.fresh()
             except FileNotFoundError:
                 raise HarnessError(f"{part(self._path, self._number).name} was let go before it was read") from None
             if not later:
-                return found
+                return
             if later[0] != self._number + 1:
                 raise HarnessError(f"{part(self._path, self._number + 1).name} was let go before it was read")
             self._number, self._reader = later[0], None

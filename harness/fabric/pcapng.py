@@ -210,15 +210,18 @@ class Reader:
     def __iter__(self) -> Iterator[Packet]:
         return self._packets(0)
 
-    def fresh(self) -> list[Packet]:
-        """The packets written since the last call (since the beginning, the first time); what was counted before is let go."""
+    def fresh(self) -> Iterator[Packet]:
+        """The packets written since the last call (since the beginning, the first time); what was counted before is let go.
+
+        Take them before the next call.
+        """
         start = self._fresh_from
         if start:
             self.truncated = False
             del self.statistics[:-1], self._clock[:-1]
             self._look(start)
-        self._fresh_from, found = self._whole, list(self._packets(start, self._whole))
-        return found
+        self._fresh_from = self._whole
+        return self._packets(start, self._whole)
 
     def _packets(self, start: int, end: int | None = None) -> Iterator[Packet]:
         for at, kind, body in self._blocks(with_packets=True, start=start, end=end):

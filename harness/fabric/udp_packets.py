@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from functools import lru_cache
+from ipaddress import ip_address
 
 from harness.fabric.pcapng import Packet
 
@@ -46,8 +47,8 @@ def udp_packets(packets: Iterable[Packet]) -> Iterator[UdpPacket]:
                 packet.time,
                 packet.monotonic,
                 packet.outgoing,
-                (source, from_port),
-                (destination, to_port),
+                _endpoint(source, from_port),
+                _endpoint(destination, to_port),
                 max(length - 8, 0),
                 payload,
             )
@@ -70,11 +71,17 @@ def endpoints_untrusted(frame: bytes) -> tuple[tuple[str, int], tuple[str, int],
         return None
     source, destination, at = found
     from_port, to_port, length = struct.unpack_from("!HHH", frame, at)
-    return (source, from_port), (destination, to_port), frame[at + 8 : at + length]
+    return _endpoint(source, from_port), _endpoint(destination, to_port), frame[at + 8 : at + length]
 
 
-def _udp_untrusted(frame: bytes) -> tuple[str, str, int] | None:
-    """Source, destination and where the UDP header begins; None for anything else, malformed frames included."""
+@lru_cache(1024)
+def _endpoint(packed: bytes, port: int) -> tuple[str, int]:
+    """One object for all packets of an endpoint; a capture of a long call has few of these, and very many packets."""
+    return str(ip_address(packed)), port
+
+
+def _udp_untrusted(frame: bytes) -> tuple[bytes, bytes, int] | None:
+    """Source, destination (packed) and where the UDP header begins; None for anything else, malformed frames included."""
     kind = frame[12:14]
     if kind == _IPV4 and len(frame) >= 34:
         header = (frame[14] & 15) * 4
@@ -82,7 +89,7 @@ def _udp_untrusted(frame: bytes) -> tuple[str, str, int] | None:
         at = 14 + header
         if frame[23] != _UDP or fragment or header < 20 or len(frame) < at + 8:
             return None
-        return str(IPv4Address(frame[26:30])), str(IPv4Address(frame[30:34])), at
+        return frame[26:30], frame[30:34], at
     if kind == _IPV6 and len(frame) >= 54:
         following, at = frame[20], 54
         while following != _UDP:
@@ -96,5 +103,5 @@ def _udp_untrusted(frame: bytes) -> tuple[str, str, int] | None:
                 return None
         if len(frame) < at + 8:
             return None
-        return str(IPv6Address(frame[22:38])), str(IPv6Address(frame[38:54])), at
+        return frame[22:38], frame[38:54], at
     return None

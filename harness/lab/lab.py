@@ -36,6 +36,7 @@ from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
+from harness.lab.kept import Kept
 from harness.lab.log_times import LogTimes
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
@@ -72,7 +73,7 @@ class Orders:
     """Whether agents are kept from this machine; else they have every privilege that the network has."""
 
 
-@dataclass
+@dataclass(slots=True)
 class FaultMark:
     """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began."""
 
@@ -109,7 +110,7 @@ class Lab:
         self.evidence = Evidence(self)
         self.verdicts: list[Verdict] = []
         self.faults: list[FaultMark] = []
-        self.receipts: list[Receipt] = []
+        self.receipts = Kept[Receipt]()
         self.stalls: list[Stall] = []
         self.frozen: list[Stall] = []
         """When agents were made to stand still: their own stalls of that time are no doing of the machine's."""
@@ -241,7 +242,8 @@ class Lab:
         """Leave ``capture.pcapng``, however the run ended; that there is none changes no verdict."""
         began = self.now()
         try:
-            told = merged.merge_captures(self.folder, self.fault_records(), self.receipts, f"{self.test}: {self.command}", merged.LIMIT)
+            about = f"{self.test}: {self.command}"
+            told = merged.merge_captures(self.folder, self.fault_records(), tuple(self.receipts), about, merged.LIMIT)
         except (BlamedError, OSError) as error:
             told = f"no {merged.NAME}: {error}"
         self.timeline.note("lab", "capture", told, took_ns=self.now() - began)
@@ -252,13 +254,13 @@ class Lab:
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
-        self.receipts += [self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves]
-        self.receipts += [self._proven(expected) for expected in self._expected]
-        self.receipts += [
+        self.receipts.extend(self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves)
+        self.receipts.extend(self._proven(expected) for expected in self._expected)
+        self.receipts.extend(
             self.evidence.last_words(peer, peer.crashed, self.fault_at(peer.crashed.killed, f"{peer.name} is killed"))
             for peer in self.peers.values()
             if peer.crashed is not None
-        ]
+        )
         self.evidence.audit()
         if self.attackers:
             self.evidence.quality[hostile.KEY] = msgspec.to_builtins([attacker.told() for attacker in self.attackers])
@@ -280,7 +282,7 @@ class Lab:
             executors = {name: choice["executor"] for name, choice in self.network.report["links"].items()}
             self.timeline.lines(network_lines.rulings(self.final["rulings"], self.network.topology, executors, self._live))
             self.timeline.lines(network_lines.mappings(self.final["mappings"]))
-            self.receipts += rulings.receipts(self.final["rulings"], executors, until)
+            self.receipts.extend(rulings.receipts(self.final["rulings"], executors, until))
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
 

@@ -11,7 +11,7 @@ arrival against what was sent (``records.join``), moves and handshakes from the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,7 @@ class _End:
     sent: list[records.SentRecord] = field(default_factory=list)
     came: list[records.ArrivedRecord] = field(default_factory=list)
     packets: list[UdpPacket] = field(default_factory=list)
+    """Without what was in them: thousands a leg."""
     long: list[UdpPacket] = field(default_factory=list)
     """Every packet so far with a long header: all of the handshakes."""
     matched: Matched = field(default_factory=Matched)
@@ -154,9 +155,12 @@ class Legs:
         lines, end.fresh = end.fresh, []
         found = list(records.read(lines, peer.name, first=end.line + 1))
         end.line += len(lines)
-        packets = [packet for packet in udp_packets(chain.from_iterable(tap.fresh() for tap in end.taps)) if packet.monotonic is not None]
-        end.packets = sorted([*end.packets, *packets], key=lambda packet: packet.time)
-        end.long += [packet for packet in packets if packet.payload[:1] >= b"\x80"]
+        for packet in udp_packets(chain.from_iterable(tap.fresh() for tap in end.taps)):
+            if packet.monotonic is not None:
+                if packet.payload[:1] >= b"\x80":
+                    end.long.append(packet)
+                end.packets.append(replace(packet, payload=b""))
+        end.packets.sort(key=lambda packet: packet.time)
         network = self._network
         sent_too = all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
         end.matched.take(found, end.packets, sent_too, lambda path, since, until: self._lab.evidence.swallowed(peer, path, since, until))

@@ -89,8 +89,8 @@ def test_what_a_tail_reads_bit_by_bit_is_the_whole_capture(tmp_path: Path) -> No
     assert len(rotation.parts(path)) > 1
     whole = [packet for part in rotation.parts(path) for packet in Reader(part)]
     tail = CaptureTail(path)
-    assert tail.fresh() == whole
-    assert tail.fresh() == []
+    assert list(tail.fresh()) == whole
+    assert list(tail.fresh()) == []
 
 
 def test_a_socket_for_an_interface_that_is_not_there_is_refused() -> None:
