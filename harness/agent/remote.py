@@ -268,7 +268,8 @@ class RemoteAgent:
                 await self._to_agent.send_all(line)
                 whole = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._news.wait()  # the reader is about to say what happened, and knows more
+                if self._failure is None:
+                    await self._news.wait()  # the reader is about to say what happened, and knows more
                 self._fail("closed its standard input")
                 return
             finally:

@@ -102,6 +102,24 @@ def test_no_hello_is_told_with_the_time_it_was_given() -> None:
     within_deadline(main)
 
 
+def test_a_death_that_the_reader_sees_while_a_request_is_written_is_told_at_once() -> None:
+    async def dies() -> None:
+        from_agent.put_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        raise trio.BrokenResourceError
+
+    async def main() -> None:
+        agent = RemoteAgent("bob", trio.testing.MemorySendStream(dies), from_agent)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent.run)
+            began = trio.current_time()
+            await fails(agent, "closed its pipe before its hello (it died, or was never an agent); inventory was not answered")
+            assert trio.current_time() == began
+
+    from_agent = trio.testing.MemoryReceiveStream()
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 def test_a_hang_is_told_with_the_request_and_a_late_answer_does_no_harm() -> None:
     script = HELLO + READ + 'sys.stdin.readline()\nsay(\'{"id":1,"ok":{}}\')\nsay(\'{"id":2,"ok":{}}\')\n' + IDLE
 
