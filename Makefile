@@ -70,14 +70,14 @@ unit-long: $(STAMP) ## the rest of them: every way in which a session can end, p
 	HARNESS_EXAMPLES=all $(BIN)/pytest tests/unit -q -n $(JOBS) -m "long or hypothesis"
 
 conformance: $(STAMP) ## every executor against one contract, short form; what measures links runs alone
-	$(BIN)/pytest tests/conformance tests/killed -q -n $(JOBS) -m "not long" $(addprefix --ignore=,$(MEASURING))
+	$(BIN)/pytest tests/conformance tests/killed -q -n 2 -m "not long" $(addprefix --ignore=,$(MEASURING))
 	$(BIN)/pytest $(MEASURING) -q -m "not long"
 
 conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets where there are TAPs too, mappings that expire, reboot and flood
 	$(BIN)/pytest tests/conformance -q -m long
 
-stories: $(STAMP) ## every scenario once; a run that this machine spoils is followed by another, and both are told
-	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n $(JOBS) --conclusive $(ARGS)
+stories: $(STAMP) ## every scenario once, two at a time: they measure
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive $(ARGS)
 
 controls: $(STAMP) ## every scenario with its sabotaged agents: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS) $(ARGS)

@@ -6,7 +6,6 @@ paced by a kernel timer; a copy for a race leaves in the same wake-up that broug
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
@@ -19,6 +18,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric.forgeries import Endpoint, Forged, Forger, Seen, Wiretap
+from harness.fabric.scheduling import be_nice
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.udp_packets import endpoints_untrusted
 from harness.timer import Timer
@@ -196,6 +196,6 @@ class Attacker:
 def main(arguments: list[str]) -> int:
     """Run on the control socket whose descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches everyone; the keeper decides when she ends
-    os.setpriority(os.PRIO_PROCESS, 0, 0)
+    be_nice(0)
     Attacker(int(arguments[0])).run()
     return 0

@@ -11,6 +11,8 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable
 
+from harness.fabric.scheduling import be_nice
+
 EXIT_BUG = 70
 
 
@@ -31,7 +33,7 @@ def start(name: str, main: Callable[[list[str]], int], control_fd: int, keep: It
     try:
         for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
-        os.setpriority(os.PRIO_PROCESS, 0, 0)  # not the keeper's, but what ``main`` asks for
+        be_nice(0)  # not the keeper's, but what ``main`` asks for
         _take_name(main.__module__.rpartition(".")[2])
         _close_all_but({0, 1, 2, control_fd, *keep})
         code = main([str(control_fd)])

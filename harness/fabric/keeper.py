@@ -35,6 +35,7 @@ from harness.fabric.agent_view import view_for
 from harness.fabric.build import Build
 from harness.fabric.flow_events import FlowEvents
 from harness.fabric.netns import enter_run_namespaces, inside
+from harness.fabric.scheduling import be_nice
 from harness.timer import Timer
 
 _OWN_NICENESS = -11  # a fault takes it about a millisecond of work, for which agents under load would make it wait several
@@ -82,8 +83,7 @@ class Keeper:
         """Answer until the lab closes its end or SIGTERM comes; then simply end, and the kernel does the rest."""
         for number in _SIGNALS:  # PID 1 has no default actions: without a handler SIGTERM is ignored
             signal.signal(number, self._note_signal)  # no wakeup descriptor: the probe's event loop wants that for itself
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, _OWN_NICENESS)
+        be_nice(_OWN_NICENESS)
         wires.send(self._control, {"id": 0, "ok": {"pid": os.getpid()}})
         sources: list[Any] = [self._control, self._wake, self._timer]
         while True:
@@ -170,8 +170,7 @@ class Keeper:
         process = subprocess.Popen(
             argv, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, close_fds=True, start_new_session=True
         )
-        with contextlib.suppress(PermissionError):  # what is measured is served before those who look on, where that is allowed
-            os.setpriority(os.PRIO_PROCESS, process.pid, agent_start.AGENT_NICENESS)
+        be_nice(agent_start.AGENT_NICENESS, process.pid)  # what is measured is served before those who look on
         return process
 
     def _reap(self) -> None:

@@ -17,3 +17,9 @@ def prefer_this_process() -> str:
         os.setpriority(os.PRIO_PROCESS, 0, -15)
         return "nice"
     return "normal"
+
+
+def be_nice(niceness: int, pid: int = 0) -> None:
+    """Give ``pid`` (0: this process) that niceness where it is allowed; else that of ``nice make scenario`` stands."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)

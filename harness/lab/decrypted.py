@@ -10,9 +10,9 @@ Handshake packets are passed over; only what a datagram holds behind them is loo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -194,6 +194,35 @@ class Key:
         return number, payload
 
 
+class Keyring:
+    """Keys in the order of their log, of which the probable are tried first.
+
+    That is the one that opened the last packet to the same connection id, then those from the newest that opened anything on: connections
+    come one after the other.
+    """
+
+    def __init__(self, keys: Sequence[Key]) -> None:
+        self._keys = keys
+        self._newest = 0
+        self._by_id: dict[bytes, int] = {}
+
+    def __contains__(self, destination: bytes) -> bool:
+        """Whether a packet to that connection id was opened."""
+        return destination in self._by_id
+
+    def open(self, packet: bytes, header: int, destination: bytes) -> tuple[Key, int, bytes] | None:
+        """The key of ``packet``, which is to ``destination``, its number, and the payload behind ``header`` bytes; None without a key."""
+        known = self._by_id.get(destination)
+        probable = [] if known is None else [known]
+        for place in chain(probable, range(self._newest, len(self._keys)), range(self._newest)):
+            opened = self._keys[place].open(packet, header)
+            if opened is not None:
+                self._by_id[destination] = place
+                self._newest = max(self._newest, place)
+                return self._keys[place], *opened
+        return None
+
+
 def read_keys(log: Path, labels: Mapping[str, Sender] = _LABELS) -> list[Key]:
     """The application secrets of a key log (SSLKEYLOGFILE lines), or those of ``labels``; both sides may have written the same one.
 
@@ -210,20 +239,18 @@ def read_keys(log: Path, labels: Mapping[str, Sender] = _LABELS) -> list[Key]:
 
 def decrypt(packets: Iterable[UdpPacket], keys: list[Key]) -> Decrypted:
     """Open what ``keys`` (``read_keys``, fresh) open of ``packets``, which are whole, in order of time, with their clock known."""
-    keys = list(keys)
+    ring = Keyring(keys)
     lengths = {CID_LENGTH}
     found = Decrypted([], [])
     for udp in packets:
         data = _short_header_untrusted(udp.payload, lengths)
         if data is None:
             continue
-        for key, length in product(keys, sorted(lengths)):
-            opened = key.open(data, 1 + length)
+        for destination in sorted((data[1 : 1 + length] for length in lengths), key=lambda one: (one not in ring, len(one))):
+            opened = ring.open(data, 1 + len(destination), destination)
             if opened is not None:
-                number, payload = opened
-                frames = parse_frames_untrusted(payload)
-                found.packets.append(Packet(udp, key.sender, key.connection, number, data[1 : 1 + length], frames))
-                keys.sort(key=lambda other: other is not key)  # the next packet is probably of the same kind
+                key, number, payload = opened
+                found.packets.append(Packet(udp, key.sender, key.connection, number, destination, parse_frames_untrusted(payload)))
                 break
         else:
             found.sealed.append(udp)

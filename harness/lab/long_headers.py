@@ -13,7 +13,7 @@ from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but r
 from aioquic.quic.crypto import CryptoError, CryptoPair  # type: ignore[attr-defined]  # as Buffer
 from aioquic.quic.packet import QuicHeader, QuicPacketType, QuicProtocolVersion, pull_quic_header
 
-from harness.lab.decrypted import HANDSHAKE_SECRETS, Key, read_keys
+from harness.lab.decrypted import HANDSHAKE_SECRETS, Keyring, read_keys
 from harness.lab.frames import Frame, parse_frames_untrusted
 
 _LONG_HEADER = 0x80
@@ -43,7 +43,7 @@ class Handshakes:
 
     def __init__(self, keys: Path | None) -> None:
         self._ids: dict[bytes, list[bytes]] = {}
-        self._keys: list[Key] = read_keys(keys, HANDSHAKE_SECRETS) if keys is not None else []
+        self._keys = Keyring(read_keys(keys, HANDSHAKE_SECRETS) if keys is not None else [])
         self._said: set[tuple[bytes, str, int]] = set()
 
     def read_untrusted(self, data: bytes) -> Iterator[LongPacket]:
@@ -60,8 +60,8 @@ class Handshakes:
 
     def _open(self, header: QuicHeader, packet: bytes, offset: int) -> tuple[Frame, ...] | None:
         if header.packet_type is QuicPacketType.HANDSHAKE:
-            found = next((opened for key in self._keys if (opened := key.open(packet, offset)) is not None), None)
-            return parse_frames_untrusted(found[1]) if found is not None else None
+            found = self._keys.open(packet, offset, header.destination_cid)
+            return parse_frames_untrusted(found[2]) if found is not None else None
         if header.packet_type is not QuicPacketType.INITIAL or header.version != QuicProtocolVersion.VERSION_1:
             return None
         for ours, theirs in ((header.source_cid, header.destination_cid), (header.destination_cid, header.source_cid)):
