@@ -323,8 +323,8 @@ class Endurance:
         """Judge how far the medians of the last quarter of the call lie from those of the first; of ``TELLING`` legs and more.
 
         One-way delay by the paths at both ends; of a long call also by how much the silence after each kind of fault grew, and how many
-        more packets were lost in a leg.  Of these two what happened while an agent stalled is left out: a machine that is busier at the end
-        than at the beginning is no drift.
+        more packets were lost in a leg.  Of these two what happened while an agent stalled is left out, if that might come to the bound: a
+        machine that is busier at the end than at the beginning is no drift, and shorter stalls move no median by more.
         """
         stalls = sorted(self.stalls(), key=lambda stall: stall.end)
         for direction, one in self.series.items():
@@ -339,7 +339,7 @@ class Endurance:
                 continue
             for (kind, of), silences in self.silences.items():
                 if of == direction and kind != "start":
-                    quiet = _quiet(silences.longest, silences.edges(), stalls, 1)
+                    quiet = _quiet(silences.longest, silences.edges(), stalls, silence.ns)
                     self._grown(f"drift of the silence after a {kind}", quiet, len(silences.longest), silence, direction)
             whole = len(one.lost) - 1  # the last leg is what was left
             quiet = _quiet(one.lost[:whole], zip(one.began, one.ended, strict=True), stalls, _DISTURBED.ns)

@@ -19,7 +19,7 @@ from itertools import accumulate, groupby
 
 import pytest
 
-from harness.fabric import netem
+from harness.fabric import netem, taps
 from harness.fabric.relay_process import WAKING
 from harness.spec.link import CLEAR, Distribution, GilbertElliott, Impairment, Pick
 from harness.spec.spread import SCALE, table
@@ -31,7 +31,11 @@ from tests.conformance.two_hosts import HEADERS
 MEDIAN, P99 = 0.5, 3.0  # ms
 
 
-@pytest.fixture(scope="module", params=["relay", pytest.param("relay-packet", marks=pytest.mark.long), "netem"])
+PACKET = pytest.param("relay-packet", marks=[pytest.mark.long] if taps.tun_lacking() is None else [])
+"""Where there is no TAP it is what carries every link."""
+
+
+@pytest.fixture(scope="module", params=["relay", PACKET, "netem"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     made = Bench(request.param)
     if made.unfit is not None:

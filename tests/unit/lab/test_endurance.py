@@ -166,6 +166,21 @@ def test_where_agents_stalled_most_of_the_time_no_drift_is_told(tmp_path: Path) 
     assert {(one.result, one.blame) for one in made.verdicts if one.name in found} == {(Result.INCONCLUSIVE, Blame.ENVIRONMENT)}
 
 
+def test_stalls_that_are_shorter_than_the_bound_leave_a_silence_in(tmp_path: Path) -> None:
+    def made(creeps: int, length: int) -> Made:
+        made = Made(tmp_path).legs().rebinds(silence=lambda n: 40 * MS + n * creeps)
+        made.stalled = [stall(n * 30 * S + 2 * MS, length) for n in range(121)]
+        return made
+
+    steady = made(0, 19 * MS)
+    assert drifted(steady) == []
+    assert steady.one(f"drift of the silence after a {KIND}").note == "40ms in the first quarter of 120, 40ms in the last"
+    for length, result in ((19 * MS, Result.FAIL), (20 * MS, Result.INCONCLUSIVE)):
+        creeping = made(300_000, length)
+        assert drifted(creeping) == [f"drift of the silence after a {KIND}"]
+        assert creeping.one(f"drift of the silence after a {KIND}").result is result
+
+
 def test_of_a_few_legs_no_drift_is_told(tmp_path: Path) -> None:
     made = Made(tmp_path, SHORT).legs(6).rebinds(6)
     assert drifted(made) == []
