@@ -262,9 +262,9 @@ async def test_dial_timeout(lab: Lab, why: str) -> None:
         if why == "unanswered":
             await call.rings()
         how = await call.over(alice, within=PATIENCE + 2 * s)
+        gave_up = how.at if how is not None else lab.now()
         if why == "unanswered":
             await call.over(bob, within=1 * s)
-    gave_up = how.at if how is not None else lab.now()
     took = between(asked, gave_up)
     lab.at_least("time that alice waits", took, PATIENCE)
     lab.at_most("time until alice gives up", took, PATIENCE + PROMPT)
