@@ -18,7 +18,6 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.fabric.forgeries import Endpoint, Forged, Forger, Seen, Wiretap
-from harness.fabric.scheduling import be_nice
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.udp_packets import endpoints_untrusted
 from harness.timer import Timer
@@ -196,6 +195,5 @@ class Attacker:
 def main(arguments: list[str]) -> int:
     """Run on the control socket whose descriptor is the only argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at a terminal reaches everyone; the keeper decides when she ends
-    be_nice(0)
     Attacker(int(arguments[0])).run()
     return 0

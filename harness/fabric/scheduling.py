@@ -20,6 +20,6 @@ def prefer_this_process() -> str:
 
 
 def be_nice(niceness: int, pid: int = 0) -> None:
-    """Give ``pid`` (0: this process) that niceness where it is allowed; else that of ``nice make scenario`` stands."""
+    """Give ``pid`` (0: this process) that niceness where it is allowed; else the one that the run was started with stands."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, pid, niceness)

@@ -96,13 +96,10 @@ async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterato
     began = lab.now()
     peer.process.held = True
     peer.process.signal(signal.SIGSTOP)
-    stopped = False
     with trio.move_on_after(within.s):
-        while not (stopped := stat(peer.process.pid)[0] == "T"):  # noqa: ASYNC110 - the kernel has no event for this
+        while (state := stat(peer.process.pid)[0]) != "T":  # noqa: ASYNC110 - the kernel has no event for this
             await trio.sleep(_POLL_S)
-    lab.observe(
-        Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": stat(peer.process.pid)[0]}, stopped, "/proc")
-    )
+    lab.observe(Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": state}, state == "T", "/proc"))
     try:
         yield
     finally:
