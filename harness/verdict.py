@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.errors import SpecError
-from harness.media.figure import Figure, Gap
+from harness.media.figure import Figure, Gap, Moment
 from harness.units import Count, Duration, Quantity, Rate, Ratio
 
 
@@ -49,6 +49,8 @@ class Relation(StrEnum):
         return {"at_most": "≤", "at_least": "≥", "equal": "="}[self.value]
 
 
+MOMENTS = 40
+"""How many moments a verdict tells of what it counts."""
 AGENT = "agent "
 """What an agent's name stands behind where processes are told apart."""
 
@@ -98,7 +100,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     ``value`` None: could not be measured.  ``direction``: "alice → bob audio".  ``blame``: None on PASS.  ``gaps``: the stretches that
     miss an upper bound, the worst first.  ``where``: the stretch that the value was taken from, on PASS too; None when it is of no one
-    stretch (a count, a share).  ``figure``: what the value was taken from, on FAIL, for ``excuse``; it is not kept.
+    stretch (a count, a share).  ``moments``: when what a missed figure counts happened, the first ``MOMENTS`` of them, and how many
+    ``more`` there were.  ``call``: that it is about.  ``figure``: what the value was taken from, on FAIL, for ``excuse``; it is not kept.
     ``evidence``: where to look (artifact names, packet numbers).
     """
 
@@ -113,6 +116,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
     where: Gap | None = None
+    moments: tuple[Moment, ...] = ()
+    more: int = 0
+    call: str = ""
     figure: Figure | msgspec.UnsetType = msgspec.UNSET
 
     def holds(self, value: Quantity) -> bool:
@@ -194,7 +200,10 @@ def judge(
         note=note or figure.note,
         evidence=tuple(evidence),
         gaps=_above(figure.gaps, limit) if failed and relation is Relation.AT_MOST else (),
-        where=next((gap for gap in figure.gaps if gap.excess == measured and gap.end > gap.start), None),
+        where=figure.where or next((gap for gap in figure.gaps if gap.excess == measured and gap.end > gap.start), None),
+        moments=() if result is Result.PASS else figure.moments[:MOMENTS],
+        more=0 if result is Result.PASS else len(figure.moments[MOMENTS:]),
+        call=figure.call,
         figure=figure if failed else msgspec.UNSET,
     )
 

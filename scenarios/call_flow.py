@@ -11,8 +11,10 @@ from harness.agent.messages import Options
 from harness.fabric.network import Network
 from harness.lab import Lab, control
 from harness.lab.decrypted import SIGNALLING_STREAM, Signal
+from harness.lab.moments import of_packets
 from harness.lab.outside import bound_sockets, descriptors, namespace, processes_in
 from harness.lab.peer import Peer
+from harness.media.figure import Moment, counted
 from harness.media.records import MediaPacket
 from harness.rtp.rtcp import Report, SenderReport, parse_compound_untrusted
 from harness.units import ms, percent, s
@@ -77,12 +79,13 @@ async def test_capability_signalling(lab: Lab) -> None:
     lab.equal("signalling messages", len(said), len(expected), note=", ".join(str(one.message.get("type")) for one in said))
     for signal, (sender, wanted) in zip([*said, *[None] * len(expected)], expected, strict=False):
         wrong = wrong_in(signal, sender, wanted)
-        lab.equal(f"wrong in {wanted['type']}", len(wrong), 0, note="; ".join(wrong))
+        at = signal.packet.at if signal is not None else lab.now()
+        lab.equal(f"wrong in {wanted['type']}", counted((Moment(at, one) for one in wrong), "; ".join(wrong)), 0)
     ended = [wire.stream(connection, sender, SIGNALLING_STREAM).ended for sender in ("client", "server")]
     lab.equal("ends of the signalling stream", sum(ended), 2)
     ready = next((one.packet for one in said if one.message["type"] == "connection_ready"), None)
     early = [packet for packet in wire.packets if packet.having("DATAGRAM") and (ready is None or packet.at < ready.at)]
-    lab.equal("media packets before connection_ready", len(early), 0)
+    lab.equal("media packets before connection_ready", counted(of_packets(early)), 0)
 
 
 def wrong_in(signal: Signal | None, sender: str, wanted: dict[str, Any]) -> list[str]:
@@ -166,7 +169,8 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
         if alive:
             lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, told[peer]), 0)
             lab.at_most(f"descriptors left at {peer.name}", max(0, len(descriptors(peer.process)) - seen[peer][0]), 0)
-            lab.equal(f"sockets left at {peer.name}", len(bound_sockets(peer.process) - seen[peer][1]), 0)
+            sockets = bound_sockets(peer.process) - seen[peer][1]
+            lab.equal(f"sockets left at {peer.name}", len(sockets), 0, note=", ".join(sorted(sockets)))
         lab.equal(f"processes left at {peer.name}", len(processes_in(homes[peer]) - ({peer.process.pid} if alive else set())), 0)
 
 
@@ -194,8 +198,8 @@ async def test_media_streams(lab: Lab) -> None:
             spans[flow] = stopped, again, lab.now()
     wire = lab.evidence.decrypted(alice)
     for flow, (stopped, again, until) in spans.items():
-        came_out = [packet.at for packet, _ in wire.datagrams(flow) if packet.udp.outgoing]
-        lab.equal(f"{flow} on the wire while stopped", sum(stopped + FRAME.ns <= at < again for at in came_out), 0)
+        strays = (packet for packet, _ in wire.datagrams(flow) if packet.udp.outgoing and stopped + FRAME.ns <= packet.at < again)
+        lab.equal(f"{flow} on the wire while stopped", counted(of_packets(strays)), 0)
         lab.at_most(f"{flow} heard again", bob.heard(flow).recovery(after=again), DELAY + 60 * ms)
         for other in call.flows:
             for listener in (alice, bob) if other != flow else (alice,):
@@ -235,12 +239,17 @@ async def test_bidirectional_media(lab: Lab) -> None:
         lab.equal(f"flows that {listener.name} reports on", len({block.ssrc for _, block in blocks}), len(call.flows))
         counts = [(at, report) for at, report in said if isinstance(report, SenderReport)]
         off = [abs(report.packets - len(left(packets, report.ssrc, at))) for at, report in counts]
-        lab.equal(f"reports of {speaker.name} that miscount what left", sum(one > 2 for one in off), 0, note=f"off by {off}")
+        lab.equal(f"reports of {speaker.name} that miscount what left", sum(one > 2 for one in off), 0, note=listed(off))
         off = [(block.highest - max(came(packets, block.ssrc, at), default=0)) & 0xFFFF for at, block in blocks]
         behind = [min(one, 0x10000 - one) for one in off]
-        lab.equal(f"reports of {listener.name} that mistake what came", sum(one > 2 for one in behind), 0, note=f"off by {behind}")
+        lab.equal(f"reports of {listener.name} that mistake what came", sum(one > 2 for one in behind), 0, note=listed(behind))
         wrong = [abs(block.lost - missing(came(packets, block.ssrc, at))) for at, block in blocks]
-        lab.equal(f"reports of {listener.name} that mistake what is missing", sum(one > 2 for one in wrong), 0, note=f"off by {wrong}")
+        lab.equal(f"reports of {listener.name} that mistake what is missing", sum(one > 2 for one in wrong), 0, note=listed(wrong))
+
+
+def listed(off: list[int]) -> str:
+    """By how much each report was off."""
+    return f"off by {', '.join(map(str, off))}"
 
 
 def reports(lab: Lab, peer: Peer) -> list[tuple[int, Report]]:

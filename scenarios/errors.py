@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 
 from harness.agent.messages import (
+    CallEnded,
     CallRejected,
     ConnectionEstablished,
     ConnectionFailed,
@@ -25,10 +26,11 @@ from harness.agent.messages import (
 from harness.agent.remote import EventMissed
 from harness.lab import Lab, control, outside, refusal
 from harness.lab.conversation import Call
-from harness.lab.decrypted import Decrypted
+from harness.lab.decrypted import Decrypted, Signal
 from harness.lab.lab import NO_MEDIA
+from harness.lab.moments import of_packets, of_signals
 from harness.lab.peer import Peer
-from harness.media.figure import between
+from harness.media.figure import Figure, Moment, between, counted, over
 from harness.media.measures import Heard
 from harness.spec.link import Impairment
 from harness.units import Duration, kbit, ms, percent, s
@@ -49,17 +51,22 @@ async def _refused_as_busy(call: Call) -> bool:
     return isinstance(how, CallRejected) and how.reason == "busy"
 
 
-def _told_busy(lab: Lab, callee: Peer) -> int:
-    """To how many connections ``callee`` said so on the wire: ``bye``, read from its capture with the run's keys."""
-    wire = lab.evidence.decrypted(callee)
-    said = [[signal.message for signal in wire.signals(connection) if signal.sender == "server"] for connection in wire.connections]
-    return sum(any(one["type"] == "bye" and one.get("reason") == "busy" for one in messages) for messages in said)
+def _told_busy(lab: Lab, callee: Peer) -> list[Moment]:
+    """When ``callee`` said so on the wire, to a connection each: ``bye``, read from its capture with the run's keys."""
+    said = {"type": "bye", "reason": "busy"}
+    return _first_of_each(lab, callee, lambda one: one.sender == "server" and said.items() <= one.message.items())
 
 
-def _talked(lab: Lab, callee: Peer) -> int:
-    """How many connections got as far as ``connection_ready``, read in the same way."""
+def _talked(lab: Lab, callee: Peer) -> list[Moment]:
+    """When connections got as far as ``connection_ready``, read in the same way."""
+    return _first_of_each(lab, callee, lambda one: one.message["type"] == "connection_ready")
+
+
+def _first_of_each(lab: Lab, callee: Peer, is_it: Callable[[Signal], bool]) -> list[Moment]:
+    """Of each connection the first message that ``is_it``."""
     wire = lab.evidence.decrypted(callee)
-    return sum(any(one.message["type"] == "connection_ready" for one in wire.signals(connection)) for connection in wire.connections)
+    firsts = [next(filter(is_it, wire.signals(connection)), None) for connection in wire.connections]
+    return sorted(of_signals(one for one in firsts if one is not None), key=lambda moment: moment.at)
 
 
 async def _eleventh(lab: Lab) -> None:
@@ -76,7 +83,7 @@ async def _eleventh(lab: Lab) -> None:
         await (await lab.dial(alice, bob)).connected()
         await first.heard_both_ways(for_=1 * s)
     lab.equal("eleventh call refused as busy", int(refused), 1)
-    lab.equal("bye busy on the wire", _told_busy(lab, bob), 1)
+    lab.equal("bye busy on the wire", counted(_told_busy(lab, bob)), 1)
     for listener in (alice, bob):
         heard = listener.heard("audio", first)
         lab.equal("audio lost in the first call", heard.network_loss(since=since), 0 * percent)
@@ -93,12 +100,12 @@ async def _fifty_at_once(lab: Lab) -> None:
         refused = sum([await _settled(call) for call in calls])
         await first.heard_both_ways(for_=1 * s)
     connected = _talked(lab, bob)
-    lab.never("calls connected beyond Bob's lines", max(0, connected - LIMIT))
+    lab.never("calls connected beyond Bob's lines", connected[LIMIT:])
     lab.equal("calls refused as busy", refused, 50 - (LIMIT - 1))
-    lab.equal("calls that connected on the wire", connected, LIMIT)
+    lab.equal("calls that connected on the wire", counted(connected), LIMIT)
     proofs = [p for p in lab.evidence.captured(bob) if p.outgoing and p.payload and p.payload[0] & _RETRY == _RETRY]
     lab.at_least("Retry packets from bob", len(proofs), 1)
-    lab.equal("bye busy on the wire", _told_busy(lab, bob), 50 - (LIMIT - 1))
+    lab.equal("bye busy on the wire", counted(_told_busy(lab, bob)), 50 - (LIMIT - 1))
     for listener in (alice, bob):
         lab.equal("audio lost in the first call", listener.heard("audio", first).network_loss(since=since), 0 * percent)
 
@@ -145,7 +152,8 @@ async def _queue_full(lab: Lab) -> None:
             await call.heard_both_ways(for_=2 * s)
     video, audio = bob.heard("video"), bob.heard("audio")
     why = Counter(packet.unsent for packet in video.packets if packet.sent is None and packet.offered >= fault.began)
-    lab.at_least("video pushed out of the full queue", why["queue full"], 50, note=str(dict(why)))
+    told = ", ".join(f"{count} {reason or 'without a reason'}" for reason, count in why.items())
+    lab.at_least("video pushed out of the full queue", why["queue full"], 50, note=told)
     lab.equal("video given up without a reason", why[None], 0)
     lab.equal("video lost on the way", video.lost(since=fault.began), 0)
     lab.equal("audio never sent", audio.expired(since=fault.began), 0)
@@ -268,7 +276,7 @@ async def test_dial_timeout(lab: Lab, why: str) -> None:
     took = between(asked, gave_up)
     lab.at_least("time that alice waits", took, PATIENCE)
     lab.at_most("time until alice gives up", took, PATIENCE + PROMPT)
-    lab.same("given up as CallTimeout", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
+    lab.same("given up as CallTimeout", _ended(how), "CallTimeout", at=gave_up)
     rang = ["Connecting"] if why == "unanswered" else []
     lab.same("states at alice", states(alice, call), ["Idle", "Calling", *rang, "Failed", "Idle"])
     lab.same("states at bob", states(bob, call), ["Idle", "Calling", "Failed", "Idle"] if rang else [])
@@ -277,12 +285,12 @@ async def test_dial_timeout(lab: Lab, why: str) -> None:
     await net.flush()
     came, went = ([packet for packet in lab.evidence.captured(bob) if packet.outgoing is outgoing] for outgoing in (False, True))
     if why == "unreachable":
-        lab.equal("packets that reached bob", len(came), 0)
+        lab.equal("packets that reached bob", counted(of_packets(came)), 0)
     else:
         lab.at_least("packets that reached bob", len(came), 1)
     if why == "silent":
         early = [packet for packet in went if packet.monotonic is not None and packet.monotonic < gave_up]
-        lab.equal("packets from bob while he stood still", len(early), 0)
+        lab.equal("packets from bob while he stood still", counted(of_packets(early)), 0)
     if why == "unanswered":
         wire = lab.evidence.decrypted(bob)
         lab.same("signalled", signalled(wire), ["capability_exchange", f"bye: no answer within {PATIENCE}"])
@@ -300,6 +308,15 @@ async def no_answer(lab: Lab, *, net_down: Callable[[], Awaitable[None]], bob: P
         async with lab.fault("Bob's phone is off the network"):
             await net_down()
             yield
+
+
+def _ended(how: CallRejected | ConnectionFailed | CallEnded | None) -> str | None:
+    """By which error a call ended; in words where it was none."""
+    if how is None:
+        return None
+    if isinstance(how, ConnectionFailed):
+        return how.error
+    return f"{type(how).__name__}: {how.reason}"
 
 
 def signalled(wire: Decrypted) -> list[str]:
@@ -350,7 +367,7 @@ async def test_midcall_timeout(lab: Lab) -> None:
         took = between(fault.began, how.at if how is not None else lab.now())
         lab.at_least(f"time that {peer.name} waits", took, LOST + WINDOW - IN_FLIGHT)
         lab.at_most(f"time until {peer.name} gives up", took, LOST + WINDOW + IN_FLIGHT + PROMPT)
-        lab.same(f"{peer.name} gave up as", how.error if isinstance(how, ConnectionFailed) else how, "CallTimeout")
+        lab.same(f"{peer.name} gave up as", _ended(how), "CallTimeout")
         words = [said.message.kind for said in peer.remote.events if isinstance(said.message, PathChanged)]
         lab.same(f"{peer.name} was told", words, ["suspected", "disconnected", "redialling"])
         way = ["Idle", "Calling", "Connecting", "Connected", "Failed", "Idle"]
@@ -439,11 +456,11 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
     call = await lab.dial(alice, bob, video=offers.wants_video, optional=offers.optional)
     await call.rings()
     refused = await refusal(call.answer())
-    lab.same("bob's refusal", refused and refused.kind, offers.refused)
+    lab.same("bob's refusal", refused and refused.kind, offers.refused, at=lab.now())
     if offers.ends:
         for peer, wanted in zip((alice, bob), offers.ends, strict=True):
             how = await call.over(peer, within=2 * s)
-            lab.same(f"ended at {peer.name}", how and (type(how).__name__, how.reason), wanted)
+            lab.same(f"ended at {peer.name}", how and (type(how).__name__, how.reason), wanted, at=how.at if how is not None else lab.now())
             lab.equal(f"times Connected at {peer.name}", states(peer, call).count("Connected"), 0)
         await refusal(alice.remote.end(call.id))  # if it came up all the same
     else:
@@ -451,7 +468,7 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
         await call.talk()
         await call.heard_both_ways(for_=1 * s)
         for peer in (alice, bob):
-            lab.refused(f"video at {peer.name}", await refusal(peer.speak("video")), "ConfigError", "was not agreed")
+            lab.refused(f"video at {peer.name}", await refusal(peer.speak("video")), "ConfigError", "was not agreed", at=lab.now())
         await call.hang_up()
         for peer in (alice, bob):
             lab.at_least(f"audio heard by {peer.name}", peer.heard("audio").arrived(), 45)
@@ -489,15 +506,25 @@ def _pauses(video: Heard) -> list[tuple[int, int]]:
     return [(before, after) for before, after in pairwise(offered) if after - before >= PAUSE.ns]
 
 
-def _kbps(video: Heard, since: int, until: int) -> int:
+def _kbps(sizes: Iterable[int], since: int, until: int) -> int:
+    """So many bytes in that time (ns), in kbit/s."""
+    return sum(sizes) * 8_000_000 // max(1, until - since)
+
+
+def _sizes(video: Heard, since: int, until: int) -> Iterable[int]:
+    """Bytes of RTP of each packet that the source of ``video`` offered in that time."""
+    return (packet.size for packet in video.packets if since <= packet.offered < until)
+
+
+def _offered(video: Heard, since: int, until: int) -> Figure:
     """What the source of ``video`` offered in that time, kbit/s of RTP."""
-    return sum(packet.size for packet in video.packets if since <= packet.offered < until) * 8_000_000 // max(1, until - since)
+    return over(_kbps(_sizes(video, since, until), since, until), since, until)
 
 
-def _padded(lab: Lab, speaker: Peer, since: int, until: int) -> int:
+def _padded(lab: Lab, speaker: Peer, since: int, until: int) -> Figure:
     """What ``speaker``'s host sent in that time besides audio and what is as small, kbit/s of UDP payload, read from its capture."""
     sent = (one for one in lab.evidence.captured(speaker) if one.outgoing and since <= (one.monotonic or 0) < until)
-    return sum(one.size for one in sent if one.size > 250) * 8_000_000 // max(1, until - since)
+    return over(_kbps((one.size for one in sent if one.size > 250), since, until), since, until)
 
 
 WITHOUT_STEPS = ("video stops at", "a probe fails at", "video returns at", "alice's video", "bob's video", "times bob's video stopped")
@@ -547,11 +574,13 @@ async def test_degradation(lab: Lab) -> None:
         lab.at_most("audio lost while the link is narrow", audio.loss(since=fall.began + UNDER_WAY.ns, until=lifted.began), 2 * percent)
         lab.at_most("audio lost once it is wide again", audio.loss(since=lifted.began), 2 * percent)
         pauses = _pauses(video)
-        lab.equal(f"times {speaker.name}'s video stopped", len(pauses), 1)
+        lab.equal(
+            f"times {speaker.name}'s video stopped", counted(Moment(since, f"for {Duration(until - since)}") for since, until in pauses), 1
+        )
         stopped, returned = pauses[0] if pauses else (lifted.began, call.closed or 0)
-        usual = _kbps(video, call.opened, fall.began)
-        lab.at_most(f"{speaker.name}'s video before it stopped, kbit/s", _kbps(video, stopped - PROBED.ns, stopped), usual * 6 // 10)
-        lab.at_least(f"{speaker.name}'s video at last, kbit/s", _kbps(video, returned, call.closed or 0), usual * 8 // 10)
+        usual = _kbps(_sizes(video, call.opened, fall.began), call.opened, fall.began)
+        lab.at_most(f"{speaker.name}'s video before it stopped, kbit/s", _offered(video, stopped - PROBED.ns, stopped), usual * 6 // 10)
+        lab.at_least(f"{speaker.name}'s video at last, kbit/s", _offered(video, returned, call.closed or 0), usual * 8 // 10)
         lab.at_least(f"{speaker.name}'s video probed in vain, kbit/s", _padded(lab, speaker, stopped + PAUSE.ns, lifted.began), 1)
         lab.at_least(f"{speaker.name}'s video probed, kbit/s", _padded(lab, speaker, returned - PROBED.ns, returned), usual // 2)
         lab.same(f"states at {speaker.name}", states(speaker, call)[-3:], ["Connected", "Ending", "Idle"])

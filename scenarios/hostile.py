@@ -35,8 +35,9 @@ def judge_undisturbed(lab: Lab, call: Call) -> None:
 
 def judge_answers(lab: Lab, mallory: Attacker) -> None:
     """What was sent to her is at most three times what came from her, in bytes."""
-    answered, asked = mallory.bytes_answered(), mallory.bytes_asked()
-    lab.at_most("bytes sent to Mallory", answered, AMPLIFICATION * asked, note=f"{asked} bytes came from addresses of hers")
+    asked = mallory.bytes_asked()
+    note = f"{asked} bytes came from addresses of hers"
+    lab.at_most("bytes sent to Mallory", mallory.bytes_answered(), AMPLIFICATION * asked, note=note)
 
 
 def judge_noticed(lab: Lab, mallory: Attacker, others: int = 0) -> None:

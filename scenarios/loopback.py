@@ -136,7 +136,7 @@ async def test_large_packet(lab: Lab) -> None:
     await call.heard_both_ways(for_=1 * s)
     await alice.mute()
     beyond = await refusal(alice.speak("audio", payload_bytes=largest + 1 - RTP_HEADER))
-    lab.refused("one byte more is refused", beyond, "PacketTooLarge", f"{largest + 1} bytes", f"{largest} bytes")
+    lab.refused("one byte more is refused", beyond, "PacketTooLarge", f"{largest + 1} bytes", f"{largest} bytes", at=lab.now())
     await alice.mute()
     await alice.speak("audio", payload_bytes=MTU - RTP_HEADER, mode="stream")
     await call.heard_both_ways(for_=1 * s)
@@ -200,12 +200,13 @@ async def test_setup(lab: Lab, version: int) -> None:
     assert taken is not None
     async with lab.fault("Bob's port is taken"), net.port_taken("bob", taken, lab.port):
         refused = await refusal(bob.remote.listen(lab.port))
-        lab.refused("a taken port is told", refused, "TransportError", taken, str(lab.port), "EADDRINUSE")
+        lab.refused("a taken port is told", refused, "TransportError", taken, str(lab.port), "EADDRINUSE", at=lab.now())
         others = outside.bound_sockets(bob.process) - {f"udp {taken} {lab.port}"}
         lab.equal("sockets beside those asked for, port taken", len(others), 0, note=", ".join(sorted(others)))
     for peer in (alice, bob):
         await peer.remote.listen(lab.port)
-        lab.refused("a second listen is refused", await refusal(peer.remote.listen(lab.port + 1)), "BadRequest", "already listening")
+        second = await refusal(peer.remote.listen(lab.port + 1))
+        lab.refused("a second listen is refused", second, "BadRequest", "already listening", at=lab.now())
     call = await lab.dial(alice, bob, version=version)
     await call.connected()
     for peer in (alice, bob):

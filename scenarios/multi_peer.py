@@ -11,7 +11,7 @@ from harness.agent.messages import Options
 from harness.lab import Lab, control
 from harness.lab.conversation import Call
 from harness.lab.peer import Peer
-from harness.media.figure import Figure, Gap
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.spec.link import Impairment
 from harness.units import Duration, ms, percent, s
 from topologies.five_homes import DELAY, ROUND_TRIP, access, five_homes
@@ -50,7 +50,7 @@ def judge_hold(lab: Lab, call: Call, times: int) -> None:
     """On the wire of either host: media stops with the hold, and is back with the resume, each time."""
     for speaker, _ in call.sides:
         holds = lab.evidence.on_hold(call, speaker)
-        lab.equal(f"times on hold at {speaker.name}", len(holds), times)
+        lab.equal(f"times on hold at {speaker.name}", counted(Moment(hold.began, "held") for hold in holds), times)
         for hold in holds:
             lab.at_most("media after the hold", hold.overrun(), PACKET_INTERVAL)
             lab.at_most("media back after the resume", hold.comeback(), PACKET_INTERVAL)
@@ -71,7 +71,7 @@ async def test_simultaneous_calls(lab: Lab) -> None:
     async with lab.calls(alice, *others, video=True) as calls:
         await all_heard(calls, 2 * s)
     judge_unharmed(lab, *calls)
-    lab.equal("QUIC handshakes", sum(call.handshakes() for call in calls), 4)
+    lab.equal("QUIC handshakes", counted(one for call in calls for one in call.handshakes().moments), 4)
 
 
 async def take_it(lab: Lab, bob: Peer, first: Call, waiting: Call) -> tuple[str, Span]:

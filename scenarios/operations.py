@@ -11,6 +11,7 @@ from harness.fabric.network import Network
 from harness.lab import Lab, control, refusal
 from harness.lab.conversation import Call
 from harness.lab.peer import Peer
+from harness.media.figure import Moment, counted
 from harness.units import s
 from topologies.phone_two_radios import phone_two_radios
 from topologies.side_by_side import side_by_side
@@ -72,12 +73,12 @@ async def test_invalid_transitions(lab: Lab) -> None:
             async with reached(lab, place, alice, bob, net) as call:
                 for name in harmless if number == 0 else []:
                     refused = await refusal(OPERATIONS[name](peer, call.id))
-                    lab.same(f"{name} while {place}", refused.kind if refused else OK, expected[name])
+                    lab.same(f"{name} while {place}", refused.kind if refused else OK, expected[name], at=lab.now())
                 if number == 0 and expected["stats"] == OK:
                     lab.same(f"unmoved while {place}", (await peer.remote.stats(call.id)).state, STATE_OF.get(place, place.split(",")[0]))
                 if last is not None:
                     refused = await refusal(OPERATIONS[last](peer, call.id))
-                    lab.same(f"{last} while {place}", refused.kind if refused else OK, OK)
+                    lab.same(f"{last} while {place}", refused.kind if refused else OK, OK, at=lab.now())
 
 
 STATE_OF = dict.fromkeys(("on hold, holder", "on hold, held"), "Connected")
@@ -140,6 +141,9 @@ async def test_unknown_call(lab: Lab) -> None:
     ids = {"that never was": str(UUID(int=0)), "that was refused": refused.id, "that failed": failed.id}
     for which, name in ids.items():
         for peer in (alice, bob):
-            answers = {operation: await refusal(do(peer, name)) for operation, do in OPERATIONS.items()}
-            wrong = {operation: answer and answer.kind for operation, answer in answers.items() if answer is None or answer.kind != GONE}
-            lab.equal(f"operations on a call {which}, at {peer.name}", len(wrong), 0, note=f"not CallNotFound: {wrong}" if wrong else "")
+            wrong = []
+            for operation, do in OPERATIONS.items():
+                answer = await refusal(do(peer, name))
+                if answer is None or answer.kind != GONE:
+                    wrong.append(Moment(lab.now(), f"{operation}: {answer.kind if answer else OK}"))
+            lab.equal(f"operations on a call {which}, at {peer.name}", counted(wrong, ", ".join(one.text for one in wrong)), 0)

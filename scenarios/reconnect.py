@@ -7,6 +7,8 @@ import pytest
 from harness.agent.messages import Options, StateChanged
 from harness.lab import Lab, control
 from harness.lab.conversation import Call
+from harness.lab.moments import of_signals
+from harness.media.figure import Figure, Moment, counted
 from harness.spec.link import Impairment, Schedule, Step
 from harness.spec.topology import Topology
 from harness.units import Duration, mbit, ms, percent, s
@@ -222,15 +224,16 @@ async def test_callee_moves(lab: Lab, both: bool) -> None:
     lab.equal("departures from Connected", _departures(call), 0)
 
 
-def _departures(call: Call) -> int:
+def _departures(call: Call) -> Figure:
     """How often, before it was hung up, either side said that the call left Connected."""
     said = [event.message for peer in (call.caller, call.callee) for event in peer.remote.events]
     left = [one for one in said if isinstance(one, StateChanged) and (one.call, one.old) == (call.id, "Connected")]
-    return sum(one.at <= (call.closed or one.at) for one in left)
+    return counted(Moment(one.at, f"{one.old} → {one.new}") for one in left if one.at <= (call.closed or one.at))
 
 
-def _offers(lab: Lab, call: Call) -> int:
+def _offers(lab: Lab, call: Call) -> Figure:
     """Over how many connections ``call`` was asked for by its id, read from the callee's capture with the run's keys."""
     wire = lab.evidence.decrypted(call.callee)
-    offers = [signal.message for connection in wire.connections for signal in wire.signals(connection) if signal.sender == "client"]
-    return sum(one["type"] == "capability_exchange" and one["session_id"] == call.id for one in offers)
+    said = [signal for connection in wire.connections for signal in wire.signals(connection) if signal.sender == "client"]
+    mine = (one for one in said if one.message["type"] == "capability_exchange" and one.message["session_id"] == call.id)
+    return counted(of_signals(mine))

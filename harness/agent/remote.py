@@ -49,6 +49,7 @@ from harness.agent.messages import (
     Mode,
     Options,
     PathSpec,
+    QualityChanged,
     Redial,
     Reject,
     Request,
@@ -82,9 +83,14 @@ class AgentRefused(BlamedError):  # noqa: N818 - an answer, not a fault of the h
 
 
 class EventMissed(BlamedError):  # noqa: N818 - reads as a sentence
-    """An awaited event did not come in time from an agent that is alive."""
+    """An awaited event did not come from an agent that is alive, though it was waited for from ``began`` to ``ended`` (ns)."""
 
     blame = "product"
+
+    def __init__(self, text: str, began: int, ended: int) -> None:
+        self.began = began
+        self.ended = ended
+        super().__init__(text)
 
 
 class _Asked:
@@ -311,6 +317,7 @@ class RemoteAgent:
         """
         matches = _matcher(what, where)
         place = since
+        began = time.monotonic_ns()
         with trio.move_on_after(within.s):
             while True:
                 for said in self.events.since(place):
@@ -322,8 +329,9 @@ class RemoteAgent:
                 self.check()
                 await self._news.wait()
         wanted = doing or (what if isinstance(what, str) else getattr(what, "__name__", "event"))
-        others = [_op(said.message) for said in self.events.since(since) if not isinstance(said.message, Media)][-5:]
-        raise EventMissed(f"agent {self.name}: no {wanted} within {within}; last events: {', '.join(others) or 'none'}")
+        others = [_op(said.message) for said in self.events.since(since) if not isinstance(said.message, Media | QualityChanged)][-5:]
+        text = f"agent {self.name}: no {wanted} within {within}; last events: {', '.join(others) or 'none'}"
+        raise EventMissed(text, began, time.monotonic_ns())
 
     def media(self, call: str, flow: str) -> Media | None:
         """The newest ``media`` event of that flow: packets sent and heard so far."""

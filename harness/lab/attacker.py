@@ -15,8 +15,10 @@ from harness.agent.messages import Discarded
 from harness.fabric.attacker_handle import AttackerHandle, Deeds
 from harness.fabric.receipts import Observation
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab.moments import of_packets
+from harness.media.figure import Figure
 from harness.report.hostile import Assault, At
-from harness.units import Duration, ms
+from harness.units import Count, Duration, ms
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -146,9 +148,10 @@ class Attacker:
         came = (packet for packet in self.lab.evidence.captured(peer) if not packet.outgoing and (packet.monotonic or 0) >= since)
         return sum(packet.payload[:1] >= b"\xc0" and not packet.payload[0] & 0x30 and packet.payload not in hers for packet in came)
 
-    def bytes_answered(self) -> int:
+    def bytes_answered(self) -> Figure:
         """Bytes of UDP payload that came to her interface."""
-        return sum(packet.size for packet in self.got())
+        got = self.got()
+        return Figure(Count(sum(packet.size for packet in got)), moments=tuple(of_packets(got)))
 
     def bytes_asked(self) -> int:
         """Bytes of UDP payload that left it under addresses of her own network."""

@@ -27,9 +27,9 @@ from harness.agent.messages import (
 )
 from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
-from harness.media.figure import Figure, Gap
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
-from harness.units import Duration, ms, s
+from harness.units import Count, Duration, ms, s
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -44,6 +44,11 @@ _STALE = 500 * ms
 """A flow of which nothing was heard for so long is not being heard."""
 _DRAIN_WITHIN = PLAYOUT + 100 * ms
 """What has not come by then is lost or late; the agents tell their counts every 100 ms."""
+
+
+def direction(speaker: Peer, listener: Peer, flow: str) -> str:
+    """What a flow from the one to the other is called."""
+    return f"{speaker.name} → {listener.name} {flow}"
 
 
 class Call:
@@ -230,7 +235,7 @@ class Call:
         async with trio.open_nursery() as nursery:
             for speaker, listener in self.sides:
                 for flow in self._sending[speaker]:
-                    nursery.start_soon(self._hear, listener, flow, began, for_, within, what)
+                    nursery.start_soon(self._hear, speaker, listener, flow, began, for_, within, what)
 
     async def heard_count(self, listener: Peer, flow: str, count: int, *, within: Duration = 10 * s) -> None:
         """Wait until ``listener`` has heard ``count`` packets of ``flow`` in all; a failed verdict when it has not ``within`` the time."""
@@ -239,7 +244,7 @@ class Call:
         except EventMissed as missed:
             self.miss(f"{count} {flow} packets at {listener.name}", missed)
 
-    async def _hear(self, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
+    async def _hear(self, speaker: Peer, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
         before = listener.remote.media(self.id, flow)
         base = before.heard if before is not None else 0
 
@@ -256,13 +261,18 @@ class Call:
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
             name = f"{flow} {what} at {listener.name} within {within}: silent at last"
-            figure = Figure(silent.excess, "", (silent,), "the condition was not reached", yields=flow != "audio")
+            note = "the condition was not reached"
+            figure = Figure(silent.excess, direction(speaker, listener, flow), (silent,), note, yields=flow != "audio", call=self.id)
             self.lab.add(verdict.at_most(name, figure, _STALE))
 
     def miss(self, name: str, error: AgentRefused | EventMissed) -> None:
         """Record that the stack did not do what the scenario waited for."""
         self.broken = True
-        self.lab.add(verdict.equal(name, 0, 1, note=str(error)))
+        if isinstance(error, EventMissed):
+            when: dict[str, Any] = {"where": Gap(Duration(error.ended - error.began), error.began, error.ended)}
+        else:
+            when = {"moments": (Moment(time.monotonic_ns(), "refused"),)}
+        self.lab.add(verdict.equal(name, Figure(Count(0), note=str(error), call=self.id, **when), 1))
 
     # -- figures -----------------------------------------------------------------------------------------------------------------------
 
@@ -273,6 +283,6 @@ class Call:
         speaker = self.callee if listener is self.caller else self.caller
         return self.lab.evidence.heard(self, speaker, listener, flow)
 
-    def handshakes(self) -> int:
+    def handshakes(self) -> Figure:
         """How many QUIC handshakes the caller began with the callee for this call, counted in both hosts' captures."""
-        return self.lab.evidence.handshakes(self)
+        return counted(self.lab.evidence.handshakes(self))

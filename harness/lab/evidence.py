@@ -20,14 +20,15 @@ from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
-from harness.lab.conversation import PLAYOUT, Call
+from harness.lab.conversation import PLAYOUT, Call, direction
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
 from harness.lab.legs import Legs
 from harness.lab.matching import Matched
+from harness.lab.moments import of_packets
 from harness.media import records
-from harness.media.figure import Figure, Gap
+from harness.media.figure import Figure, Gap, Moment
 from harness.media.measures import Heard
 from harness.units import Duration, ms
 from harness.verdict import Receipt
@@ -65,7 +66,7 @@ class Evidence:
         joined = self._join(call, speaker, listener)
         return Heard(
             [packet for packet in joined.packets if packet.flow == flow],
-            f"{speaker.name} → {listener.name} {flow}",
+            direction(speaker, listener, flow),
             call.opened,
             call.closed,
             PLAYOUT,
@@ -128,8 +129,8 @@ class Evidence:
             self._decrypted[peer.name] = found
         return found
 
-    def handshakes(self, call: Call) -> int:
-        """How many QUIC handshakes the caller of ``call`` began with its callee while the call was there: 1, and one more for each redial.
+    def handshakes(self, call: Call) -> list[Moment]:
+        """The QUIC handshakes that the caller of ``call`` began with its callee while the call was there: one, and one for each redial.
 
         Counted are the source connection ids of Initials that left the caller's host and came to the callee's, since the call was dialled.
         What made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
@@ -141,15 +142,15 @@ class Evidence:
             for said in call.caller.remote.events
             if isinstance(said.message, ConnectionEstablished) and said.message.call in {c.id for c in call.caller.calls if c is not call}
         }
-        begun: dict[bytes, bytes] = {}
+        begun: dict[bytes, tuple[bytes, UdpPacket]] = {}
         legs = self._legs.get(call.id)
         caller, callee = ((self.captured(p) if legs is None else legs.long_headers(p)) for p in (call.caller, call.callee))
         for packet in caller:
             ids = _initial_ids(packet.payload) if packet.outgoing and call.asked <= (packet.monotonic or 0) <= until else None
             if ids is not None:
-                begun.setdefault(ids.source, ids.destination)
+                begun.setdefault(ids.source, (ids.destination, packet))
         came = {ids.source for p in callee if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
-        return sum(source in came and first not in others for source, first in begun.items())
+        return list(of_packets(packet for source, (first, packet) in begun.items() if source in came and first not in others))
 
     def handshake_took(self, call: Call) -> Figure:
         """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""

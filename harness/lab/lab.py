@@ -8,7 +8,7 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +43,7 @@ from harness.lab.proofs import Proof
 from harness.lab.timeline import Timeline, View
 from harness.lab.watch import runner_stalls, watch_runner
 from harness.media import kinds
-from harness.media.figure import Figure
+from harness.media.figure import Figure, Moment, counted
 from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
@@ -508,7 +508,7 @@ class Lab:
             self._fault = None
             self.timeline.note("lab", "fault over", name)
 
-    async def left_behind(self, peer: Peer, before: Holdings) -> int:
+    async def left_behind(self, peer: Peer, before: Holdings) -> Figure:
         """How many sockets, tasks, sources, calls, stack objects and descriptors ``peer`` holds beyond what it held ``before``.
 
         Asked until it is none or 3 s have passed: a closed connection drains for three times its PTO first (RFC 9000 §10.2).
@@ -516,7 +516,8 @@ class Lab:
         excess = _excess(before, await peer.remote.settled(before, within=3 * s))
         if excess:
             self.timeline.note("lab", "left behind", f"{peer.name} still holds {'; '.join(excess)}", aloud=True)
-        return len(excess)
+        now = self.now()
+        return counted((Moment(now, f"{peer.name} still holds {what}") for what in excess), "; ".join(excess))
 
     def expect_move(self, move: Move) -> None:
         """A migration was asked for: its receipt will be looked for in the captures."""
@@ -558,19 +559,24 @@ class Lab:
         """Judge that a figure is not below its bound."""
         self.add(verdict.judge(name, Relation.AT_LEAST, value, bound, **detail))
 
-    def never(self, name: str, count: int) -> None:
+    def never(self, name: str, moments: Iterable[Moment]) -> None:
         """Judge that something never happened that no delay can bring about: no stall of this machine excuses it."""
-        self.at_most(name, Figure(Count(count), timeless=True), 0)
+        self.at_most(name, counted(moments, timeless=True), 0)
 
-    def refused(self, name: str, refusal: AgentRefused | None, kind: str, *mentions: str) -> None:
-        """Judge that a request was refused with the error ``kind``, in words that hold all of ``mentions``."""
+    def refused(self, name: str, refusal: AgentRefused | None, kind: str, *mentions: str, at: int | None = None) -> None:
+        """Judge that a request was refused with the error ``kind``, in words that hold all of ``mentions``; ``at``: when, in ns."""
         right = refusal is not None and refusal.kind == kind and all(word in refusal.message for word in mentions)
         told = "done" if refusal is None else f"{refusal.kind}: {refusal.message}"
-        self.equal(name, int(right), 1, note=told if right else f"{told}; wanted: {' '.join((kind, *mentions))}")
+        self._yes(name, right, told if right else f"{told}; wanted: {' '.join((kind, *mentions))}", at)
 
-    def same(self, name: str, got: object, wanted: object) -> None:
-        """Judge that something that is no quantity is what was ``wanted``."""
-        self.equal(name, int(got == wanted), 1, note=f"{got}" if got == wanted else f"{got}; wanted: {wanted}")
+    def same(self, name: str, got: object, wanted: object, *, at: int | None = None) -> None:
+        """Judge that something that is no quantity is what was ``wanted``; ``at``: when it was had, in ns."""
+        told = _listed(got)
+        self._yes(name, got == wanted, told if got == wanted else f"{told}; wanted: {_listed(wanted)}", at)
+
+    def _yes(self, name: str, right: bool, note: str, at: int | None) -> None:
+        moments = () if at is None else (Moment(at),)  # the note tells what it was
+        self.equal(name, Figure(Count(int(right)), note=note, moments=moments), 1)
 
     def equal(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
         """Judge that a figure is exactly its bound."""
@@ -584,6 +590,11 @@ class Lab:
     def fault_records(self) -> list[Fault]:
         """The faults for the report."""
         return [Fault(name=mark.name, began=mark.began, ended=mark.ended) for mark in self.faults]
+
+
+def _listed(value: object) -> str:
+    """A value in words: lists as what is in them."""
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else "nothing" if value is None else str(value)
 
 
 def _excess(before: Holdings, after: Holdings) -> list[str]:

@@ -22,7 +22,7 @@ from harness.errors import AgentError, HarnessError
 from harness.fabric.capture import file_name
 from harness.fabric.capture_tail import CaptureTail
 from harness.fabric.udp_packets import UdpPacket, udp_packets
-from harness.lab.conversation import PLAYOUT, Call
+from harness.lab.conversation import PLAYOUT, Call, direction
 from harness.lab.matching import Matched
 from harness.media import records
 from harness.media.measures import Heard
@@ -186,7 +186,7 @@ class Legs:
         for packet in packets:
             if began <= packet.offered or self.number == 1:
                 self._media.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
-        return Heard(packets, f"{speaker.name} → {listener.name} audio", began, ended, PLAYOUT, stepped)
+        return Heard(packets, direction(speaker, listener, "audio"), began, ended, PLAYOUT, stepped)
 
     @staticmethod
     def _numbered(end: _End, packets: Sequence[records.MediaPacket]) -> list[records.MediaPacket]:

@@ -71,12 +71,22 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
     return Delivery(
         offered=len(chosen),
         expired=sum(packet.sent is None for packet in chosen),
-        lost=sum(packet.sent is not None and not packet.arrivals for packet in chosen),
-        late=sum(bool(packet.arrivals) and not packet.heard_by(deadline) for packet in chosen),
+        lost=sum(was_lost(packet) for packet in chosen),
+        late=sum(was_late(packet, deadline) for packet in chosen),
         duplicates=sum(max(0, len(packet.arrivals) - 1) for packet in chosen),
         reordered=len(overtaken(packets, since=since, until=until, deadline=deadline)),
         corrupted=sum(packet.corrupted for packet in chosen),
     )
+
+
+def was_lost(packet: MediaPacket) -> bool:
+    """Whether it left the stack and never came."""
+    return packet.sent is not None and not packet.arrivals
+
+
+def was_late(packet: MediaPacket, deadline: int | None) -> bool:
+    """Whether it came, and more than ``deadline`` ns after it was offered."""
+    return bool(packet.arrivals) and not packet.heard_by(deadline)
 
 
 def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
@@ -93,7 +103,7 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
 
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """The packets that ``Delivery.late`` counts."""
-    found = [packet for packet in offered_in(packets, since, until) if packet.arrivals and not packet.heard_by(deadline)]
+    found = [packet for packet in offered_in(packets, since, until) if was_late(packet, deadline)]
     came = [(packet.offered, packet.arrivals[0].at) for packet in found]
     return tuple(Overdue("late", offered, at, Duration(at - offered - (deadline or 0))) for offered, at in came)
 

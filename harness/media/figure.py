@@ -6,12 +6,13 @@ silence, the best loss and the best delay there is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from harness.units import Duration, Quantity, Ratio
+from harness.units import Count, Duration, Quantity, Ratio
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -41,6 +42,13 @@ class Overdue(msgspec.Struct, frozen=True):
     excess: Duration = Duration(0)
 
 
+class Moment(msgspec.Struct, frozen=True):
+    """When (ns) one of the things happened that a figure counts, and what it was: the way that a packet took, the words of an answer."""
+
+    at: int
+    text: str = ""
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured figure.
@@ -48,6 +56,8 @@ class Figure:
     ``value``: None when it could not be measured.  ``direction``: "alice → bob audio".  ``note``: how to read it, or why it is None.
 
     ``gaps``: every stretch that the value is the longest of, so that a judge who forgives one of them still sees the next.
+    ``where``: the stretch in which it was taken, where that is none of these.  ``moments``: of what it counts, in order of time.
+    ``call``: the id of the call that it is of.
     ``overdue``: those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets
     it is a share of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
     ``yields``: of a flow that a stack holds back, slows down or stops when it takes delay for congestion: any but audio.
@@ -61,12 +71,26 @@ class Figure:
     of: int = 0
     timeless: bool = False
     yields: bool = False
+    where: Gap | None = None
+    moments: tuple[Moment, ...] = ()
+    call: str = ""
 
 
 def between(began: int, ended: int, note: str = "") -> Figure:
     """The time from ``began`` to ``ended`` (ns) as a figure that knows its stretch."""
     gap = Gap(Duration(ended - began), began, ended)
     return Figure(gap.excess, "", (gap,), note)
+
+
+def over(count: int, since: int, until: int) -> Figure:
+    """What was counted, or measured in a unit that the verdict's name tells, from ``since`` to ``until`` (ns)."""
+    return Figure(Count(count), where=Gap(Duration(until - since), since, until) if until > since else None)
+
+
+def counted(moments: Iterable[Moment], note: str = "", *, timeless: bool = False) -> Figure:
+    """How many ``moments`` there were, as a figure that knows them."""
+    found = tuple(sorted(moments, key=lambda moment: moment.at))
+    return Figure(Count(len(found)), note=note, timeless=timeless, moments=found)
 
 
 def share(part: int, whole: int) -> Ratio | None:

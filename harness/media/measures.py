@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.media import continuity, timing
 from harness.media.bursts import LossPattern, loss_pattern
-from harness.media.delivery import Delivery, delivery, given_up, late, overtaken
+from harness.media.delivery import Delivery, delivery, given_up, late, overtaken, was_late, was_lost
 from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
-from harness.media.figure import Figure, Gap, Overdue
+from harness.media.figure import Figure, Gap, Moment, Overdue
 from harness.media.freezes import VideoReport, video_report
 from harness.media.records import MediaPacket
+from harness.media.window import offered_in
 from harness.units import Count, Duration, Quantity, Ratio, expect
 
 _Overdue = Callable[..., tuple[Overdue, ...]]
+_Fate = Callable[[MediaPacket], str]
+"""What became of a packet, in words; "" for one that a figure does not count."""
 NOTHING_OFFERED = "not measured: the source offered nothing in this window"
 NOTHING_CAME = "not measured: nothing that was offered in this window arrived"
 
@@ -61,7 +65,7 @@ class Heard:
         """From ``after`` to the arrival of the first packet offered after it, path delay included; to the window's end if none came."""
         _, until = self._window(after, until)
         gap = continuity.recovery(self.packets, after=after, until=until, deadline=self._deadline_ns)
-        return Figure(gap.excess, self.direction, (gap,), "" if gap.recovered else "never came back", yields=self._yields)
+        return self._figure(gap.excess, gaps=(gap,), note="" if gap.recovered else "never came back", yields=self._yields)
 
     def longest_pause_of_source(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest time in which the source offered nothing: silence forgives it, so a scenario without a mute bounds it."""
@@ -74,50 +78,60 @@ class Heard:
         counts = self.delivery(since, until)
         parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent, of {counts.offered}"
         overdue = self._overdue(late, since, until) + self._overdue(given_up, since, until)
-        return self._share(counts.playout_loss, parts, NOTHING_OFFERED, overdue, counts.offered)
+        moments = self._moments(since, until, lambda packet: _lost(packet) or self._late(packet) or _unsent(packet))
+        return self._share(counts.playout_loss, parts, NOTHING_OFFERED, overdue=overdue, of=counts.offered, moments=moments)
 
     def network_loss(self, since: int | None = None, until: int | None = None) -> Figure:
         """Sent but never arrived, of what was sent."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
         nothing = "not measured: nothing was sent in this window"
-        return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", nothing, timeless=True)
+        moments = self._moments(since, until, _lost)
+        return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", nothing, timeless=True, moments=moments)
 
     def lost(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that left the stack and never arrived."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.lost, counts, timeless=True)
+        return self._count(counts.lost, counts, timeless=True, moments=self._moments(since, until, _lost))
 
     def late(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that arrived after the deadline."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.late, counts, self._overdue(late, since, until))
+        moments = self._moments(since, until, self._late)
+        return self._count(counts.late, counts, overdue=self._overdue(late, since, until), moments=moments)
 
     def expired(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that the stack let expire in its own queue."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.expired, counts, self._overdue(given_up, since, until))
+        moments = self._moments(since, until, _unsent)
+        return self._count(counts.expired, counts, overdue=self._overdue(given_up, since, until), moments=moments)
 
     def duplicates(self, since: int | None = None, until: int | None = None) -> Figure:
         """Copies beyond the first."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.duplicates, counts, timeless=True)
+        return self._count(counts.duplicates, counts, timeless=True, moments=self._moments(since, until, _doubled))
 
     def reordered(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets that arrived after one that was offered later."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.reordered, counts, self._overdue(overtaken, since, until))
+        overdue = self._overdue(overtaken, since, until)
+        moments = tuple(Moment(one.start, f"came {Duration(one.end - one.start)} later, overtaken") for one in overdue)
+        return self._count(counts.reordered, counts, overdue=overdue, moments=moments)
 
     def corrupted(self, since: int | None = None, until: int | None = None) -> Figure:
         """Copies that came with other bytes than were offered."""
+        since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        return self._count(counts.corrupted, counts, timeless=True)
+        return self._count(counts.corrupted, counts, timeless=True, moments=self._moments(since, until, _changed))
 
     def arrived(self, since: int | None = None, until: int | None = None) -> Figure:
         """Packets offered in the window that arrived; 0 is a measured 0 here, for a scenario that wants silence or wants media."""
-        return Figure(Count(self.delivery(since, until).arrived), self.direction)
+        return self._figure(Count(self.delivery(since, until).arrived))
 
     def delivery(self, since: int | None = None, until: int | None = None) -> Delivery:
         """All the counts at once."""
@@ -143,7 +157,7 @@ class Heard:
         if self.clock_stepped:
             return self._unmeasured(_STEPPED)
         both = timing.jitter(self.packets, since=since, until=until, clock_rate=clock_rate)
-        return self._unmeasured("not measured: fewer than two packets arrived") if both is None else Figure(both[1], self.direction)
+        return self._unmeasured("not measured: fewer than two packets arrived") if both is None else self._figure(both[1])
 
     def losses(self, since: int | None = None, until: int | None = None) -> LossPattern:
         """How the losses cluster."""
@@ -165,7 +179,8 @@ class Heard:
         report = self.video(since, until)
         if not report.frames_rendered:
             return self._unmeasured("not measured: no frame was rendered in this window")
-        return Figure(Count(report.freeze_count), self.direction, note=f"frozen for {report.total_freezes_duration}")
+        moments = tuple(Moment(gap.start, f"frozen for {Duration(gap.end - gap.start)}") for gap in report.freezes)
+        return self._figure(Count(report.freeze_count), note=f"frozen for {report.total_freezes_duration}", moments=moments)
 
     def longest_standstill(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest time without a new picture, a standstill that never ends included."""
@@ -188,36 +203,58 @@ class Heard:
             return self._unmeasured("not measured: the window has no length")
         longest = continuity.longest(gaps, since=since)
         note = "" if longest.recovered else "to the end of the window"
-        return Figure(longest.excess, self.direction, tuple(gaps), note, yields=self._yields)
+        return self._figure(longest.excess, gaps=tuple(gaps), note=note, yields=self._yields)
 
     def _overdue(self, which: _Overdue, since: int, until: int) -> tuple[Overdue, ...]:
         return which(self.packets, since=since, until=until, deadline=self._deadline_ns)
 
-    def _share(
-        self, value: Ratio | None, note: str, unmeasured: str, overdue: tuple[Overdue, ...] = (), of: int = 0, timeless: bool = False
-    ) -> Figure:
-        if value is None:
-            return self._unmeasured(unmeasured)
-        return Figure(value, self.direction, note=note, overdue=overdue, of=of, timeless=timeless)
+    def _moments(self, since: int, until: int, fate: _Fate) -> tuple[Moment, ...]:
+        """The packets of the window that have the ``fate``, each at the time at which it was offered."""
+        return tuple(Moment(packet.offered, told) for packet in offered_in(self.packets, since, until) if (told := fate(packet)))
 
-    def _count(self, value: int, counts: Delivery, overdue: tuple[Overdue, ...] = (), timeless: bool = False) -> Figure:
-        if not counts.offered:
-            return self._unmeasured(NOTHING_OFFERED)
-        return Figure(Count(value), self.direction, note=f"of {counts.offered}", overdue=overdue, timeless=timeless)
+    def _late(self, packet: MediaPacket) -> str:
+        if packet.arrived is None or not was_late(packet, self._deadline_ns):
+            return ""
+        return f"late: came after {Duration(packet.arrived - packet.offered)} by {_way(packet)}"
+
+    def _share(self, value: Ratio | None, note: str, unmeasured: str, **rest: Any) -> Figure:
+        return self._unmeasured(unmeasured) if value is None else self._figure(value, note=note, **rest)
+
+    def _count(self, value: int, counts: Delivery, **rest: Any) -> Figure:
+        return self._figure(Count(value), note=f"of {counts.offered}", **rest) if counts.offered else self._unmeasured(NOTHING_OFFERED)
 
     def _timed(self, which: str, since: int | None, until: int | None) -> Figure:
         if self.clock_stepped:
             return self._unmeasured(_STEPPED)
         summary = self.delay(since, until)
         value: Quantity | None = None if summary is None else getattr(summary, which)
-        return (
-            self._unmeasured(NOTHING_CAME)
-            if value is None
-            else Figure(value, self.direction, note=f"spread {summary.spread}" if summary else "")
-        )
+        return self._unmeasured(NOTHING_CAME) if value is None else self._figure(value, note=f"spread {summary.spread}" if summary else "")
 
     def _unmeasured(self, why: str) -> Figure:
-        return Figure(None, self.direction, note=why)
+        return self._figure(None, note=why)
+
+    def _figure(self, value: Quantity | None, **rest: Any) -> Figure:
+        return Figure(value, self.direction, call=self.packets[0].call if self.packets else "", **rest)
+
+
+def _way(packet: MediaPacket) -> str:
+    return f"{packet.path or '?'} → {packet.arrivals[0].path or '?'}" if packet.arrivals else packet.path or "an unknown way"
+
+
+def _lost(packet: MediaPacket) -> str:
+    return f"lost by {_way(packet)}" if was_lost(packet) else ""
+
+
+def _unsent(packet: MediaPacket) -> str:
+    return f"never sent: {packet.unsent or 'no reason told'}" if packet.sent is None else ""
+
+
+def _doubled(packet: MediaPacket) -> str:
+    return f"came {len(packet.arrivals)} times by {_way(packet)}" if len(packet.arrivals) > 1 else ""
+
+
+def _changed(packet: MediaPacket) -> str:
+    return f"came changed by {_way(packet)}" if packet.corrupted else ""
 
 
 _STEPPED = "not measured: the clock offset stepped by more than 0.5 ms"

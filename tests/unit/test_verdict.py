@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
-from harness.media.figure import Figure
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.units import Count, Duration, Ratio, kbit, ms, packets, percent, s
 from harness.verdict import Blame, Relation, Result, at_least, at_most, equal
 
@@ -50,6 +50,19 @@ class TestOneVerdict:
         assert unmeasured.result is Result.INCONCLUSIVE
         assert unmeasured.note == "not measured: the source offered nothing"
         assert unmeasured.margin is None
+
+    def test_what_is_counted_is_told_where_the_bound_is_missed(self) -> None:
+        found = [Moment(3, "c"), Moment(1, "a"), Moment(2, "b")]
+        missed = equal("handshakes", counted(found, "of Alice"), 1)
+        assert (missed.value, missed.note, [one.text for one in missed.moments]) == (Count(3), "of Alice", ["a", "b", "c"])
+        assert equal("handshakes", counted(found), 3).moments == ()
+        many = equal("packets", counted(Moment(n) for n in range(1000)), 0)
+        assert (len(many.moments), many.more) == (40, 960)
+
+    def test_a_wait_tells_when_it_was_waited(self) -> None:
+        waited = Gap(5 * s, 1, 5_000_000_001)
+        verdict = equal("connected", Figure(Count(0), where=waited, call="c"), 1)
+        assert (verdict.result, verdict.where, verdict.call) == (Result.FAIL, waited, "c")
 
     def test_whole_numbers_may_count(self) -> None:
         assert equal("handshakes", 1, 1).result is Result.PASS

@@ -9,6 +9,7 @@ from harness.agent.messages import ConnectionEstablished
 from harness.agent.remote import Said
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.evidence import Evidence
+from harness.media.figure import Moment
 
 INITIAL = bytes([0xC0]) + (1).to_bytes(4, "big")
 
@@ -50,8 +51,8 @@ def test_a_handshake_is_its_callers_and_repeated_initials_are_one() -> None:
     alice, carol, bob = peer("alice", a=b"A1"), peer("carol", c=b"C1"), peer("bob")
     first, other, again = begins(10, b"A1", b"sa"), begins(20, b"C1", b"sc"), begins(30, b"B1", b"sa")
     wire = Wire({"alice": [first[0], again[0]], "carol": [other[0]], "bob": [first[1], other[1], again[1]]})
-    assert wire.handshakes(call("a", alice, bob)) == 1
-    assert wire.handshakes(call("c", carol, bob)) == 1
+    assert len(wire.handshakes(call("a", alice, bob))) == 1
+    assert len(wire.handshakes(call("c", carol, bob))) == 1
 
 
 def test_another_call_of_the_scenario_is_left_out_and_what_made_none_counts() -> None:
@@ -59,7 +60,7 @@ def test_another_call_of_the_scenario_is_left_out_and_what_made_none_counts() ->
     pairs = [begins(10, b"A1", b"s1"), begins(20, b"B1", b"s2"), begins(30, b"R1", b"s3"), begins(40, b"D1", b"s4")]
     wire = Wire({"alice": [pair[0] for pair in pairs], "bob": [pair[1] for pair in pairs]})
     mine, _other = call("a", alice, bob), call("b", alice, bob)
-    assert wire.handshakes(mine) == 3  # its own, a redial, and a call that nobody asked for
+    assert [one.at for one in wire.handshakes(mine)] == [10, 30, 40]  # its own, a redial, and a call that nobody asked for
 
 
 def test_what_never_arrived_or_was_before_or_after_the_call_does_not_count() -> None:
@@ -67,4 +68,5 @@ def test_what_never_arrived_or_was_before_or_after_the_call_does_not_count() -> 
     pairs = [begins(10, b"A0", b"s0"), begins(100, b"A1", b"s1"), begins(900, b"A2", b"s2")]
     lost = initial(200, b"A3", b"s3", outgoing=True)
     wire = Wire({"alice": [*(pair[0] for pair in pairs), lost], "bob": [pair[1] for pair in pairs]})
-    assert wire.handshakes(call("a", alice, bob, asked=50, closed=500)) == 1
+    (only,) = wire.handshakes(call("a", alice, bob, asked=50, closed=500))
+    assert only == Moment(100, "192.0.2.1 5000 → 192.0.2.2 4433, 31 bytes by x/eth")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from harness.media.figure import Overdue
+from harness.media.figure import Moment, Overdue
 from harness.media.measures import Heard
 from harness.media.records import MediaPacket
 from harness.units import Count, ms, percent, s
@@ -55,6 +55,20 @@ def test_a_figure_tells_which_of_its_packets_delay_alone_can_have_cost() -> None
     assert (bob.loss().overdue, bob.loss().of) == ((late, given_up), 500)
     assert bob.reordered().overdue == (Overdue("overtaken", 300 * 20 * MS + 10_000, 300 * 20 * MS + 160 * MS),)
     assert bob.lost().overdue == bob.duplicates().overdue == bob.network_loss().overdue == ()
+
+
+def test_what_is_counted_is_told_packet_by_packet() -> None:
+    bob = heard(FAULTY)
+    assert bob.lost().moments == tuple(Moment(index * 20 * MS, "lost by wifi") for index in range(100, 110))
+    assert bob.network_loss().moments == bob.lost().moments
+    assert bob.late().moments == (Moment(300 * 20 * MS, "late: came after 160ms by wifi → eth"),)
+    assert bob.expired().moments == (Moment(120 * 20 * MS, "never sent: expired"),)
+    assert bob.duplicates().moments == (Moment(400 * 20 * MS, "came 2 times by wifi → eth"),)
+    assert [one.at for one in bob.loss().moments] == [one.at for one in (*bob.lost().moments, *bob.expired().moments, *bob.late().moments)]
+    assert bob.reordered().moments == (Moment(300 * 20 * MS + 10_000, "came 159.99ms later, overtaken"),)
+    assert bob.lost(since=105 * 20 * MS).moments[0].at == 105 * 20 * MS
+    assert len(heard(audio(500, lost=range(100, 300))).lost().moments) == 200
+    assert bob.lost().call == bob.longest_gap().call == "c1"
 
 
 def test_gaps_of_what_a_stack_may_stop_are_marked() -> None:
