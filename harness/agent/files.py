@@ -49,7 +49,7 @@ class AgentFiles:
         self._name = name
         self._qlogs: set[QlogFile] = set()
         (self._folder / "qlog").mkdir(parents=True, exist_ok=True)
-        self._media = RotatedFile(self._folder / f"{name}.media.jsonl")
+        self._media = RotatedFile(self._folder / f"{name}.media.jsonl", buffering=0)  # whoever is killed has heard what it had heard
         self.records = RecordWriter(self._media)
         keys = os.open(self._folder / "keys.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._heard: BinaryIO | None = None
@@ -76,8 +76,7 @@ class AgentFiles:
         self._qlogs.discard(qlog)
 
     def flush(self) -> None:
-        """Hand all that is buffered to the kernel."""
-        self.records.flush()
+        """Hand all that is buffered to the kernel: not the records, of which each goes there by itself."""
         if self._heard is not None:
             self._heard.flush()
         for qlog in self._qlogs:
