@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import inspect
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator
@@ -20,6 +19,7 @@ from typing import Any
 
 from harness import units
 from harness.errors import SpecError
+from harness.report.paragraphs import flow, paragraphs
 from harness.report.text import amount
 
 LABELS = ("Field story", "Fault", "Bounds", "Control")
@@ -72,9 +72,7 @@ class Scenario:
     @cached_property
     def paragraphs(self) -> dict[str, str]:
         """Label → text of its docstring, "" for the story.  SpecError that names what is missing, or a label that is not known."""
-        text = ast.get_docstring(self.node) or ""
-        parts = re.split(r"^([A-Z][a-z]+(?: [a-z]+)?):\s", text, flags=re.MULTILINE)
-        found = {"": _flow(parts[0])} | {label: _flow(body) for label, body in zip(parts[1::2], parts[2::2], strict=True)}
+        found = paragraphs(ast.get_docstring(self.node) or "")
         where = f"{self.file.name}, {self.name}"
         for label in LABELS:
             if not found.get(label):
@@ -187,7 +185,7 @@ def page(scenarios: list[Scenario], networks: dict[str, str]) -> str:
     for scenario in scenarios:
         if scenario.file != file:
             file = scenario.file
-            lines.append(f"## {file.stem}\n\n{_flow(ast.get_docstring(scenario.module) or '')}\n")
+            lines.append(f"## {file.stem}\n\n{flow(ast.get_docstring(scenario.module) or '')}\n")
         lines.append(_entry(scenario, networks))
     lines.append("## The networks\n")
     used = sorted({name for scenario in scenarios for name in scenario.networks(networks)})
@@ -219,12 +217,6 @@ section's name or a scenario's. Names in `{}` are filled in by the run. The lab'
 judged in every scenario beside the verdicts listed here.
 """
 _USUAL = "What every scenario needs (docs/platforms.md)."
-
-
-def _flow(text: str) -> str:
-    """A paragraph as it stands by itself: its first letter a capital one."""
-    text = inspect.cleandoc(text).strip()
-    return text[:1].upper() + text[1:]
 
 
 def _fenced(docstring: str) -> str:

@@ -354,6 +354,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         ended=datetime.now(UTC),
         durations=lab_.durations,
         artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
+        story=inspect.cleandoc(scenario.__doc__ or ""),
     )
     try:
         pages.write(lab_.folder, report)

@@ -82,8 +82,8 @@ def _side(story: Story, verdict: Verdict | None) -> dict[str, Any]:
     return {
         "value": amount(verdict.value),
         "result": verdict.result,
-        "since": "" if where is None else (where.start - story.zero) // 1000,
-        "until": "" if where is None else (where.end - story.zero) // 1000,
+        "since": "" if where is None else story.since_zero(where.start),
+        "until": "" if where is None else story.since_zero(where.end),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from harness.report.drawing import said
 from harness.report.model import Report
 from harness.report.story import Lane, Mark, Span
+from harness.verdict import Receipt
 
 TERMINAL = ("Idle", "Ended", "Rejected", "Failed")
 Event = dict[str, Any]
@@ -95,7 +96,7 @@ def faults(report: Report, since_zero: Callable[[int], int], until: int) -> list
         Mark(
             at=since_zero(receipt.at),
             kind="receipt" if receipt.taken else "refuted",
-            text=f"{receipt.kind}: {'seen' if receipt.taken else 'NOT SEEN'} by {receipt.source}",
+            text=f"{receipt.kind}: {seen_by(receipt)}",
             detail="\n".join([receipt.fault, *_observed(receipt.observed)]),
         )
         for receipt in report.receipts
@@ -103,13 +104,26 @@ def faults(report: Report, since_zero: Callable[[int], int], until: int) -> list
     return [Lane(group="fault", name="faults", spans=spans, marks=sorted(marks, key=lambda mark: mark.at))] if spans or marks else []
 
 
+def seen_by(receipt: Receipt) -> str:
+    """Whether a receipt was taken, and who saw it."""
+    return f"{'seen' if receipt.taken else 'NOT SEEN'} by {receipt.source}"
+
+
+RULED = {"link", "direction", "was", "now"}
+"""What is observed of an impairment that came into force."""
+
+
+def ruled(observed: dict[str, Any]) -> str:
+    """Which direction of which link, what ruled it before and what rules it now; ``observed`` has ``RULED``."""
+    link, direction, was, now = (said(observed[key]) for key in ("link", "direction", "was", "now"))
+    return f"{link} {direction.replace('_', ' ')}: {was or 'clear'} → {now or 'clear'}"
+
+
 def _observed(observed: dict[str, Any]) -> list[str]:
     """A receipt's evidence in lines, what changed first; ``at`` is the receipt's own time and left to the mark."""
-    rest = {key: value for key, value in observed.items() if key != "at"}
-    lines = []
-    if {"link", "direction", "was", "now"} <= rest.keys():
-        link, direction, was, now = (said(rest.pop(key)) for key in ("link", "direction", "was", "now"))
-        lines.append(f"{link} {direction.replace('_', ' ')}: {was or 'clear'} → {now or 'clear'}")
+    change = observed.keys() >= RULED
+    rest = {key: value for key, value in observed.items() if key != "at" and not (change and key in RULED)}
+    lines = [ruled(observed)] if change else []
     return lines + [f"{key}: {said(value)}" for key, value in rest.items()]
 
 

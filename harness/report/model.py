@@ -1,7 +1,8 @@
 """report.json: everything that a run came to, in one versioned file.
 
-* ``schema`` is 2.  A reader refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning
-  makes it 3.  Unknown fields are refused too: they are a typing error or another schema.
+* ``schema`` is 3: 2 had no ``story``, and verdicts no ``moments``, ``more`` and ``call``; it is read as if these were empty.  A reader
+  refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning makes it 4.  Unknown fields
+  are refused too: they are a typing error or another schema.
 * A quantity is ``{"kind": "duration", "count": 212400000, "unit": "ns", "text": "212.4ms"}``: ``count`` is exact and is what is read back,
   ``text`` is for people.  Kinds and units: duration ns, rate bit, ratio 1e-12, count packets.
 * Instants inside the run are nanoseconds of CLOCK_MONOTONIC; ``started`` and ``ended`` are wall-clock times with their offset.
@@ -24,7 +25,9 @@ from harness.units import Count, Duration, Quantity, Rate, Ratio
 from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stall, Verdict
 
 FILE = "report.json"
-SCHEMA = 2
+SCHEMA = 3
+READ = (2, SCHEMA)
+"""What can be read."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +38,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``command``: what repeats this run, seed and all.  ``durations``: of its parts (build, probe, call, judge …).  ``probe``: what the
     built network measured.  ``quality``: figures to read that nothing was gated on (worst seconds, delays), by direction; and what an
     attacker sent and the stacks noticed of it (``report/hostile.py``).
-    ``artifacts``: files in the run's folder.
+    ``artifacts``: files in the run's folder.  ``story``: the scenario's own account of itself, its docstring.
     """
 
     schema: int = SCHEMA
@@ -60,6 +63,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ended: datetime
     durations: dict[str, Duration] = {}
     artifacts: tuple[str, ...] = ()
+    story: str = ""
 
     def __post_init__(self) -> None:
         if self.started.tzinfo is None or self.ended.tzinfo is None:
@@ -180,8 +184,8 @@ def _decode(text: bytes | str, where: str, kind: type[T]) -> T:
         raise HarnessError(f"{where}: {deep}")
     try:
         schema = msgspec.json.decode(text, type=_Versioned).schema
-        if schema != SCHEMA:
-            raise HarnessError(f"{where}: its schema is {schema}; this version reads schema {SCHEMA}")
+        if schema not in READ:
+            raise HarnessError(f"{where}: its schema is {schema}; this version reads {' and '.join(map(str, READ))}")
         return msgspec.json.decode(text, type=kind, dec_hook=_from_json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{where}: {error}") from None

@@ -1,8 +1,8 @@
 """``report.html``: a run on one page, in one file that asks the network for nothing.
 
 The page is the template ``web/page.html`` with its styles and scripts inside, and the run's ``Story``, deflated and in base64: whatever is
-in it can be no markup.  The verdict table is plain HTML, escaped, and there without scripts.  The page's Content-Security-Policy allows the
-scripts by their digests and no request at all, so that what escaped the escaping still could not run.
+in it can be no markup.  The verdict table and the account in words are plain HTML, escaped, and there without scripts.  The page's
+Content-Security-Policy allows the scripts by their digests and no request at all, so that what escaped the escaping still could not run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from markupsafe import Markup
 
 from harness import whole
 from harness.report import broken_off, hostile, model
+from harness.report.account import HAPPENED, account, is_of, which_call
+from harness.report.paragraphs import paragraphs
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
 from harness.report.text import amount, bound, margin
-from harness.verdict import Verdict
+from harness.verdict import Result, Verdict
 
 FILE = "report.html"
 ASSETS = Path(__file__).with_name("web")
@@ -37,6 +39,9 @@ SCRIPTS = (
 """In the order in which the page runs them; a panel's place on the page is its script's."""
 
 _NUMBERS = {int, float}
+_ORDER = {Result.FAIL: 0, Result.INCONCLUSIVE: 1, Result.PASS: 2}
+_LONG = 24
+"""Verdicts above which those that passed are folded away until they are asked for; sentences of which the rest is."""
 
 
 class Script(NamedTuple):
@@ -60,7 +65,12 @@ def render(story: Story, report: model.Report) -> str:
         unread=story.unread,
         hostile_headings=hostile.HEADINGS,
         hostile=hostile.rows(report),
-        verdicts=[_row(story, verdict) for verdict in report.verdicts],
+        verdicts=[_row(story, verdict) for verdict in sorted(report.verdicts, key=lambda one: _ORDER[one.result])],
+        long=len(report.verdicts) > _LONG,
+        passed=sum(verdict.result is Result.PASS for verdict in report.verdicts),
+        account=_account(story, report),
+        about=paragraphs(report.story),
+        reasons=[one for one in report.reasons if not any(one.startswith(verdict.name) for verdict in report.verdicts)],
         started=report.started.isoformat(timespec="seconds"),
         took=amount(report.took),
         styles=styles(STYLES),
@@ -85,19 +95,40 @@ def _fit(plain: Any) -> Any:
     return plain
 
 
+def _account(story: Story, report: model.Report) -> list[dict[str, Any]]:
+    """The sentences as rows; of what happened those beyond ``_LONG`` are folded away."""
+    rows, happened = [], 0
+    for sentence in account(story, report):
+        happened += sentence.kind in HAPPENED
+        rows.append(
+            {
+                "at": "" if sentence.at is None else f"{sentence.at / 1e6:.3f} s",
+                "kind": sentence.kind,
+                "text": sentence.text,
+                "since": "" if sentence.since is None else sentence.since,
+                "until": "" if sentence.until is None else sentence.until,
+                "folded": sentence.kind in HAPPENED and happened > _LONG,
+            }
+        )
+    return rows
+
+
 def _row(story: Story, verdict: Verdict) -> dict[str, Any]:
     where = verdict.where
+    flow = next((flow for flow in story.flows if verdict.call and is_of(flow, verdict)), None)
     return {
         "name": verdict.name,
-        "direction": verdict.direction,
+        "direction": verdict.direction + (which_call(story, flow) if flow is not None else ""),
+        "flow": verdict.direction,
+        "call": verdict.call,
         "value": amount(verdict.value),
         "bound": bound(verdict),
         "margin": margin(verdict),
         "result": verdict.result,
         "blame": verdict.blame or "",
         "note": verdict.note,
-        "since": "" if where is None else (where.start - story.zero) // 1000,
-        "until": "" if where is None else (where.end - story.zero) // 1000,
+        "since": "" if where is None else story.since_zero(where.start),
+        "until": "" if where is None else story.since_zero(where.end),
     }
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from harness.report.clock import Clock
+
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from", "until": "to"}):
     """A stretch in which a flow was silent, by ``media.continuity``; ``excess`` (µs) is the part beyond the sender's own pause."""
@@ -196,6 +198,11 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     sounds: list[Sound] = []
     unread: list[str] = []
     notes: dict[str, list[str]] = {}
+
+    @property
+    def since_zero(self) -> Clock:
+        """An instant of the report (ns) as µs since ``zero``."""
+        return Clock(self.zero)
 
 
 def delta(values: Iterable[int]) -> list[int]:

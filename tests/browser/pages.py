@@ -18,17 +18,17 @@ from tests.unit.report.runs import made
 SECOND = 1_000_000
 
 
-def story(topology: Topology | None = None, **fields: Any) -> Story:
-    """Ten seconds over ``topology``, with nothing in them but ``fields``."""
+def story(topology: Topology | None = None, told: model.Report | None = None, **fields: Any) -> Story:
+    """Ten seconds over ``topology`` that came to what ``told`` says, with nothing in them but ``fields``."""
     shown = {"nodes": drawing.nodes(topology), "wires": drawing.wires(topology, [], lambda ns: ns // 1000, 10 * SECOND)} if topology else {}
-    report = msgspec.json.decode(model.encode(made()))
+    report = msgspec.json.decode(model.encode(told or made()))
     return Story(**{"zero": 0, "until": 10 * SECOND, "title": "t", "report": report, "peers": ["alice", "bob"], **shown, **fields})
 
 
 def write(told: Story, folder: Path) -> Path:
     """``told`` as a page."""
     path = folder / "report.html"
-    path.write_text(page.render(told, made()), encoding="utf-8")
+    path.write_text(page.render(told, model.decode(msgspec.json.encode(told.report))), encoding="utf-8")
     return path
 
 
@@ -65,5 +65,5 @@ def opened(browser: Browser, path: Path, *, width: int = 1400) -> Iterator[Sheet
 
 
 def settle(sheet: Page) -> None:
-    """Until what was asked of the axis is drawn."""
-    sheet.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """Until what was asked of the axis is drawn, out of sight too."""
+    sheet.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => { page.settle?.(); done(); })))")

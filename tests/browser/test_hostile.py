@@ -145,6 +145,9 @@ def exercise(sheet: Sheet) -> None:
         sheet.page.evaluate("at => page.axis.setCursor(at)", at)
         settle(sheet.page)
     for css in (".seq-message text", ".log-row"):
+        if sheet.page.locator(css).count():
+            sheet.page.locator(css).first.scroll_into_view_if_needed()
+            settle(sheet.page)  # what comes into sight catches up first
         for n in range(min(12, sheet.page.locator(css).count())):
             sheet.page.locator(css).nth(n).click(force=True)
     sheet.page.evaluate("() => page.axis.setRange(0, 2000)")

@@ -14,6 +14,8 @@ from playwright.sync_api import Browser
 
 from harness.cli import PYTEST
 from harness.report import model, page
+from harness.report.account import account
+from harness.report.tell import tell
 from tests.browser.chromium import chromium
 from tests.browser.pages import opened
 
@@ -64,6 +66,13 @@ def test_the_page_shows_what_the_run_came_to(browser: Browser, folder: Path) -> 
         assert sheet.locator("h1 .result").inner_text() == report.result
         assert sheet.locator("#verdicts tbody tr").count() == len(report.verdicts)
         assert sheet.locator(".command").inner_text() == report.command
+        words = sheet.locator("#account tbody tr")
+        broken = [verdict for verdict in report.verdicts if verdict.result != "PASS"]
+        told = [sentence.text for sentence in account(tell(folder), report)]
+        assert words.locator("td:nth-child(2)").all_inner_texts() == told
+        for number, verdict in enumerate(broken):
+            assert words.nth(number).inner_text().split("\t")[-1].startswith(verdict.name)
+        assert sheet.locator("#account tr.fault").count() >= len(report.faults)
         sheet.evaluate("() => page.settle()")
         logs: list[dict[str, Any]] = sheet.evaluate("() => Object.values(page.drawn)")
         per_px = sheet.evaluate("() => (page.axis.range[1] - page.axis.range[0]) / Object.values(page.drawn)[0].width") if logs else 0

@@ -25,7 +25,7 @@ def test_the_file_is_readable_by_machines_and_people() -> None:
     text = encode(made())
     assert text.endswith(b"}\n")
     tree = json.loads(text)
-    assert tree["schema"] == SCHEMA == 2
+    assert tree["schema"] == SCHEMA == 3
     assert (tree["result"], tree["blame"]) == ("FAIL", "product")
     assert tree["verdicts"][0]["value"] == {"kind": "duration", "count": 212412345, "unit": "ns", "text": "212.412345ms"}
     assert tree["verdicts"][1]["gaps"] == [
@@ -65,7 +65,7 @@ def changed(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (changed(schema=1), "its schema is 1; this version reads schema 2"),
+        (changed(schema=1), "its schema is 1; this version reads 2 and 3"),
         (changed(schema="2"), "schema"),
         (changed(unheard_of=1), "unheard_of"),
         (changed(result="GREEN"), "GREEN"),
@@ -83,6 +83,17 @@ def test_what_is_no_report_of_this_schema_is_refused(text: bytes, says: str) -> 
     with pytest.raises(HarnessError, match=r"runs/7/report\.json") as caught:
         decode(text, "runs/7/report.json")
     assert says in str(caught.value)
+
+
+def test_a_report_of_the_schema_before_is_read_without_what_it_did_not_have() -> None:
+    tree = json.loads(encode(made(story="Alice leaves.")))
+    tree["schema"] = 2
+    del tree["story"]
+    for verdict in tree["verdicts"]:
+        del verdict["moments"], verdict["call"]
+    old = decode(json.dumps(tree))
+    assert (old.schema, old.story) == (2, "")
+    assert [one.moments for one in old.verdicts] == [()] * len(old.verdicts)
 
 
 def test_an_unfinished_write_leaves_the_old_report(tmp_path: Path) -> None:

@@ -196,3 +196,24 @@ def test_the_verdict_table_is_there_without_scripts(tmp_path: Path) -> None:
     assert "212.412 ms" in text
     assert made().command in text
     assert "<noscript>" in text
+
+
+def test_the_head_tells_the_story_and_what_broke_without_scripts(tmp_path: Path) -> None:
+    verdicts = [at_most("fine", 1 * ms, 2 * ms)] * 30 + [at_most("<i>late</i>", 300 * ms, 200 * ms)]
+    text = page.write(
+        put(tmp_path, 1, verdicts, story="Alice <b>leaves</b>.\n\nField story: the picture freezes.\nBounds: none.")
+    ).read_text()
+    head = text.partition('<main id="panels">')[0]
+    assert "Alice &lt;b&gt;leaves&lt;/b&gt;." in head
+    assert "The picture freezes." in head
+    assert head.index("&lt;i&gt;late") < head.index("fine")
+    assert "30 of 31 verdicts passed: show them" in head
+    assert "&lt;i&gt;late&lt;/i&gt;: 300 ms, wanted ≤ 200 ms" in head
+    assert head.index('id="verdicts"') < head.index('id="account"') < head.index("repeat it:")
+
+
+def test_a_page_without_a_story_has_no_place_for_one(tmp_path: Path) -> None:
+    text = page.write(put(tmp_path, 1)).read_text()
+    assert 'class="story' not in text
+    assert "<details" not in text.partition('<main id="panels">')[0]
+    assert 'class="unfold"' not in text
