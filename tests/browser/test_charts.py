@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FloatRect, Page
 
 from harness.report import page as pages
 from harness.report import tell
@@ -70,6 +70,13 @@ def zoom(sheet: Page, since: float, until: float) -> None:
     """Show the stretch from ``since`` to ``until``, µs."""
     sheet.evaluate("([from, to]) => page.axis.setRange(from, to)", [since, until])
     settle(sheet)
+
+
+def place(sheet: Page, row: str) -> FloatRect | None:
+    """Where a row is, once it has been scrolled to where a mouse can reach it."""
+    box = sheet.locator(f'[data-row="{row}"]')
+    box.evaluate("box => box.scrollIntoView({ block: 'center' })")
+    return box.bounding_box()
 
 
 def drawn(sheet: Page, row: str) -> dict[str, Any]:
@@ -190,7 +197,7 @@ def test_the_cursor_stands_at_one_moment_in_every_row(sheet: Page) -> None:
 
 def test_dragging_zooms_shift_pans_and_a_double_click_shows_all(sheet: Page) -> None:
     whole = shown(sheet)
-    where = sheet.locator('[data-row="delay-0"]').bounding_box()
+    where = place(sheet, "delay-0")
     assert where is not None
     y = where["y"] + 30
     sheet.mouse.move(where["x"] + 400, y)
@@ -242,7 +249,7 @@ def test_a_tooltip_tells_a_packets_fate(sheet: Page, story: Story) -> None:
     at = fates(story, 0)["lost"][0]
     zoom(sheet, at - 100_000, at + 100_000)
     log = drawn(sheet, "delay-0")
-    where = sheet.locator('[data-row="delay-0"]').bounding_box()
+    where = place(sheet, "delay-0")
     assert where is not None
     assert log["lost"] >= 1
     base = sheet.evaluate("() => charts.rows.find((row) => row.id === 'delay-0').view.y(0)")

@@ -76,14 +76,29 @@ async function unpack(id) {
   for (const one of story.connections) {
     for (const name of ["rtt_at", "cwnd_at", "in_flight_at", "lost_at"]) one[name] = undelta(one[name]);
   }
-  story.since = (ns) => Math.round((ns - story.zero) / 1000); // report.json's instants
+  story.since = (ns) => Math.floor((ns - story.zero) / 1000); // report.json's instants, rounded as all else in the story
   return story;
 }
 
 // -- the axis ------------------------------------------------------------------------------------------------------------------------------
 
+// Followers of the axis that stand in `root`: told of a change at once where that is in sight, else as soon as it comes into sight.
+class InSight {
+  constructor(root) {
+    Object.assign(this, { seen: true, late: new Set() });
+    new IntersectionObserver((entries) => { this.seen = entries.at(-1).isIntersecting; if (this.seen) this.catchUp(); }, { rootMargin: "40px 0px" }).observe(root);
+    InSight.all.push(this);
+  }
+  catchUp() {
+    const late = [...this.late];
+    this.late.clear();
+    for (const tell of late) tell();
+  }
+}
+InSight.all = [];
+
 // The stretch of time that is looked at, and the moment under the cursor (null: none), both in µs since zero.  Panels follow both; changes
-// are told once a frame, however many there were.
+// are told once a frame, however many there were.  What costs more than a line that moves is followed by `panel`, in sight only.
 class Axis {
   constructor(from, to) {
     this.full = [from, Math.max(to, from + 1000)];
@@ -97,6 +112,13 @@ class Axis {
   }
   onRange(follow) { this.rangeFollowers.push(follow); }
   onCursor(follow) { this.cursorFollowers.push(follow); }
+  // `ranged` and `pointed` follow this axis from inside of `root`.
+  panel(root, { ranged, pointed }) {
+    const sight = new InSight(root);
+    const when = (follow) => () => { if (sight.seen) follow(); else sight.late.add(follow); };
+    if (ranged) this.onRange(when(ranged));
+    if (pointed) this.onCursor(when(pointed));
+  }
   setRange(from, to) {
     const least = 1000, whole = this.full[1] - this.full[0];
     const span = Math.min(Math.max(to - from, least), whole);
@@ -173,13 +195,15 @@ function interact(element, axis) {
 
 // -- the page ------------------------------------------------------------------------------------------------------------------------------
 
-// From the first call's beginning to the last one's end, with a little on both sides: what comes before is the building of the network.
+// From the first call's beginning, or that of a fault before it, to the last one's end, with a little on both sides: what comes before is the
+// building of the network.
 // [from, to], or null without a call.
 function callsOf(story) {
   const spans = story.lanes.filter((lane) => lane.group === "state").flatMap((lane) => lane.spans);
   if (!spans.length) return null;
   let from = Infinity, to = -Infinity;
   for (const span of spans) { from = Math.min(from, span.from); to = Math.max(to, span.to); }
+  for (const { began } of faultsOf(story)) from = Math.min(from, began);
   const beside = (to - from) * 0.03;
   return [from - beside, to + beside];
 }
@@ -194,6 +218,7 @@ async function open() {
     if (title) root.append(h("h2", {}, title));
     main.append(root);
     build(root, story, axis);
+    if (root.childElementCount === (title ? 1 : 0)) root.remove(); // nothing to show: no heading either
   }
   document.addEventListener("keydown", (event) => {
     if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey) return;

@@ -7,6 +7,7 @@ const STRIP = 20; // px under the line for what never came
 
 page.panel("delay", "One-way delay of every packet", (root, story, axis) => {
   const ways = nameWays(story);
+  if (!story.flows.length) { root.append(h("p", { class: "faint" }, "No packet was offered in this run.")); return; }
   const present = new Set(story.flows.flatMap((flow) => flow.flow === "audio" ? ["audio"] : ["video"]));
   root.append(
     h("p", { class: "faint lead" }, "From the moment a packet was offered to the stack until it came; it stands where it came. Where the listener heard nothing, the part beyond the speaker's own pause is red, as long as the figure over it, and the speaker's own pause before it is grey."),
@@ -16,7 +17,6 @@ page.panel("delay", "One-way delay of every packet", (root, story, axis) => {
       ["up", "late", "late (after the deadline)"], ["cross", "bad", "lost"], ["ring", "unsent", "never sent"], ["box", "bad", "silence of 20 ms or more"], ["dashed", "fault", "fault begins"],
     ]),
   );
-  if (!story.flows.length) root.append(h("p", { class: "faint" }, "No packet was offered in this run."));
   story.flows.forEach((flow, number) => delayRow(root, axis, story, flow, `delay-${number}`, ways));
 });
 
@@ -37,7 +37,7 @@ function prepareFlow(flow, story) {
   steps.sort((one, other) => one - other);
   flow.longest = longest;
   flow.step = steps.length ? steps[steps.length >> 1] : 20000;
-  flow.verdicts = verdictsOf(story, flow.name);
+  flow.verdicts = verdictsOf(story, flow);
 }
 
 // Verdicts that name a stretch: {from, to, excess, text, result}; of a direction: those of one flow, or of all that go its way.
@@ -48,7 +48,8 @@ function stretches(verdicts, story) {
     text: `${one.name}: ${one.value ? tidy(one.value) : "not measured"} (${sign[one.relation]} ${tidy(one.bound)}) ${one.result}`,
   }));
 }
-const verdictsOf = (story, direction) => stretches((story.report.verdicts ?? []).filter((one) => one.direction && (one.direction === direction || direction.startsWith(`${one.direction} `))), story);
+const isOf = (one, flow) => one.direction && (!one.call || one.call === flow.call) && (one.direction === flow.name || flow.name.startsWith(`${one.direction} `));
+const verdictsOf = (story, flow) => stretches((story.report.verdicts ?? []).filter((one) => isOf(one, flow)), story);
 const tidy = (quantity) => (quantity.kind === "duration" ? length(quantity.count / 1000) : quantity.text);
 
 function delayRow(root, axis, story, flow, id, ways) {
@@ -180,7 +181,7 @@ function shadeSilences(pen, view, flow, base, ceiling) {
   pen.globalAlpha = 1;
   // their lengths, the longest first, where there is room
   const taken = [[left + width - 110, left + width]]; // where the deadline's words stand
-  for (const one of [...shown].sort((a, b) => b.excess - a.excess).slice(0, 40)) {
+  for (const one of shown.filter((each) => each.excess >= SILENT).sort((a, b) => b.excess - a.excess).slice(0, 40)) { // a shorter one is a verdict's, whose words stand above
     const words = one.recovered ? `silent ${length(one.excess)}` : `silent ${length(one.excess)}, to the end`;
     const half = pen.measureText(words).width / 2 + 3;
     const middle = Math.max(left + half, Math.min(left + width - half, (Math.max(left, x(one.to - one.excess)) + Math.min(left + width, x(one.to))) / 2));

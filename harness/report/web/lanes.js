@@ -2,7 +2,7 @@
 "use strict";
 
 const GROUPS = [
-  ["verdict", "Verdicts of the whole call", "where those figures were taken that belong to no single flow"],
+  ["verdict", "Verdicts", "where figures were taken, and what they count, that no row of delays shows"],
   ["fault", "Faults and their receipts", "what the run did to the network, and whether it was seen from outside the agents"],
   ["path", "Paths", "what each stack did about its paths, and the validation frames that its qlog tells of"],
   ["state", "Call states", "as each agent said"],
@@ -18,6 +18,7 @@ const MARKS = { __proto__: null, // kinds come from agents: nothing is inherited
   reclaimed: ["diamond", "late", "path taken back"],
   ask: ["right", "ink", "asked to"], hold: ["square", "unsure", "hold and resume"], adapt: ["diamond", "frozen", "chose to send"], trouble: ["cross", "late", "trouble"], end: ["ring", "faint", "call ended"],
   validating: ["ring", "good", "validating"], suspected: ["up", "late", "suspected"], redialling: ["up", "bad", "redialling"], redialled: ["dot", "way5", "redialled"], failed: ["cross", "bad", "failed"],
+  FAIL: ["cross", "bad", "counted by a verdict that failed"], INCONCLUSIVE: ["cross", "unsure", "counted by a verdict that decides nothing"],
   Idle: ["ring", "faint", "over"], Ended: ["ring", "faint", "ended"], Rejected: ["cross", "bad", "rejected"], Failed: ["cross", "bad", "failed"],
 };
 const STATES = { __proto__: null, Idle: "faint", Calling: "accent", Connecting: "accent", Connected: "good", OnHold: "unsure", Held: "unsure", Reconnecting: "bad", Ending: "faint", fault: "fault", stall: "unsure", PASS: "good", FAIL: "bad", INCONCLUSIVE: "unsure", down: "bad", clear: "faint" };
@@ -39,12 +40,16 @@ page.panel("lanes", "What happened", (root, story, axis) => {
   if (clear.length) root.append(h("p", { class: "faint" }, `Clear and up throughout: ${clear.map((wire) => wire.name).join(", ")}.`));
 });
 
-// A lane for each verdict with a stretch that no row of delays shows.
+// A lane for each verdict with a stretch that no row of delays shows, and for each that missed its bound with what it counts.
 function verdictLanes(story) {
   const shown = new Set(story.flows.flatMap((flow) => flow.verdicts ?? []).map((one) => one.text + one.from));
-  return stretches(story.report.verdicts ?? [], story).filter((one) => !shown.has(one.text + one.from)).map((one) => ({
-    group: "verdict", name: one.name, spans: [{ from: one.from, to: one.to, kind: one.result, text: one.text }],
-  }));
+  const verdicts = story.report.verdicts ?? [];
+  return [
+    ...stretches(verdicts, story).filter((one) => !shown.has(one.text + one.from)).map((one) => ({ group: "verdict", name: one.name, spans: [{ from: one.from, to: one.to, kind: one.result, text: one.text }] })),
+    ...verdicts.filter((one) => !one.where && one.moments?.length).map((one) => ({
+      group: "verdict", name: one.name, marks: one.moments.map((moment) => ({ at: story.since(moment.at), kind: one.result, text: moment.text || one.note, detail: one.direction })),
+    })),
+  ];
 }
 
 // A lane for each link that was ever impaired or down: one for both directions where they are ruled alike.

@@ -25,6 +25,7 @@ page.panel("logs", "Logs of all sources on one clock", (root, story, axis) => {
   root.append(tools, scroll, whole);
 
   let shown = [], near = -1, drawn = [-1, -1];
+  const elements = new Map(); // of the lines that are drawn, by their place
 
   function filter() {
     const [from, to] = axis.range, words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -34,15 +35,18 @@ page.panel("logs", "Logs of all sources on one clock", (root, story, axis) => {
     rows.style.height = `${shown.length * ROW}px`;
     count.replaceChildren(`${shown.length} of ${lines.length} lines`);
     drawn = [-1, -1];
-    mark(axis.cursor);
+    near = -1;
     draw();
+    mark();
   }
 
   function draw() {
     const first = Math.max(0, Math.floor(scroll.scrollTop / ROW) - SPARE), last = Math.min(shown.length, Math.ceil((scroll.scrollTop + (scroll.clientHeight || 380)) / ROW) + SPARE);
     if (drawn[0] === first && drawn[1] === last) return;
     drawn = [first, last];
-    rows.replaceChildren(...shown.slice(first, last).map((line, n) => row(line, first + n)));
+    elements.clear();
+    shown.slice(first, last).forEach((line, n) => elements.set(first + n, row(line, first + n)));
+    rows.replaceChildren(...elements.values());
   }
 
   function row(line, place) {
@@ -58,23 +62,24 @@ page.panel("logs", "Logs of all sources on one clock", (root, story, axis) => {
   }
 
   // The last line that is not after the cursor.
-  function mark(cursor) {
+  function mark() {
+    const { cursor } = axis;
     let low = 0, high = shown.length - untimed.length;
     while (high > 0 && shown[high - 1].at === null) high--;
     while (low < high) { const mid = (low + high) >> 1; if (shown[mid].at <= cursor) low = mid + 1; else high = mid; }
     const next = cursor === null ? -1 : low - 1;
     if (next === near) return;
+    elements.get(near)?.classList.remove("now");
     near = next;
-    drawn = [-1, -1];
     if (near >= 0 && !scroll.matches(":hover")) { // it follows the cursor, unless one is reading in it
       const y = near * ROW;
       if (y < scroll.scrollTop || y > scroll.scrollTop + scroll.clientHeight - ROW) scroll.scrollTop = y - scroll.clientHeight / 2;
     }
     draw();
+    elements.get(near)?.classList.add("now");
   }
 
   search.addEventListener("input", filter);
   scroll.addEventListener("scroll", draw, { passive: true });
-  axis.onRange(filter);
-  axis.onCursor(mark);
+  axis.panel(root, { ranged: filter, pointed: mark });
 });

@@ -396,5 +396,5 @@ page.panel("network", "The network", (root, story, axis) => {
     drawBoxes(at);
     tell(at, media);
   }
-  axis.onCursor(show);
+  axis.panel(root, { pointed: show });
 });

@@ -26,13 +26,13 @@ const charts = {
     this.drawSoon();
   },
 
-  // -- drawing when there is time
+  // -- drawing when there is time: what is in sight at once, the rest when nothing has moved for a while
   drawSoon() {
     for (const row of this.rows) if (row.dirty && row.seen) row.draw();
-    if (this.idle === undefined && this.rows.some((row) => row.dirty)) this.idle = setTimeout(() => this.drawRest(), 120);
+    clearTimeout(this.idle);
+    if (this.rows.some((row) => row.dirty)) this.idle = setTimeout(() => this.drawRest(), 120);
   },
   drawRest() {
-    this.idle = undefined;
     const begun = performance.now();
     for (const row of this.rows) {
       if (row.dirty) row.draw();
@@ -43,6 +43,7 @@ const charts = {
 };
 // Everything drawn, and everything's value at the cursor written, now: for print, and for pictures of the whole page.
 page.settle = () => {
+  for (const sight of InSight.all) sight.catchUp();
   for (const row of charts.rows) {
     if (row.dirty) row.draw();
     row.follow(row.axis.cursor, true);

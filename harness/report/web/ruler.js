@@ -75,7 +75,7 @@ function worstSilences(story) {
 
 // Zoom to a stretch and show it through all rows; null takes the highlight away.
 page.focus = (stretch) => {
-  for (const row of document.querySelectorAll("#verdicts tr.chosen")) row.classList.remove("chosen");
+  for (const row of document.querySelectorAll("#verdicts tr.chosen, #account tr.chosen")) row.classList.remove("chosen");
   Object.assign(focus, stretch ? { from: stretch.from, to: stretch.to, direction: stretch.direction ?? "" } : { from: null, to: null, direction: "" });
   if (!stretch) { page.axis.tell("range"); return; }
   const around = Math.max(150000, (stretch.to - stretch.from) * 1.2);
@@ -83,15 +83,16 @@ page.focus = (stretch) => {
 };
 
 function verdictRows(root, story, axis) {
-  for (const row of document.querySelectorAll("#verdicts tr[data-from]")) {
+  for (const button of document.querySelectorAll(".unfold")) button.addEventListener("click", () => { button.parentElement.classList.remove("long"); button.remove(); });
+  for (const row of document.querySelectorAll("#verdicts tr[data-from], #account tr[data-from]")) {
     if (row.dataset.from === "") continue;
     row.tabIndex = 0;
-    row.title = "show where this figure was taken";
-    const direction = row.children[1]?.textContent ?? "";
+    row.title = "show this on the charts";
+    const direction = row.dataset.flow ?? "", call = row.dataset.call ?? "";
     const go = () => {
       page.focus({ from: Number(row.dataset.from), to: Number(row.dataset.to), direction });
       row.classList.add("chosen");
-      const number = story.flows.findIndex((flow) => flow.name === direction || (direction && flow.name.startsWith(`${direction} `)));
+      const number = story.flows.findIndex((flow) => isOf({ direction, call }, flow));
       const chart = document.querySelector(`[data-row="delay-${Math.max(0, number)}"]`);
       if (chart) chart.scrollIntoView({ block: "center" });
     };

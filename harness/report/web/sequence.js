@@ -136,7 +136,6 @@ page.panel("sequence", "Signalling, as the captures saw it", (root, story, axis)
     now.setAttribute("y1", y);
     now.setAttribute("y2", y);
   }
-  axis.onRange(draw);
-  axis.onCursor(mark);
+  axis.panel(root, { ranged: draw, pointed: mark });
   new ResizeObserver(() => { if (scroll.lastChild && Math.abs(scroll.lastChild.getAttribute("width") - width()) > 2) draw(); }).observe(scroll);
 });

@@ -50,8 +50,8 @@ function directions(story) {
   }
   return [...found.values()];
 }
-// "call 2" where the same two peers called each other more than once.
+// "call 2" where the same two peers called each other more than once; the words above the charts (account.which_call) say the same.
 function callName(story, flow) {
-  const calls = [...new Set(story.flows.filter((one) => one.speaker === flow.speaker && one.listener === flow.listener).map((one) => one.call))];
+  const calls = [...new Set(story.flows.filter((one) => [one.speaker, one.listener].sort().join() === [flow.speaker, flow.listener].sort().join()).map((one) => one.call))];
   return calls.length > 1 ? `call ${calls.indexOf(flow.call) + 1}` : "";
 }
