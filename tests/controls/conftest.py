@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.report import markdown
 from tests.conftest import GITHUB
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--keep-runs", action="store_true", help="leave every control's run in artifacts/controls, not only those that went wrong"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from harness import pytest_plugin
 from harness.cli import PYTEST, STRICT
 from harness.lab.control import Control, Controls
 from harness.lab.evidence import MOVED
+from harness.lab.folder import plain
 from harness.pytest_plugin import FURTHER, FURTHER_SEEDS
 from harness.report import model
 from harness.verdict import Blame, Result
@@ -76,6 +78,26 @@ def _run(control: Control, seed: int, folder: Path) -> tuple[int, model.Report, 
     return int(code), report, out.getvalue()
 
 
+@contextlib.contextmanager
+def _kept(folder: Path, name: str, *, always: bool) -> Iterator[None]:
+    """Bring the runs in ``folder`` to where people look for runs when the block finds them wrong (or ``always``), and say where that is."""
+    there = ROOT / "artifacts" / "controls" / plain(name)
+    try:
+        yield
+    except AssertionError as wrong:
+        wrong.add_note(f"its run: {_moved(folder, there)}")
+        raise
+    if always:
+        _moved(folder, there)
+
+
+def _moved(folder: Path, there: Path) -> Path:
+    shutil.rmtree(there, ignore_errors=True)
+    there.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, there)
+    return there
+
+
 def _spoiled(report: model.Report, control: Control) -> bool:
     """Whether this machine, by its own stalls, kept the run, or the verdict that matters in it, from saying anything."""
     named = [verdict.blame for verdict in report.verdicts if verdict.name == control.caught_by and verdict.result is not Result.PASS]
@@ -91,12 +113,21 @@ FIRST = {control.scenario: control for control in reversed(CONTROLS.controls)}
     [pytest.param(one, id=_id(one), marks=() if one is FIRST[one.scenario] else pytest.mark.long) for one in CONTROLS.controls],
 )
 def test_control_is_red_for_its_reason(
-    control: Control, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+    control: Control,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+    pytestconfig: pytest.Config,
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HARNESS_SABOTAGE", control.sabotage)
+    with _kept(tmp_path / "runs", _id(control), always=pytestconfig.getoption("--keep-runs")):
+        _judge(control, tmp_path / "runs", record_property)
+
+
+def _judge(control: Control, folder: Path, record_property: Callable[[str, object], None]) -> None:
     for further in range(1 + FURTHER):  # as `--conclusive` does; each is told below
-        code, report, printed = _run(control, 1 + further * FURTHER_SEEDS, tmp_path / str(further))
+        code, report, printed = _run(control, 1 + further * FURTHER_SEEDS, folder / str(further))
         if not _spoiled(report, control):
             break
     failed = [verdict for verdict in report.verdicts if verdict.result is Result.FAIL]
@@ -118,6 +149,21 @@ def test_control_is_red_for_its_reason(
     unproven = [receipt.fault for receipt in report.receipts if not receipt.taken and receipt.kind != MOVED]
     assert not unproven, f"a fault was not proven: {unproven}\n{printed}"
     assert report.sabotage == control.sabotage
+
+
+@pytest.mark.parametrize(("wrong", "always", "there"), [(True, False, True), (False, False, False), (False, True, True)])
+def test_a_control_that_went_wrong_leaves_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool, always: bool, there: bool
+) -> None:
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    (tmp_path / "runs" / "0").mkdir(parents=True)
+    expected = pytest.raises(AssertionError) if wrong else contextlib.nullcontext()
+    with expected as caught, _kept(tmp_path / "runs", "rebinding.py::test_it[ipv4]-deaf", always=always):
+        assert not wrong
+    kept = tmp_path / "artifacts" / "controls" / "rebinding.py-test_it-ipv4--deaf"
+    assert (kept / "0").is_dir() is there
+    if caught is not None:
+        assert caught.value.__notes__ == [f"its run: {kept}"]
 
 
 def test_every_scenario_has_a_control() -> None:
