@@ -20,7 +20,10 @@ _SPARE = 20 * s
 
 
 class Deeds(msgspec.Struct, frozen=True):
-    """What she did from ``began`` to ``ended`` (ns): datagrams ``sent`` by kind; ``late_ns``: how far behind her own pace she ever was."""
+    """What she did from ``began`` to ``ended`` (ns): datagrams ``sent`` by kind.
+
+    ``late_ns``: how far behind her own pace she ever was, in a race behind the packets that she copied.
+    """
 
     sent: dict[str, int]
     busy: bool

@@ -1,7 +1,8 @@
 """The attacker's process: hears what passes at her tap, and writes what she likes by her own line, whatever source address it claims.
 
 A fork of the keeper (``child``) that holds two packet sockets and nothing else, so it needs no privilege of its own.  What she sends is
-paced by a kernel timer; a copy for a race leaves in the same wake-up that brought the original.
+paced by a kernel timer, and may wait for a core as agents do; a copy for a race leaves in the same wake-up that brought the original, for
+which she is served before everybody else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from random import Random
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.fabric import stamps
 from harness.fabric.forgeries import Endpoint, Forged, Forger, Seen, Wiretap
+from harness.fabric.scheduling import be_ordinary, prefer_this_process
 from harness.fabric.seqpacket import Answerer
 from harness.fabric.udp_packets import endpoints_untrusted
 from harness.timer import Timer
@@ -27,6 +30,8 @@ SECOND = 1_000_000_000
 _LOOK = 256  # frames read in one go
 _OLD = 300_000_000
 """How long ago (ns) a packet passed that is sent again: it has arrived by then."""
+_IN_TIME = 5_000_000
+"""How long ago (ns) a packet may have passed that a race begins with: one that waited longer for her may be past the place to overtake."""
 _TTL = 61  # by which her packets can be told in a capture, beside by her own
 
 
@@ -82,7 +87,7 @@ class Attacker:
         assert self._ear is not None
         for _ in range(_LOOK):
             try:
-                data = self._ear.recv(2048)
+                data, ancillary, _, _ = self._ear.recvmsg(2048, stamps.SPACE)
             except (BlockingIOError, OSError):
                 return
             found = endpoints_untrusted(data)
@@ -90,18 +95,25 @@ class Attacker:
                 continue
             seen = self._tap.see(time.monotonic_ns(), *found)
             if seen is not None and self._racing and seen.to_callee and not seen.payload[0] & 0x80:
-                self._copy(seen)
+                self._copy(seen, passed=stamps.stamp_of(ancillary))
 
     # What she sends
 
-    def _copy(self, seen: Seen) -> None:
-        """Send a copy on, if the race is not over: it lasts for ``_race_for`` ns from the first copy, and for one copy at least."""
+    def _copy(self, seen: Seen, *, passed: int | None) -> None:
+        """Send a copy on, if the race is not over: it lasts for ``_race_for`` ns from the first copy, and for one copy at least.
+
+        ``passed``: when the original did (ns, CLOCK_REALTIME).  A race does not begin with one that she was kept from for too long.
+        """
+        late = 0 if passed is None else time.time_ns() - passed
+        if not self._sent and late > _IN_TIME:
+            return
         if self._sent and seen.at >= self._began + self._race_for:
             self._racing = False
             return
         if not self._sent:
             self._began = seen.at
         self._send(Forged("copy that wins the race", self._racer, self._tap.callee, seen.payload))
+        self._late = max(self._late, late)
         self._ended = time.monotonic_ns()
         self._racing = self._race_for > 0
 
@@ -133,6 +145,7 @@ class Attacker:
             raise HarnessError("she is at something already")
         if not self._tap.packets[True] or not self._tap.packets[False]:
             raise HarnessError("she has seen no call at her tap yet")
+        be_ordinary()
         self._sent.clear()
         self._make, self._left, self._interval, self._late = make, count, SECOND // rate, 0
         self._began = self._due = time.monotonic_ns()
@@ -174,8 +187,9 @@ class Attacker:
     def _race(self, for_ns: int, racer: Endpoint) -> None:
         if self._busy:
             raise HarnessError("she is at something already")
+        prefer_this_process()
         self._sent.clear()
-        self._racing, self._race_for, self._racer = True, for_ns, racer
+        self._racing, self._race_for, self._racer, self._late = True, for_ns, racer, 0
 
     def _forger(self, message: dict[str, Any]) -> Forger:
         return Forger(self._tap, self._own, Random(message["seed"]))

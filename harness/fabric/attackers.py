@@ -16,6 +16,7 @@ from harness.fabric import rtnl as nl
 from harness.fabric.link_ends import End
 from harness.fabric.netns import inside
 from harness.fabric.packet_sockets import open_packet_socket
+from harness.fabric.stamps import STAMPED
 from harness.units import s
 
 _BUFFER = 4 << 20
@@ -43,7 +44,7 @@ class Attackers:
         own = self._addresses(mine, addresses)
         before = self._end(mine.plan.port.peer)
         with inside(self._end(tap).namespace.fd):
-            ear = open_packet_socket(tap.partition("/")[2], _BUFFER, "an attacker's ear needs")
+            ear = open_packet_socket(tap.partition("/")[2], _BUFFER, "an attacker's ear needs", (STAMPED,))
         with inside(mine.namespace.fd):
             line = open_packet_socket(mine.plan.port.name, _BUFFER, "an attacker's line needs")
         neighbours = [nl.new_neighbour(before.plan.index, address, mine.plan.mac) for address in own]

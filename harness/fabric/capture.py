@@ -23,12 +23,12 @@ import msgspec
 from harness.errors import EnvironmentUnfit
 from harness.fabric.packet_sockets import open_packet_socket
 from harness.fabric.seqpacket import Asker
+from harness.fabric.stamps import STAMPED
 from harness.units import Duration, s
 
 SNAP = 2048
 """Bytes kept of each frame: more than any frame at an MTU of 1500."""
 _BUFFER = 16 << 20
-_SO_TIMESTAMPNS = 35
 
 
 def open_capture(interface: str) -> socket.socket:
@@ -37,7 +37,7 @@ def open_capture(interface: str) -> socket.socket:
     The interface may be down.  Non-blocking, not inheritable.  Raises EnvironmentUnfit that says what is missing.
     """
     try:
-        return open_packet_socket(interface, _BUFFER, "captures need", ((socket.SOL_SOCKET, _SO_TIMESTAMPNS),))
+        return open_packet_socket(interface, _BUFFER, "captures need", (STAMPED,))
     except OSError as error:
         raise EnvironmentUnfit(f"interface {interface!r} cannot be captured: {error.strerror}") from None
 

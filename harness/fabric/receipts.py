@@ -16,7 +16,8 @@ class Observation:
 
     ``interfaces`` (``node/interface``) were going up or down from ``began`` to ``at``: what a host sent there then, the kernel may have
     taken without a trace.  ``source`` names the instrument: rtnetlink, conntrack, relay, netem, capture.  ``line``: what changed, for
-    machines, as a line of the timeline (``lab/network_lines.py`` lists the kinds); empty when the network is as it was.
+    machines, as a line of the timeline (``lab/network_lines.py`` lists the kinds); empty when the network is as it was.  ``unfit``: what
+    this machine did to the fault, so that nothing that came of it proves anything; empty when it did nothing.
     """
 
     fault: str
@@ -28,3 +29,4 @@ class Observation:
     began: int = 0
     interfaces: tuple[str, ...] = ()
     line: dict[str, Any] = field(default_factory=dict)
+    unfit: str = ""

@@ -19,6 +19,13 @@ def prefer_this_process() -> str:
     return "normal"
 
 
+def be_ordinary() -> None:
+    """Undo ``prefer_this_process``; realtime that whoever started the run has asked for stays."""
+    if os.sched_getscheduler(0) & os.SCHED_RESET_ON_FORK:  # set there, and by nobody else
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+    be_nice(0)
+
+
 def be_nice(niceness: int, pid: int = 0) -> None:
     """Give ``pid`` (0: this process) that niceness where it is allowed; else the one that the run was started with stands."""
     with contextlib.suppress(PermissionError):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from harness.fabric import stamps
 from harness.fabric.netns import inside
 
 if TYPE_CHECKING:
     from harness.fabric.build import Build
 
-_SO_TIMESTAMPNS = 35
 _IPV6_DONTFRAG = 62
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 
@@ -27,7 +26,7 @@ async def udp(build: Build, node: str, address: str, port: int = 0) -> AsyncIter
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with inside(build.nodes[node].namespace.fd):
         plain = socket.socket(family, socket.SOCK_DGRAM)
-    plain.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    plain.setsockopt(*stamps.STAMPED, 1)
     if family == socket.AF_INET6:
         plain.setsockopt(socket.IPPROTO_IPV6, _IPV6_DONTFRAG, 1)
     else:
@@ -40,9 +39,5 @@ async def udp(build: Build, node: str, address: str, port: int = 0) -> AsyncIter
 async def receive(end: trio.socket.SocketType) -> tuple[bytes, int, tuple[str, int]]:
     """Payload, arrival (ns of CLOCK_REALTIME, the kernel's) and source of the next packet."""
     source: Any
-    data, control, _flags, source = await end.recvmsg(65535, socket.CMSG_SPACE(16))
-    for level, kind, payload in control:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("qq", payload[:16])
-            return data, seconds * 1_000_000_000 + nanoseconds, (source[0], source[1])
-    return data, time.time_ns(), (source[0], source[1])
+    data, control, _flags, source = await end.recvmsg(65535, stamps.SPACE)
+    return data, stamps.stamp_of(control) or time.time_ns(), (source[0], source[1])

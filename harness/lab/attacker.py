@@ -129,18 +129,23 @@ class Attacker:
         return Observation(name, "hostile datagrams", self.deeds[0].began, seen, taken, f"capture {self.name}")
 
     def won(self, callee: Peer) -> Observation:
-        """The receipt of a race: at ``callee``'s host each copy came from her before the original came from the caller."""
+        """The receipt of a race: at ``callee``'s host each copy came from her before the original came from the caller.
+
+        Neither agent has a hand in who is first, so a race that is lost is this machine's doing: the run is unfit.
+        """
         copies = self.arrived(callee)
         came = [packet for packet in self.lab.evidence.captured(callee) if not packet.outgoing]
         originals = [one for copy in copies for one in came if one.payload == copy.payload and one.source != copy.source]
-        first = all(copy.time < one.time for copy, one in zip(copies, originals, strict=False))
-        taken = 0 < sum(deeds.count for deeds in self.deeds) == len(copies) == len(originals) and first
-        ahead = [str(Duration(one.time - copy.time)) for copy, one in zip(copies, originals, strict=False)]
-        seen = {"copies": len(copies), "originals": len(originals), "copy ahead by": ", ".join(ahead[:3])}
+        ahead = [Duration(one.time - copy.time) for copy, one in zip(copies, originals, strict=False)]
+        lost = sum(lead.ns <= 0 for lead in ahead)
+        taken = 0 < sum(deeds.count for deeds in self.deeds) == len(copies) == len(originals) and not lost
+        seen = {"copies": len(copies), "originals": len(originals), "copy ahead by": ", ".join(map(str, ahead[:3]))}
         if copies:
             seen |= {"copy from": f"{copies[0].source[0]} {copies[0].source[1]}"}
-        name = f"{self.name} wins the race"
-        return Observation(name, "race won", self.deeds[0].began, seen, taken, f"capture {callee.name}")
+        name, late = f"{self.name} wins the race", Duration(max(deeds.late_ns for deeds in self.deeds))
+        unfit = f"{lost} of {self.name}'s {len(ahead)} copies came after their originals ({late} late at her tap): too busy a machine"
+        source = f"capture {callee.name}"
+        return Observation(name, "race won", self.deeds[0].began, seen, taken, source, unfit=unfit if lost else "")
 
     def initials_of_others(self, peer: Peer) -> int:
         """How many datagrams that begin with an Initial came to ``peer``'s host from others since ``watch``."""

@@ -544,6 +544,8 @@ class Lab:
             self.switching.append(seen)
         receipt = Receipt(fault=name, kind=seen.kind, at=seen.at, observed=seen.seen, taken=seen.taken, source=seen.source)
         self.receipts.append(receipt)
+        if seen.unfit:
+            self.unfit.append(seen.unfit)
         text = f"{seen.fault}: {'seen' if seen.taken else 'NOT SEEN'} by {seen.source}"
         self.timeline.note("fabric", "receipt", text, at=seen.at, aloud=True, receipt=msgspec.to_builtins(receipt))
         if seen.line:

@@ -24,7 +24,9 @@ from harness.lab.evidence import MOVED
 from harness.lab.folder import plain
 from harness.pytest_plugin import FURTHER, FURTHER_SEEDS
 from harness.report import model
-from harness.verdict import Blame, Result
+from harness.units import ms
+from harness.verdict import Blame, Relation, Result, judge
+from tests.unit.report.runs import made
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,7 +103,8 @@ def _moved(folder: Path, there: Path) -> Path:
 def _spoiled(report: model.Report, control: Control) -> bool:
     """Whether this machine, by its own stalls, kept the run, or the verdict that matters in it, from saying anything."""
     named = [verdict.blame for verdict in report.verdicts if verdict.name == control.caught_by and verdict.result is not Result.PASS]
-    return Blame.ENVIRONMENT in (named or [report.blame]) and Blame.PRODUCT not in named
+    void = report.result is Result.INCONCLUSIVE and report.blame is Blame.ENVIRONMENT
+    return void or (Blame.ENVIRONMENT in named and Blame.PRODUCT not in named)
 
 
 FIRST = {control.scenario: control for control in reversed(CONTROLS.controls)}
@@ -149,6 +152,33 @@ def _judge(control: Control, folder: Path, record_property: Callable[[str, objec
     unproven = [receipt.fault for receipt in report.receipts if not receipt.taken and receipt.kind != MOVED]
     assert not unproven, f"a fault was not proven: {unproven}\n{printed}"
     assert report.sabotage == control.sabotage
+
+
+def _came_to(result: Result, blame: Blame | None, named: Blame | None) -> model.Report:
+    """A report of a run that came to ``result``, whose verdict "silence" is a PASS or, with a blame, a FAIL or INCONCLUSIVE."""
+    silence = judge("silence", Relation.AT_MOST, 11 * ms, 10 * ms if named else 20 * ms)
+    excused = Result.INCONCLUSIVE if named is Blame.ENVIRONMENT else silence.result
+    verdicts = (msgspec.structs.replace(silence, result=excused, blame=named),)
+    return msgspec.structs.replace(made(), result=result, blame=blame, verdicts=verdicts)
+
+
+@pytest.mark.parametrize(
+    ("report", "spoiled"),
+    [
+        pytest.param(_came_to(Result.FAIL, Blame.PRODUCT, Blame.PRODUCT), False, id="caught"),
+        pytest.param(_came_to(Result.INCONCLUSIVE, Blame.ENVIRONMENT, Blame.PRODUCT), True, id="the fault was spoiled"),
+        pytest.param(_came_to(Result.INCONCLUSIVE, Blame.HARNESS, Blame.PRODUCT), False, id="the harness failed"),
+        pytest.param(
+            _came_to(Result.FAIL, Blame.PRODUCT, Blame.ENVIRONMENT), True, id="red for another reason, stalls in the one that matters"
+        ),
+        pytest.param(_came_to(Result.INCONCLUSIVE, Blame.ENVIRONMENT, None), True, id="nothing seen on an unfit machine"),
+        pytest.param(_came_to(Result.FAIL, Blame.PRODUCT, None), False, id="red for another reason"),
+        pytest.param(_came_to(Result.PASS, None, None), False, id="missed"),
+    ],
+)
+def test_what_this_machine_has_spoiled_is_followed(report: model.Report, spoiled: bool) -> None:
+    control = Control(scenario="tale.py::test_hijack", agent="bob", sabotage="stays", caught_by="silence")
+    assert _spoiled(report, control) is spoiled
 
 
 @pytest.mark.parametrize(("wrong", "always", "there"), [(True, False, True), (False, False, False), (False, True, True)])

@@ -22,6 +22,7 @@ HEAD = """
 import pytest, trio
 from harness import pytest_plugin
 from harness.errors import AgentError, EnvironmentUnfit, SpecError
+from harness.fabric.receipts import Observation
 from harness.units import ms, packets
 """
 
@@ -115,6 +116,18 @@ async def test_unfit(lab):
         "INCONCLUSIVE",
         "environment",
         "no /dev/net/tun: in Docker --device /dev/net/tun",
+    ),
+    "spoiled_fault": (
+        """
+async def test_spoiled_fault(lab):
+    async with lab.fault("her copies come first"):
+        seen = {"copy ahead by": "-1.9ms"}
+        lab.observe(Observation("the race", "race won", 1, seen, False, "capture bob", unfit="a copy came late: too busy a machine"))
+    lab.at_most("silence", 11 * ms, 10 * ms)
+""",
+        "INCONCLUSIVE",
+        "environment",
+        "a copy came late: too busy a machine",
     ),
     "fault_without_receipt": (
         """

@@ -1,0 +1,21 @@
+"""The kernel's time of what came to a socket (SO_TIMESTAMPNS, ns of CLOCK_REALTIME): what Python got round to reading when says nothing."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+STAMPED = (socket.SOL_SOCKET, 35)
+"""Level and name of the option that asks for it; Python has no name for SO_TIMESTAMPNS (asm-generic/socket.h)."""
+_TIMESPEC = struct.Struct("@qq")
+SPACE = socket.CMSG_SPACE(_TIMESPEC.size)
+"""Room for ancillary data that ``recvmsg`` wants."""
+
+
+def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
+    """The stamp in what ``recvmsg`` gave; None where there is none."""
+    for level, kind, data in ancillary:
+        if (level, kind) == STAMPED:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return None
