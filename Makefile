@@ -11,7 +11,7 @@ ARGS ?=
 LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo "left out in this image: make check (lint and types), and the tests of real codecs; --build-arg PARTS='run dev media' has them")
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
-.PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser accuracy check unit unit-long conformance conformance-long controls stories bench
+.PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser browser-long accuracy check unit unit-long conformance conformance-long controls stories bench
 .PHONY: controls-first controls-long busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
@@ -96,7 +96,11 @@ test-vm: $(STAMP) ## netem, and migration and rebinding with it, in a virtual ma
 
 test-browser: $(STAMP) ## the pages of real runs in headless Chromium
 	@./.ci/browser
-	$(BIN)/pytest tests/browser -q
+	$(BIN)/pytest tests/browser -q -m "not long"
+
+browser-long: $(STAMP) ## the page of a real call of ten minutes there
+	@./.ci/browser
+	$(BIN)/pytest tests/browser -q -m long
 
 accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`
 	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json

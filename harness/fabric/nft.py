@@ -37,6 +37,8 @@ from harness.spec.topology import Topology
 TABLE = "inet harness"
 TOLD = "told"
 """The counter of destination unreachable that the router sends outwards."""
+UNADMITTED = "unadmitted"
+"""The counter of packets from outside that nothing admits."""
 UNTOLD_TIMEOUT_S = 120
 """How long a mapping lives where the spec says nothing: RFC 4787's least, and conntrack's own for a flow with answers."""
 
@@ -119,7 +121,7 @@ def _depends_on(nat: Nat) -> int:
 def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
     """The whole ruleset of a NAT router, for ``Nftables.run``."""
     families = [_Family(topology, plan, nat, v) for v in (4, 6) if any(a.version == v for a in plan.ports[nat.outside].addresses)]
-    wan = f'iifname "{nat.outside}"'
+    wan, counted = f'iifname "{nat.outside}"', f'counter name "{UNADMITTED}"'
     translating = [family for family in families if family.translates]
     chains = [
         ("linger", "filter hook prerouting priority raw", [rule for family in translating for rule in family.linger_rules()]),
@@ -130,12 +132,12 @@ def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
         (
             "forward",
             "filter hook forward priority filter",
-            [*(rule for family in families for rule in family.pinholes()), f"{wan} ct state new ct status ! dnat counter drop"],
+            [*(rule for family in families for rule in family.pinholes()), f"{wan} ct state new ct status ! dnat {counted} drop"],
         ),
         (
             "input",
             "filter hook input priority filter",
-            [*(rule for family in translating for rule in family.refusals()), f"{wan} ct state new counter drop"],
+            [*(rule for family in translating for rule in family.refusals()), f"{wan} ct state new {counted} drop"],
         ),
         (
             "output",
@@ -150,8 +152,7 @@ def nat_ruleset(topology: Topology, plan: NodePlan, nat: Nat) -> str:
     return "\n".join(
         [
             f"table {TABLE} {{",
-            f"  counter {TOLD} {{",
-            "  }",
+            *(line for name in (TOLD, UNADMITTED) for line in (f"  counter {name} {{", "  }")),
             *(line for family in families for line in family.objects()),
             *(line for family in translating for line in family.plain_chains()),
             *(line for name, hook, rules in chains for line in _chain(name, [f"type {hook}", *rules] if rules else [])),
@@ -288,7 +289,7 @@ class _Family:
     def refusals(self) -> list[str]:
         """Port unreachable for a dead mapping, where a rebind asked for it."""
         here = f"{self.word} daddr . udp dport @refused{self.version}"
-        return [f'iifname "{self.nat.outside}" {here} reject with icmpx type port-unreachable']
+        return [f'iifname "{self.nat.outside}" {here} counter name "{UNADMITTED}" reject with icmpx type port-unreachable']
 
     # -- on the way out ----------------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from harness.fabric.flow_table import Flow
 from harness.fabric.libnftables import Nftables
 from harness.fabric.nats import Rebinding, Rebound
 from harness.fabric.netns import Namespace, inside
-from harness.fabric.nft import TABLE, TOLD, Key, admits, forwarded, nat_ruleset, out_key
+from harness.fabric.nft import TABLE, TOLD, UNADMITTED, Key, admits, forwarded, nat_ruleset, out_key
 from harness.fabric.plan import NodePlan, nodes_inside
 from harness.spec.nat import Nat
 from harness.spec.topology import Topology
@@ -48,6 +48,7 @@ class NftNat:
         self._moved: dict[Key, tuple[str, int]] = {}
         self._icmp_counts: list[bytes] = []
         self._told = 0
+        self._unadmitted = 0
         self._changes: list[tuple[int, Flow, bool]] = []
         self._unlisted = 0
         with inside(namespace.fd):
@@ -117,13 +118,17 @@ class NftNat:
         counts = [line for text in sent for line in text.splitlines() if line.startswith((b"Icmp:", b"Icmp6OutDestUnreachs"))]
         if counts != self._icmp_counts:
             self._icmp_counts = counts
-            found = re.search(r"packets (\d+)", self._nft.run(f"list counter {TABLE} {TOLD}\n"))
-            self._told = int(found[1]) if found else 0
+            self._told = self._counted(TOLD)
         return self._told
 
+    def _counted(self, counter: str) -> int:
+        """Packets, by that counter of the ruleset."""
+        found = re.search(r"packets (\d+)", self._nft.run(f"list counter {TABLE} {counter}\n"))
+        return int(found[1]) if found else 0
+
     def counters(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        """Packets from outside that nothing admitted, those before a reboot included; of nothing else the kernel keeps count."""
+        return {"inbound": {"dropped": {UNADMITTED: self._unadmitted + self._counted(UNADMITTED)}}}
 
     # -- losing everything -------------------------------------------------------------------------------------------------------------
 
@@ -134,11 +139,12 @@ class NftNat:
         self._left.clear()
         self.conntrack.candidates()
         self._changes.clear()
-        self._unlisted = 0
+        self._unlisted = self._unadmitted = 0
 
     def reboot(self) -> Rebound:
         """Lose all mappings at once; nothing passes for the moment that this takes."""
         before = self.mappings()
+        self._unadmitted += self._counted(UNADMITTED)
         began = time.monotonic_ns()
         gone = self._lose()
         return Rebound(before=before, expected=[], old_gone=gone, at=time.monotonic_ns(), took_ns=time.monotonic_ns() - began)

@@ -12,6 +12,9 @@ Beside ``at`` (ns, CLOCK_MONOTONIC) and ``text`` a line has, by its ``kind``:
 * ``nat``: what was done to the ``nat``: it ``did`` a ``rebind`` of ``host`` (``before``, what was ``expected`` after, ``address``,
   ``linger_ns``, ``icmp``), a ``reboot``, or had an ``expiry``.
 * ``route``: the ``host`` sends by ``interface`` now.
+* ``dropped``: how many ``packets`` a ``place`` (``office/wan → internet/office``; ``NAT home, inbound``) dropped since the links were live,
+  and ``why`` (reason → packets), of every place that dropped any.  Before them stands a line of them all, without ``place``: ``packets``,
+  and how many ``places`` keep count; a link that nobody impairs (``wire``) keeps none.  Written at the run's end.
 """
 
 from __future__ import annotations
@@ -65,6 +68,55 @@ def rulings(told_: dict[str, Any], topology: Topology, executors: dict[str, str]
                 text = f"{link.name} {direction}: {one['unlisted']} further rulings are not listed"
                 lines.append({**lines[-1], "kind": "rulings untold", "text": text, "unlisted": one["unlisted"]})
     return sorted(lines, key=lambda line: int(line["at"]))
+
+
+_WHY = {
+    "lost": "lost by its loss",
+    "picked": "picked",
+    "too_big": "too big for it",
+    "queue_dropped": "without room in its queue",
+    "cut_dropped": "while it was cut",
+    "refused": "refused at its far end",
+    "dropped": "by its qdisc",
+    "unadmitted": "that nothing admitted",
+    "no_mapping": "to an endpoint that nothing was mapped to",
+    "filtered": "from senders that it filters",
+    "rebound": "to a mapping that was gone",
+    "hairpin_off": "to be hairpinned, which it does not do",
+    "ports_exhausted": "for which no port was left",
+    "fragment": "fragments",
+    "malformed": "malformed",
+    "protocol": "of protocols that it does not translate",
+    "not_ours": "for somebody else",
+    "prefix": "of a foreign prefix",
+}
+"""Reasons of both link executors, of nft and of the translator, in words."""
+
+
+def dropped(links: dict[str, Any], nats: dict[str, Any], topology: Topology, at: int) -> list[Line]:
+    """What was dropped where, in the topology's order; ``links`` and ``nats``: the last counters, as ``Network.finish`` answers."""
+    counted: dict[str, dict[str, int]] = {}
+    for link in topology.links:
+        for direction in DIRECTIONS:
+            if (told_ := links.get(link.name, {}).get(direction)) is not None:
+                ends = (link.a, link.b) if direction == "a_to_b" else (link.b, link.a)
+                counted[" → ".join(ends)] = {reason: told_[reason] for reason in _WHY if told_.get(reason)}
+    for router, directions in nats.items():
+        for direction, told_ in directions.items():
+            counted[f"NAT {router}, {direction}"] = {reason: count for reason, count in told_["dropped"].items() if count}
+    base = {"at": at, "source": "fabric", "kind": "dropped"}
+    packets = sum(count for why in counted.values() for count in why.values())
+    head = f"{_many(packets, 'packet')} dropped, as counted in {_many(len(counted), 'direction')} of links and NATs"
+    lines = [{**base, "text": head, "places": len(counted), "packets": packets}]
+    for place, why in counted.items():
+        if why:
+            each = ", ".join(f"{count} {_WHY.get(reason, reason)}" for reason, count in why.items())
+            lines.append({**base, "text": f"{place}: {each}", "place": place, "packets": sum(why.values()), "why": why})
+    return lines
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'s' * (count != 1)}"
 
 
 def mappings(histories: dict[str, Any]) -> list[Line]:

@@ -26,6 +26,8 @@ _SILENCES, _FEWEST = 24, 3
 """How many silences are told, shared among the flows, the longest of each; the rest of a flow are told as one."""
 _MOMENTS, _OBSERVED, _WAYS = 3, 3, 6
 """How many are told of what a verdict counts, of what a receipt observed, and of the ways that a flow took."""
+_PLACES = 12
+"""At how many what the network dropped is told."""
 _OFTEN = 4
 """How many times the same words are told before they are told once."""
 _TOGETHER = 2_000
@@ -70,7 +72,7 @@ def account(story: Story, report: Report) -> list[Sentence]:
     share = max(_FEWEST, _SILENCES // max(1, len(flows)))
     happened = sorted(chain(_faults(story, report), *(flow.silences(share) for flow in flows), _events(story)), key=lambda one: one.at or 0)
     calm = [] if any(one.kind in ("fault", "silence", "still") for one in happened) else [_calm(story)]
-    return [*_broken(story, report, flows), *calm, *happened, *_in_all(flows)]
+    return [*_broken(story, report, flows), *calm, *happened, *_in_all(flows), *_dropped(story)]
 
 
 # -- what broke ----------------------------------------------------------------------------------------------------------------------------
@@ -219,6 +221,14 @@ def _in_all(flows: Sequence[_Track]) -> Iterator[Sentence]:
     yield from (Sentence(None, None, None, "all", flow.in_all()) for flow in flows if not flow.whole)
     if whole := [f"{flow.name} ({_packets(len(flow.offered))} by {flow.only_way()})" for flow in flows if flow.whole]:
         yield Sentence(None, None, None, "all", f"Heard whole: {', '.join(whole)}")
+
+
+def _dropped(story: Story) -> Iterator[Sentence]:
+    """What the network says that it dropped: of media, and of whatever else was on the wire."""
+    if story.dropped:
+        total, *places = story.dropped
+        more = [f"and at {len(places) - _PLACES} more places"] if len(places) > _PLACES else []
+        yield Sentence(None, None, None, "all", f"The network in all: {total}. {'; '.join([*places[:_PLACES], *more])}".rstrip())
 
 
 # -- flows ---------------------------------------------------------------------------------------------------------------------------------

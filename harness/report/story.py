@@ -179,6 +179,7 @@ class Sound(msgspec.Struct, frozen=True, kw_only=True):
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One run.  ``report``: report.json as it is (its times are ns of CLOCK_MONOTONIC; take ``zero`` off).  ``until``: when it ended.
 
+    ``dropped``: what the network dropped and where, a sentence each, the sum first; none of a run that does not tell.
     ``unread``: what could not be read of the artifacts, a line each; a page with such lines says so at its head.
     ``notes``: by the field of this struct that it is about ("signals", "lines"), what is to be said there, such as what was left out.
     """
@@ -196,6 +197,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     signals: list[Signal] = []
     lines: list[Line] = []
     sounds: list[Sound] = []
+    dropped: list[str] = []
     unread: list[str] = []
     notes: dict[str, list[str]] = {}
 

@@ -53,6 +53,7 @@ def tell(folder: Path) -> Story:
         wires=drawing.wires(net, events, since_zero, until) if net is not None else [],
         signals=signals,
         lines=lines,
+        dropped=[event["text"] for event in events if event["kind"] == "dropped" and isinstance(event.get("text"), str)],
         unread=artifacts.unread,
         notes={"signals": about_signals, "lines": about_lines},
     )

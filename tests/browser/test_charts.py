@@ -323,6 +323,22 @@ def test_a_long_call_is_drawn_by_columns_and_not_by_packets(browser: Browser, tm
     assert marks[600] < 4 * 1280, marks
 
 
+@pytest.mark.parametrize("zoom_to", [None, 211.3, 97.7])
+def test_a_steady_source_has_a_steady_bitrate_at_every_zoom(browser: Browser, tmp_path: Path, zoom_to: float | None) -> None:
+    """A px of many minutes is no whole number of packets: what it is taken over is."""
+    sheet = browser.new_page(viewport={"width": 1280, "height": 900})
+    sheet.goto(long_run.write(tmp_path, length=600, video=False).as_uri())
+    sheet.wait_for_selector("html[data-ready]", timeout=60_000)
+    settle(sheet)
+    opened = 2e6  # µs: a second after the call's first packet
+    zoom(sheet, opened, opened + (zoom_to or 590) * 1e6)
+    width = drawn(sheet, "delay-0")["width"]
+    offered = sheet.evaluate("() => Array.from(page.drawn['bitrate-0'].offered)")
+    assert len(offered) == pytest.approx(width, abs=1)
+    assert set(offered) == {92 * 8 / 20}  # kbit/s of 92 bytes each 20 ms
+    sheet.close()
+
+
 def test_a_verdict_of_no_flow_has_a_lane_and_hostile_words_stay_words(sheet: Page) -> None:
     told = sheet.evaluate(
         """() => {

@@ -49,19 +49,40 @@ def browser() -> Iterator[Browser]:
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of such a run; one that this machine spoiled is followed by another seed's."""
     asked = RUNS[request.param]
-    root = tmp_path_factory.mktemp("artifacts")
     further = () if asked.result == "INCONCLUSIVE" else ("--conclusive",)
-    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", asked.scenario, f"--artifacts={root}", *asked.arguments, *further]
-    environment = {**os.environ, "HARNESS_SABOTAGE": "never-follows"} if SABOTAGED in asked.arguments else dict(os.environ)
-    ran = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
-    run = (root / Path(asked.scenario.partition("::")[0]).stem / "latest").resolve()
-    assert model.read(run / "report.json").result == asked.result, ran.stdout + ran.stderr
+    run, printed = _run(asked.scenario, tmp_path_factory.mktemp("artifacts"), *asked.arguments, *further)
+    assert model.read(run / "report.json").result == asked.result, printed
     return run
 
 
+def _run(scenario: str, root: Path, *arguments: str) -> tuple[Path, str]:
+    """The folder of the run below ``root``, and what pytest printed."""
+    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", scenario, f"--artifacts={root}", *arguments]
+    environment = {**os.environ, "HARNESS_SABOTAGE": "never-follows"} if SABOTAGED in arguments else dict(os.environ)
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    return (root / Path(scenario.partition("::")[0]).stem / "latest").resolve(), ran.stdout + ran.stderr
+
+
 def test_the_page_shows_what_the_run_came_to(browser: Browser, folder: Path) -> None:
-    report = model.read(folder / "report.json")
     assert (folder / page.FILE).stat().st_size <= 1_000_000
+    _shows(browser, folder)
+
+
+@pytest.mark.long
+def test_the_page_of_ten_minutes_shows_what_they_came_to(browser: Browser, tmp_path: Path) -> None:
+    """Also when this machine kept the call from saying anything: it is the page that is looked at."""
+    folder, printed = _run("tests/browser/ten_minutes.py::test_ten_minutes", tmp_path, "--endurance=10m,1m,1m")
+    report = model.read(folder / "report.json")
+    assert report.result != "FAIL", printed
+    assert report.took.s > 600, printed
+    assert {"longest silence", "first fresh audio after the line is back"} <= {verdict.name for verdict in report.verdicts}, printed
+    assert (folder / page.FILE).stat().st_size <= 10_000_000
+    _shows(browser, folder)
+
+
+def _shows(browser: Browser, folder: Path) -> None:
+    """The page of that run says and draws what its verdicts say."""
+    report = model.read(folder / "report.json")
     with opened(browser, folder / page.FILE) as (sheet, trouble):
         assert sheet.locator("h1 .result").inner_text() == report.result
         assert sheet.locator("#verdicts tbody tr").count() == len(report.verdicts)

@@ -407,6 +407,37 @@ def test_what_came_in_from_elsewhere_dies_with_the_mapping(tmp_path: Path, execu
     within_deadline(main)
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_what_nothing_admits_is_counted_also_over_a_reboot(tmp_path: Path, executor: str) -> None:
+    async def main() -> None:
+        async with (
+            opened(homes([REBOUND["home"]]), tmp_path, translate=executor) as network,
+            talking(network, "a0") as near,
+            talking(network, "bob") as bob,
+            talking(network, "carol") as carol,
+        ):
+            await bob.ask("open", name="4", bind=[BOB[4], 4004])
+            await near.ask("open", name="4", bind=["10.0.0.2", 4004], to=[BOB[4], 4004], every=EVERY)
+            await carol.ask("open", name="4", bind=[CAROL[4], 4004])
+            for uninvited in (3, 2):
+                heard = await bob.ask("heard", name="4", count=(await bob.ask("heard", name="4"))["count"] + 3)
+                outside = heard["runs"][-1][2]
+                for _ in range(uninvited):
+                    await carol.ask("poke", name="4", to=outside, text="from carol")
+                await near.ask("poke", name="4", to=[CAROL[4], 4004], text=f"to carol {uninvited}")
+                await carol.ask("heard", name="4", text=f"to carol {uninvited}")
+                await carol.ask("poke", name="4", to=outside, text=f"invited {uninvited}")  # goes the way of those before it
+                texts = (await near.ask("heard", name="4", text=f"invited {uninvited}"))["texts"]
+                assert f"invited {uninvited}" in texts
+                assert "from carol" not in texts
+                if uninvited == 3:
+                    assert (await network.nat("n0").reboot()).taken
+            counted = (await network.finish())["nats"]["n0"]["inbound"]["dropped"]
+            assert counted == ({"unadmitted": 5} if executor == "nft" else {"filtered": 5})
+
+    within_deadline(main)
+
+
 # -- timeouts ------------------------------------------------------------------------------------------------------------------------------
 
 

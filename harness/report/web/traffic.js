@@ -1,7 +1,8 @@
 // What was under way and how much came: packets in flight by way, bitrates, and what the QUIC stacks knew of it.
 "use strict";
 
-const WINDOW = 500000; // µs over which a bitrate is taken, or a px where that is longer
+const WINDOW = 500000; // µs over which a bitrate is taken, at least
+const EVEN = 100000; // µs: over whole ones of these a steady source has a steady rate, since they hold 5 packets of audio and 3 pictures
 
 page.panel("flight", "Packets in flight, by way", (root, story, axis) => {
   const ways = nameWays(story), sides = directions(story);
@@ -12,7 +13,7 @@ page.panel("flight", "Packets in flight, by way", (root, story, axis) => {
 
 page.panel("bitrate", "Bitrate", (root, story, axis) => {
   if (!story.flows.length) return;
-  root.append(h("p", { class: "faint lead" }, "RTP bytes over the last 500 ms (over a pixel, where that is longer)."), legend([["dashed", "ink", "offered to the stack"], ["line", "late", "sent"], ["line", "accent", "received"]]));
+  root.append(h("p", { class: "faint lead" }, "RTP bytes over the last 500 ms; over a pixel where that is longer, rounded up to tenths of a second."), legend([["dashed", "ink", "offered to the stack"], ["line", "late", "sent"], ["line", "accent", "received"]]));
   story.flows.forEach((flow, number) => bitrateRow(root, axis, story, flow, `bitrate-${number}`));
 });
 
@@ -180,7 +181,7 @@ function bitrateRow(root, axis, story, flow, id) {
     picked(flow, () => true, (n) => offered[n]), picked(flow, (n) => left[n] >= 0, (n) => offered[n] + left[n]), picked(flow, (n) => came[n] >= 0, (n) => offered[n] + came[n]),
   ]);
   const curve = (series, { range: [from, to], width }) => {
-    const values = new Float64Array(Math.ceil(width)), span = Math.max(WINDOW, (to - from) / width);
+    const values = new Float64Array(Math.ceil(width)), span = Math.max(WINDOW, Math.ceil((to - from) / width / EVEN) * EVEN);
     const { at, sum } = series;
     let last = upper(at, from), first = upper(at, from - span);
     for (let column = 0; column < values.length; column++) {
@@ -201,6 +202,7 @@ function bitrateRow(root, axis, story, flow, id) {
     unit: (value) => String(Math.round(value)),
     paint(pen, view) {
       const [given, sent, received] = curves;
+      view.log.offered = given;
       pen.fillStyle = charts.colour("accent");
       fillUnder(pen, view, received);
       for (const [values, colour, wide, dash] of [[received, "accent", 1.5, null], [sent, "late", 1, null], [given, "ink", 1, [4, 3]]]) {

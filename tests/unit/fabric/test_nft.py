@@ -50,9 +50,9 @@ def test_a_home_router() -> None:
         " update @out_port4 { ct original ip saddr . ct original proto-src : ct reply proto-dst }",
         f"meta nfproto ipv4 meta l4proto udp ct status snat {outside} != @dead4"
         " ct reply ip daddr 203.0.113.2 update @taken4_0 { ct reply proto-dst }",
-        'iifname "wan" ct state new ct status ! dnat counter drop',
-        'iifname "wan" ip daddr . udp dport @refused4 reject with icmpx type port-unreachable',
-        'iifname "wan" ct state new counter drop',
+        'iifname "wan" ct state new ct status ! dnat counter name "unadmitted" drop',
+        'iifname "wan" ip daddr . udp dport @refused4 counter name "unadmitted" reject with icmpx type port-unreachable',
+        'iifname "wan" ct state new counter name "unadmitted" drop',
         'oifname "wan" icmp type destination-unreachable counter name "told"',
     ]
     assert "type filter hook postrouting priority srcnat + 10" in text, "learnt after the source was translated"
@@ -228,8 +228,8 @@ def test_what_is_used_is_declared(topology: Topology, router: str) -> None:
 @pytest.mark.parametrize(("topology", "router"), TOPOLOGIES)
 def test_new_traffic_from_outside_is_dropped_without_a_word(topology: Topology, router: str) -> None:
     text = ruleset(topology, router)
-    assert 'iifname "wan" ct state new ct status ! dnat counter drop' in text
-    assert 'iifname "wan" ct state new counter drop' in text
+    assert 'iifname "wan" ct state new ct status ! dnat counter name "unadmitted" drop' in text
+    assert 'iifname "wan" ct state new counter name "unadmitted" drop' in text
     assert all("@refused" in line for line in lines(text) if "reject" in line), "but where a rebind asked for it"
 
 

@@ -6,11 +6,15 @@ from pathlib import Path
 import msgspec
 
 from harness.fabric.base import Mapping, MappingChange, MappingHistory, rulings_of
-from harness.lab.network_lines import links_at_start, mappings, rulings
+from harness.fabric.nft import UNADMITTED
+from harness.fabric.relay import DirectionCounters
+from harness.lab import network_lines
+from harness.lab.network_lines import dropped, links_at_start, mappings, rulings
 from harness.lab.timeline import Timeline, Unseen
 from harness.spec.link import CLEAR, Impairment
 from harness.spec.topology import Host, Link, Topology
 from harness.units import ms
+from harness.wire.ip_packets import Reason
 from tests.unit.lab.test_rulings import STEPS, S, ran
 
 NET = Topology(
@@ -87,6 +91,36 @@ def test_mappings_of_all_nats_are_one_story() -> None:
     assert lines[0]["text"] == "10.0.0.2:4433 is seen as 203.0.113.2:4433 by 198.51.100.66:4433"
     assert lines[1]["mapping"]["outside"] == "[2001:db8::2]:9"
     assert lines[2]["text"] == "10.0.0.2:4433 is seen no more as 203.0.113.2:4433 by 198.51.100.66:4433"
+
+
+COUNTERS = {"received": 412, "delivered": 370, "lost": 38, "picked": 0, "too_big": 0, "queue_dropped": 4, "cut_dropped": 0, "refused": 0}
+
+
+def test_what_was_dropped_is_told_by_place_and_reason() -> None:
+    links = {"alice/wifi–bob/wifi": {"a_to_b": {**COUNTERS, "lost": 0, "queue_dropped": 0}, "b_to_a": COUNTERS, "cut": False}}
+    nats = {
+        "home": {"outbound": {"dropped": {}, "received": 9}, "inbound": {"dropped": {"no_mapping": 1, "filtered": 2}}},
+        "office": {"inbound": {"dropped": {"unadmitted": 0}}},
+    }
+    head, wifi, nat = dropped(links, nats, NET, 77)
+    assert {line["at"] for line in (head, wifi, nat)} == {77}
+    assert {line["kind"] for line in (head, wifi, nat)} == {"dropped"}
+    assert (head["text"], head["places"], head["packets"]) == ("45 packets dropped, as counted in 5 directions of links and NATs", 5, 45)
+    assert (wifi["place"], wifi["packets"], wifi["why"]) == ("bob/wifi → alice/wifi", 42, {"lost": 38, "queue_dropped": 4})
+    assert wifi["text"] == "bob/wifi → alice/wifi: 38 lost by its loss, 4 without room in its queue"
+    assert nat["text"] == "NAT home, inbound: 1 to an endpoint that nothing was mapped to, 2 from senders that it filters"
+
+
+def test_that_nothing_was_dropped_is_told_too() -> None:
+    (head,) = dropped({"alice/wifi–bob/wifi": {"a_to_b": {"delivered": 9, "dropped": 0}}}, {}, NET, 77)
+    assert (head["text"], head["packets"]) == ("no packets dropped, as counted in 1 direction of links and NATs", 0)
+
+
+def test_every_reason_has_its_words() -> None:
+    kept = {"received", "duplicated", "delivered", "in_flight", "corrupted", "reordered", "answered", "late"}
+    relay = set(DirectionCounters.__struct_fields__) - kept - {"refusals", "picked_packets", "awaited"}
+    netem, nft, translator = {"dropped"}, {UNADMITTED}, {reason.value for reason in Reason}
+    assert relay | netem | nft | translator == set(network_lines._WHY)
 
 
 def test_lines_go_into_the_timeline_as_they_are(tmp_path: Path) -> None:

@@ -167,6 +167,20 @@ def test_a_run_in_which_nothing_happened_says_that() -> None:
     )
 
 
+def test_what_the_network_dropped_comes_last() -> None:
+    dropped = ["2 packets dropped, as counted in 4 directions of links and NATs", "home/wan → internet/a: 2 lost by its loss"]
+    report = made([at_most("delay", 1 * ms, 2 * ms)], faults=(), receipts=())
+
+    def last_of(dropped: list[str]) -> str:
+        story = Story(zero=ZERO, until=2_000_000, title="t", report={}, peers=[], flows=[flow(["."] * 9)], dropped=dropped)
+        return account(story, report)[-1].text
+
+    assert last_of([]).startswith("Heard whole")
+    assert last_of(dropped[:1]) == f"The network in all: {dropped[0]}."
+    assert last_of(dropped) == f"The network in all: {dropped[0]}. {dropped[1]}"
+    assert last_of([dropped[0], *["here: 1 picked"] * 14]).endswith("here: 1 picked; and at 2 more places")
+
+
 def test_short_silences_are_not_told_and_of_many_the_longest_are() -> None:
     many = [Silence(since=n * MS, until=(n + 30) * MS, excess=(20 + n) * MS, recovered=True) for n in range(30)]
     short = Silence(since=0, until=30 * MS, excess=19_999, recovered=True)

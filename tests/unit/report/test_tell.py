@@ -30,6 +30,7 @@ SEEN = {"at": long_run.ZERO + 10**9, "file": "alice.log", "size": 10}
 RULING = {"at": long_run.ZERO, "source": "fabric", "kind": "ruling", "text": "alice/wifi–home/lan a_to_b: delay 20ms"}
 LINK = {"at": long_run.ZERO + 10**9, "source": "fabric", "kind": "link", "link": "alice/wifi–home/lan", "up": {"alice/wifi": False}}
 MAPPING = {"at": long_run.ZERO + 10**9, "source": "home", "kind": "mapping", "mapping": {"inside": "a:1", "outside": "b:2"}}
+DROPPED = {"at": long_run.ZERO + 10**9, "source": "fabric", "kind": "dropped", "text": "2 packets dropped", "packets": 2}
 FRAMES = {"time": (long_run.ZERO + 10**9) / 1e6, "name": "transport:packet_sent", "data": {"frames": [{"frame_type": "path_challenge"}]}}
 
 
@@ -46,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in records.values():
         file.close()
     with (folder / "timeline.jsonl").open("ab") as file:
-        for event in (RULING, LINK, MAPPING, {**MAPPING, "kind": "mapping gone", "at": MAPPING["at"] + 5}):
+        for event in (RULING, LINK, MAPPING, DROPPED, {**MAPPING, "kind": "mapping gone", "at": MAPPING["at"] + 5}):
             file.write(msgspec.json.encode(event) + b"\n")
     (folder / "signals.jsonl").write_bytes(msgspec.json.encode(SIGNAL) + b'\n{"notes":["a note"]}\n')
     (folder / "agents").mkdir()
@@ -86,6 +87,7 @@ def test_a_whole_run_has_nothing_unread(whole: Path) -> None:
     assert [flow.flow for flow in story.flows] == ["audio", "audio", "video", "video"]
     assert {lane.group for lane in story.lanes} >= {"state", "path", "fault", "nat"}
     assert story.signals
+    assert story.dropped == ["2 packets dropped"]
     assert any(wire.downs["a"] for wire in story.wires)
 
 
