@@ -41,8 +41,13 @@ const charts = {
     if (this.rows.some((row) => row.dirty)) this.idle = setTimeout(() => this.drawRest(), 20);
   },
 };
-// Everything drawn, and everything's value at the cursor written, now: for print, and for pictures of the whole page.
+// Everything drawn, and everything's value at the cursor written, now, and for the range and the size that it has now: for print, and for
+// pictures of the whole page.
 page.settle = () => {
+  for (const axis of new Set(charts.rows.map((row) => row.axis))) {
+    if (charts.rows.some((row) => row.axis === axis && row.wide !== row.width)) axis.tell("range");
+    axis.flush();
+  }
   for (const sight of InSight.all) sight.catchUp();
   for (const row of charts.rows) {
     if (row.dirty) row.draw();
