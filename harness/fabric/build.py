@@ -22,6 +22,7 @@ from harness.fabric.attackers import Attackers
 from harness.fabric.base import Direction
 from harness.fabric.captures import CaptureSet
 from harness.fabric.conntrack import Conntrack
+from harness.fabric.kernel_drops import KernelDrops
 from harness.fabric.link_ends import End, make_wire
 from harness.fabric.links import Carriers, choose
 from harness.fabric.nats import Nats, choose_translators, userspace_links
@@ -73,6 +74,7 @@ class Build:
         self.built_ns = time.monotonic_ns() - started
         self._captures: CaptureSet | None = None
         self._attackers = Attackers(self._end)
+        self._kernels = KernelDrops({name: node.namespace.fd for name, node in self.nodes.items()})
         self._capture_folder = Path(captures) if captures is not None else None
         self._down = {link.name for link in self.topology.links if not link.starts_up}
 
@@ -194,6 +196,7 @@ class Build:
         result = probe.measure(self)
         self._nats.forget()
         self._carriers.reset()
+        self._kernels.begin()
         return result
 
     def op_capture(self) -> dict[str, Any]:
@@ -217,6 +220,7 @@ class Build:
             "captures": captures,
             "links": self._carriers.counters()["links"],
             "nats": self._nats.counters(),
+            "kernels": self._kernels.counted(),
             "rulings": self._carriers.rulings(),
             "stalls": self._carriers.stalls(),
             "shortfalls": self._carriers.shortfalls(),

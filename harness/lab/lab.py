@@ -282,7 +282,7 @@ class Lab:
             executors = {name: choice["executor"] for name, choice in self.network.report["links"].items()}
             self.timeline.lines(network_lines.rulings(self.final["rulings"], self.network.topology, executors, self._live))
             self.timeline.lines(network_lines.mappings(self.final["mappings"]))
-            self.timeline.lines(network_lines.dropped(self.final["links"], self.final["nats"], self.network.topology, until))
+            self.timeline.lines(network_lines.dropped(self.final, self.network.topology, until))
             self.receipts.extend(rulings.receipts(self.final["rulings"], executors, until))
             self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]

@@ -12,9 +12,9 @@ Beside ``at`` (ns, CLOCK_MONOTONIC) and ``text`` a line has, by its ``kind``:
 * ``nat``: what was done to the ``nat``: it ``did`` a ``rebind`` of ``host`` (``before``, what was ``expected`` after, ``address``,
   ``linger_ns``, ``icmp``), a ``reboot``, or had an ``expiry``.
 * ``route``: the ``host`` sends by ``interface`` now.
-* ``dropped``: how many ``packets`` a ``place`` (``office/wan → internet/office``; ``NAT home, inbound``) dropped since the links were live,
-  and ``why`` (reason → packets), of every place that dropped any.  Before them stands a line of them all, without ``place``: ``packets``,
-  and how many ``places`` keep count; a link that nobody impairs (``wire``) keeps none.  Written at the run's end.
+* ``dropped``: how many ``packets`` a ``place`` (``office/wan → internet/office``; ``NAT home, inbound``; ``home``: its kernel) dropped
+  since the links were live, and ``why`` (reason → packets), of every place that dropped any.  Before them stands one of them all, without
+  ``place``: ``packets``, and how many ``places`` keep count; a link that nobody impairs (``wire``) keeps none.  Written at the run's end.
 """
 
 from __future__ import annotations
@@ -89,24 +89,31 @@ _WHY = {
     "protocol": "of protocols that it does not translate",
     "not_ours": "for somebody else",
     "prefix": "of a foreign prefix",
+    "no_route": "for which it had no route",
+    "too_long": "too long for the next link",
+    "discarded": "discarded",
+    "no_port": "for a port that nobody had open",
+    "no_room": "for which a socket had no room",
 }
-"""Reasons of both link executors, of nft and of the translator, in words."""
+"""Reasons of both link executors, of nft, of the translator and of kernels (``fabric/kernel_drops.py``), in words."""
 
 
-def dropped(links: dict[str, Any], nats: dict[str, Any], topology: Topology, at: int) -> list[Line]:
-    """What was dropped where, in the topology's order; ``links`` and ``nats``: the last counters, as ``Network.finish`` answers."""
+def dropped(final: dict[str, Any], topology: Topology, at: int) -> list[Line]:
+    """What was dropped where, in the topology's order; ``final``: the last counters, as ``Network.finish`` answers."""
     counted: dict[str, dict[str, int]] = {}
     for link in topology.links:
         for direction in DIRECTIONS:
-            if (told_ := links.get(link.name, {}).get(direction)) is not None:
+            if (told_ := final["links"].get(link.name, {}).get(direction)) is not None:
                 ends = (link.a, link.b) if direction == "a_to_b" else (link.b, link.a)
                 counted[" → ".join(ends)] = {reason: told_[reason] for reason in _WHY if told_.get(reason)}
-    for router, directions in nats.items():
+    for router, directions in final["nats"].items():
         for direction, told_ in directions.items():
             counted[f"NAT {router}, {direction}"] = {reason: count for reason, count in told_["dropped"].items() if count}
+    counted |= final["kernels"]
     base = {"at": at, "source": "fabric", "kind": "dropped"}
     packets = sum(count for why in counted.values() for count in why.values())
-    head = f"{_many(packets, 'packet')} dropped, as counted in {_many(len(counted), 'direction')} of links and NATs"
+    ways, nodes = len(counted) - len(final["kernels"]), len(final["kernels"])
+    head = f"{_many(packets, 'packet')} dropped, as {_many(ways, 'direction')} of links and NATs and {_many(nodes, 'kernel')} count"
     lines = [{**base, "text": head, "places": len(counted), "packets": packets}]
     for place, why in counted.items():
         if why:

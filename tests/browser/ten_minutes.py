@@ -1,4 +1,4 @@
-"""A call with a long page: ``pytest tests/browser/ten_minutes.py -p harness.pytest_plugin --endurance=10m,1m,1m``."""
+"""A call with a long page: ``pytest tests/browser/ten_minutes.py -p harness.pytest_plugin --endurance=10m,1m,1m --keep=256``."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,13 +72,15 @@ def test_the_page_shows_what_the_run_came_to(browser: Browser, folder: Path) -> 
 @pytest.mark.long
 def test_the_page_of_ten_minutes_shows_what_they_came_to(browser: Browser, tmp_path: Path) -> None:
     """Also when this machine kept the call from saying anything: it is the page that is looked at."""
-    folder, printed = _run("tests/browser/ten_minutes.py::test_ten_minutes", tmp_path, "--endurance=10m,1m,1m")
+    scenario, everything = "tests/browser/ten_minutes.py::test_ten_minutes", "--keep=256"  # it is judged at once
+    folder, printed = _run(scenario, tmp_path, "--endurance=10m,1m,1m", everything)
     report = model.read(folder / "report.json")
-    assert report.result != "FAIL", printed
+    assert report.blame in (None, "environment"), printed
     assert report.took.s > 600, printed
     assert {"longest silence", "first fresh audio after the line is back"} <= {verdict.name for verdict in report.verdicts}, printed
     assert (folder / page.FILE).stat().st_size <= 10_000_000
     _shows(browser, folder)
+    shutil.rmtree(tmp_path)  # more than a GiB
 
 
 def _shows(browser: Browser, folder: Path) -> None:

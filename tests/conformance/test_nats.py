@@ -408,7 +408,7 @@ def test_what_came_in_from_elsewhere_dies_with_the_mapping(tmp_path: Path, execu
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_what_nothing_admits_is_counted_also_over_a_reboot(tmp_path: Path, executor: str) -> None:
+def test_what_nothing_admits_and_nobody_takes_is_counted_also_over_a_reboot(tmp_path: Path, executor: str) -> None:
     async def main() -> None:
         async with (
             opened(homes([REBOUND["home"]]), tmp_path, translate=executor) as network,
@@ -432,8 +432,14 @@ def test_what_nothing_admits_is_counted_also_over_a_reboot(tmp_path: Path, execu
                 assert "from carol" not in texts
                 if uninvited == 3:
                     assert (await network.nat("n0").reboot()).taken
-            counted = (await network.finish())["nats"]["n0"]["inbound"]["dropped"]
-            assert counted == ({"unadmitted": 5} if executor == "nft" else {"filtered": 5})
+            for _ in range(4):
+                await carol.ask("poke", name="4", to=[BOB[4], 9], text="to nobody")
+            await carol.ask("poke", name="4", to=[BOB[4], 4004], text="to bob")
+            assert "to bob" in (await bob.ask("heard", name="4", text="to bob"))["texts"]
+            last = await network.finish()
+            assert last["nats"]["n0"]["inbound"]["dropped"] == ({"unadmitted": 5} if executor == "nft" else {"filtered": 5})
+            assert last["kernels"]["bob"] == {"no_port": 4}
+            assert last["kernels"]["n0"] == {}
 
     within_deadline(main)
 

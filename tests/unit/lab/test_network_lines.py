@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.fabric import kernel_drops
 from harness.fabric.base import Mapping, MappingChange, MappingHistory, rulings_of
 from harness.fabric.nft import UNADMITTED
 from harness.fabric.relay import DirectionCounters
@@ -102,25 +103,32 @@ def test_what_was_dropped_is_told_by_place_and_reason() -> None:
         "home": {"outbound": {"dropped": {}, "received": 9}, "inbound": {"dropped": {"no_mapping": 1, "filtered": 2}}},
         "office": {"inbound": {"dropped": {"unadmitted": 0}}},
     }
-    head, wifi, nat = dropped(links, nats, NET, 77)
-    assert {line["at"] for line in (head, wifi, nat)} == {77}
-    assert {line["kind"] for line in (head, wifi, nat)} == {"dropped"}
-    assert (head["text"], head["places"], head["packets"]) == ("45 packets dropped, as counted in 5 directions of links and NATs", 5, 45)
+    final = {"links": links, "nats": nats, "kernels": {"alice": {}, "home": {"no_route": 6}}}
+    head, wifi, nat, home = dropped(final, NET, 77)
+    assert {line["at"] for line in (head, wifi, nat, home)} == {77}
+    assert {line["kind"] for line in (head, wifi, nat, home)} == {"dropped"}
+    assert (head["text"], head["places"], head["packets"]) == (
+        "51 packets dropped, as 5 directions of links and NATs and 2 kernels count",
+        7,
+        51,
+    )
     assert (wifi["place"], wifi["packets"], wifi["why"]) == ("bob/wifi → alice/wifi", 42, {"lost": 38, "queue_dropped": 4})
     assert wifi["text"] == "bob/wifi → alice/wifi: 38 lost by its loss, 4 without room in its queue"
     assert nat["text"] == "NAT home, inbound: 1 to an endpoint that nothing was mapped to, 2 from senders that it filters"
+    assert (home["place"], home["text"]) == ("home", "home: 6 for which it had no route")
 
 
 def test_that_nothing_was_dropped_is_told_too() -> None:
-    (head,) = dropped({"alice/wifi–bob/wifi": {"a_to_b": {"delivered": 9, "dropped": 0}}}, {}, NET, 77)
-    assert (head["text"], head["packets"]) == ("no packets dropped, as counted in 1 direction of links and NATs", 0)
+    links = {"alice/wifi–bob/wifi": {"a_to_b": {"delivered": 9, "dropped": 0}}}
+    (head,) = dropped({"links": links, "nats": {}, "kernels": {"alice": {}}}, NET, 77)
+    assert (head["text"], head["packets"]) == ("no packets dropped, as 1 direction of links and NATs and 1 kernel count", 0)
 
 
 def test_every_reason_has_its_words() -> None:
     kept = {"received", "duplicated", "delivered", "in_flight", "corrupted", "reordered", "answered", "late"}
     relay = set(DirectionCounters.__struct_fields__) - kept - {"refusals", "picked_packets", "awaited"}
     netem, nft, translator = {"dropped"}, {UNADMITTED}, {reason.value for reason in Reason}
-    assert relay | netem | nft | translator == set(network_lines._WHY)
+    assert relay | netem | nft | translator | set(kernel_drops._REASONS) == set(network_lines._WHY)
 
 
 def test_lines_go_into_the_timeline_as_they_are(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_run_in_which_nothing_happened_says_that() -> None:
 
 
 def test_what_the_network_dropped_comes_last() -> None:
-    dropped = ["2 packets dropped, as counted in 4 directions of links and NATs", "home/wan → internet/a: 2 lost by its loss"]
+    dropped = ["2 packets dropped, as 4 directions of links and NATs and 3 kernels count", "home/wan → internet/a: 2 lost by its loss"]
     report = made([at_most("delay", 1 * ms, 2 * ms)], faults=(), receipts=())
 
     def last_of(dropped: list[str]) -> str:
