@@ -19,7 +19,7 @@ MODULES = (
     *("9p", "9pnet_virtio", "virtio_pci", "virtio_console", "crc32c_generic"),
     *("veth", "tun", "af_packet", "sch_netem", "sch_tbf"),
     *("nf_conntrack", "nf_conntrack_netlink", "nfnetlink_cttimeout", "nf_tables", "nft_chain_nat", "nft_masq", "nft_nat", "nft_redir"),
-    *("nft_ct", "nft_limit", "nft_reject_inet", "nft_fib_inet", "nft_hash", "nft_numgen"),
+    *("nft_ct", "nft_objref", "nft_limit", "nft_reject_inet", "nft_fib_inet", "nft_hash", "nft_numgen"),
 )
 
 _MOUNT = "trans=virtio,version=9p2000.L,msize=512000,cache=loose"
