@@ -419,17 +419,18 @@ def test_what_nothing_admits_and_nobody_takes_is_counted_also_over_a_reboot(tmp_
             await bob.ask("open", name="4", bind=[BOB[4], 4004])
             await near.ask("open", name="4", bind=["10.0.0.2", 4004], to=[BOB[4], 4004], every=EVERY)
             await carol.ask("open", name="4", bind=[CAROL[4], 4004])
+            await carol.ask("open", name="stranger", bind=[CAROL[4], 5005])
             for uninvited in (3, 2):
                 heard = await bob.ask("heard", name="4", count=(await bob.ask("heard", name="4"))["count"] + 3)
                 outside = heard["runs"][-1][2]
-                for _ in range(uninvited):
-                    await carol.ask("poke", name="4", to=outside, text="from carol")
                 await near.ask("poke", name="4", to=[CAROL[4], 4004], text=f"to carol {uninvited}")
-                await carol.ask("heard", name="4", text=f"to carol {uninvited}")
+                assert f"to carol {uninvited}" in (await carol.ask("heard", name="4", text=f"to carol {uninvited}"))["texts"]
+                for _ in range(uninvited):
+                    await carol.ask("poke", name="stranger", to=outside, text="from a stranger")
                 await carol.ask("poke", name="4", to=outside, text=f"invited {uninvited}")  # goes the way of those before it
                 texts = (await near.ask("heard", name="4", text=f"invited {uninvited}"))["texts"]
                 assert f"invited {uninvited}" in texts
-                assert "from carol" not in texts
+                assert "from a stranger" not in texts
                 if uninvited == 3:
                     assert (await network.nat("n0").reboot()).taken
             for _ in range(4):
