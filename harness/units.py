@@ -192,6 +192,11 @@ packets = Count(1)
 Q = TypeVar("Q", bound=Quantity)
 
 
+def many(count: int, what: str) -> str:
+    """``count`` of ``what`` in words: "no packets", "1 packet", "2 packets"."""
+    return f"{count or 'no'} {what}{'s' * (count != 1)}"
+
+
 def expect(kind: type[Q], value: object, where: str) -> Q:
     """``value`` if it is a ``kind``; else TypeError that says which unit is missing at ``where``."""
     if not isinstance(value, kind):

@@ -19,20 +19,19 @@ from typing import Literal, NamedTuple
 
 import trio
 
+from harness import stamps
 from harness.agent.clock import StampClock
 from harness.agent.messages import Bound, PathSpec
 
 Family = Literal["v4", "v6"]
 _INET: dict[Family, socket.AddressFamily] = {"v4": socket.AF_INET, "v6": socket.AF_INET6}
 
-_SO_TIMESTAMPNS = getattr(socket, "SO_TIMESTAMPNS", 35)
 _SO_RCVBUFFORCE = 33
 _SO_RXQ_OVFL = 40  # asm-generic/socket.h; not in Python's socket module
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 10, 23, 3  # linux/in.h, linux/in6.h
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78
-_TIMESPEC = struct.Struct("@qq")
 _UINT32 = struct.Struct("@I")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(_UINT32.size)
+_ANCILLARY = stamps.SPACE + socket.CMSG_SPACE(_UINT32.size)
 _LARGEST = 65535
 BATCH = 64
 
@@ -68,7 +67,7 @@ class PathSocket:
         self.ip, self.port = self._socket.getsockname()[:2]
 
     def _set_options(self, receive_buffer: int, before_it_is_up: bool) -> None:
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(*stamps.STAMPED, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
         try:  # beyond net.core.rmem_max, which a namespace of our own may exceed
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, min(receive_buffer, 0x3FFF_FFFF))
@@ -103,9 +102,9 @@ class PathSocket:
             except OSError:
                 continue  # an ICMP error that somebody sent us; the stack's own timers are what judges a path
             arrived: int | None = None
-            for _, kind, value in ancillary:
-                if kind == _SO_TIMESTAMPNS:
-                    seconds, fraction = _TIMESPEC.unpack(value)
+            for level, kind, value in ancillary:
+                if (level, kind) == stamps.STAMPED:
+                    seconds, fraction = stamps.TIMESPEC.unpack(value)
                     arrived = self._clock.monotonic(seconds * 1_000_000_000 + fraction)
                 elif kind == _SO_RXQ_OVFL:
                     (self.dropped,) = _UINT32.unpack(value)

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from harness import stamps
 from harness.errors import HarnessError
-from harness.fabric import stamps
 from harness.fabric.forgeries import Endpoint, Forged, Forger, Seen, Wiretap
 from harness.fabric.scheduling import be_ordinary, prefer_this_process
 from harness.fabric.seqpacket import Answerer
@@ -105,13 +105,13 @@ class Attacker:
         ``passed``: when the original did (ns, CLOCK_REALTIME).  A race does not begin with one that she was kept from for too long.
         """
         late = 0 if passed is None else time.time_ns() - passed
-        if not self._sent and late > _IN_TIME:
-            return
-        if self._sent and seen.at >= self._began + self._race_for:
+        if not self._sent:
+            if late > _IN_TIME:
+                return
+            self._began = seen.at
+        elif seen.at >= self._began + self._race_for:
             self._racing = False
             return
-        if not self._sent:
-            self._began = seen.at
         self._send(Forged("copy that wins the race", self._racer, self._tap.callee, seen.payload))
         self._late = max(self._late, late)
         self._ended = time.monotonic_ns()

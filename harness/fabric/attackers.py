@@ -16,7 +16,7 @@ from harness.fabric import rtnl as nl
 from harness.fabric.link_ends import End
 from harness.fabric.netns import inside
 from harness.fabric.packet_sockets import open_packet_socket
-from harness.fabric.stamps import STAMPED
+from harness.stamps import STAMPED
 from harness.units import s
 
 _BUFFER = 4 << 20

@@ -24,6 +24,11 @@ def impairment_of(link: Link, direction: Direction) -> Impairment:
     return (link.a_to_b if direction == "a_to_b" else link.b_to_a) or CLEAR
 
 
+def ends_of(link: Link, direction: Direction) -> tuple[str, str]:
+    """From which end to which ``direction`` goes."""
+    return (link.a, link.b) if direction == "a_to_b" else (link.b, link.a)
+
+
 class Mapping(msgspec.Struct, frozen=True, eq=False):
     """One UDP flow through a NAT: ``inside`` sends to ``remote``, where it is seen to come from ``outside``.  Each is (address, port).
 

@@ -23,7 +23,7 @@ import msgspec
 from harness.errors import EnvironmentUnfit
 from harness.fabric.packet_sockets import open_packet_socket
 from harness.fabric.seqpacket import Asker
-from harness.fabric.stamps import STAMPED
+from harness.stamps import STAMPED
 from harness.units import Duration, s
 
 SNAP = 2048

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from harness import stamps
 from harness.errors import EnvironmentUnfit, HarnessError
 from harness.fabric.capture import Captured, file_name
 from harness.fabric.pcapng import Writer
@@ -30,8 +31,6 @@ LOOK = 2_000  # frames read from one socket before the others get their turn
 SAMPLE = 1_000_000_000  # ns between two samples of the clocks
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _OUTGOING = 4
-_STAMP = struct.Struct("qq")
-_ANCILLARY = socket.CMSG_SPACE(_STAMP.size)
 
 
 def clock_offset() -> int:
@@ -68,7 +67,7 @@ class Tap:
         snap = len(buffer)
         for count in range(LOOK):
             try:
-                length, ancillary, _, address = receive([buffer], _ANCILLARY, socket.MSG_TRUNC)
+                length, ancillary, _, address = receive([buffer], stamps.SPACE, socket.MSG_TRUNC)
             except BlockingIOError:
                 return count
             except OSError as error:
@@ -81,7 +80,7 @@ class Tap:
             if self._writer.size > self._parts.limit:
                 self._rotate()
                 packet = self._writer.packet
-            seconds, nanoseconds = _STAMP.unpack(ancillary[0][2])
+            seconds, nanoseconds = stamps.TIMESPEC.unpack(ancillary[0][2])
             packet(0, seconds * 1_000_000_000 + nanoseconds, bytes(buffer[: min(length, snap)]), length, address[2] == _OUTGOING)
             self._written += 1
         return LOOK

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from harness.fabric import stamps
+from harness import stamps
 from harness.fabric.netns import inside
 
 if TYPE_CHECKING:

@@ -24,9 +24,10 @@ from typing import Any
 
 import msgspec
 
-from harness.fabric.base import DIRECTIONS, MappingHistory, told
+from harness.fabric.base import DIRECTIONS, MappingHistory, ends_of, told
 from harness.lab.rulings import words
 from harness.spec.topology import Link, Topology
+from harness.units import many
 
 Line = dict[str, Any]
 
@@ -49,7 +50,7 @@ def rulings(told_: dict[str, Any], topology: Topology, executors: dict[str, str]
         for direction in DIRECTIONS:
             clear = {"at": live, "due": live, "round": 0, "step": 0, "impairment": {}}
             one = told_.get(link.name, {}).get(direction, {"rulings": [clear], "unlisted": 0})
-            ends = {"from": link.a, "to": link.b} if direction == "a_to_b" else {"from": link.b, "to": link.a}
+            ends = dict(zip(("from", "to"), ends_of(link, direction), strict=True))
             for ruling in one["rulings"]:
                 lines.append(
                     {
@@ -104,8 +105,7 @@ def dropped(final: dict[str, Any], topology: Topology, at: int) -> list[Line]:
     for link in topology.links:
         for direction in DIRECTIONS:
             if (told_ := final["links"].get(link.name, {}).get(direction)) is not None:
-                ends = (link.a, link.b) if direction == "a_to_b" else (link.b, link.a)
-                counted[" → ".join(ends)] = {reason: told_[reason] for reason in _WHY if told_.get(reason)}
+                counted[" → ".join(ends_of(link, direction))] = {reason: told_[reason] for reason in _WHY if told_.get(reason)}
     for router, directions in final["nats"].items():
         for direction, told_ in directions.items():
             counted[f"NAT {router}, {direction}"] = {reason: count for reason, count in told_["dropped"].items() if count}
@@ -113,17 +113,13 @@ def dropped(final: dict[str, Any], topology: Topology, at: int) -> list[Line]:
     base = {"at": at, "source": "fabric", "kind": "dropped"}
     packets = sum(count for why in counted.values() for count in why.values())
     ways, nodes = len(counted) - len(final["kernels"]), len(final["kernels"])
-    head = f"{_many(packets, 'packet')} dropped, as {_many(ways, 'direction')} of links and NATs and {_many(nodes, 'kernel')} count"
+    head = f"{many(packets, 'packet')} dropped, as {many(ways, 'direction')} of links and NATs and {many(nodes, 'kernel')} count"
     lines = [{**base, "text": head, "places": len(counted), "packets": packets}]
     for place, why in counted.items():
         if why:
             each = ", ".join(f"{count} {_WHY.get(reason, reason)}" for reason, count in why.items())
             lines.append({**base, "text": f"{place}: {each}", "place": place, "packets": sum(why.values()), "why": why})
     return lines
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}{'s' * (count != 1)}"
 
 
 def mappings(histories: dict[str, Any]) -> list[Line]:

@@ -17,7 +17,7 @@ from harness.report.lanes import RULED, ruled, seen_by
 from harness.report.model import Report
 from harness.report.story import Flow, Lane, Mark, Silence, Story
 from harness.report.text import amount, bound
-from harness.units import Duration
+from harness.units import Duration, many
 from harness.verdict import Fault, Receipt, Result, Verdict
 
 SILENT = 20_000
@@ -211,15 +211,18 @@ def _partners(story: Story, peer: str) -> dict[str, str]:
 
 def _calm(story: Story) -> Sentence:
     packets = sum(len(flow.offered) for flow in story.flows)
-    flows = "1 flow" if len(story.flows) == 1 else f"{len(story.flows)} flows"
-    media = f"in {packets} packets of {flows} nobody was silent for {_length(SILENT)}" if packets else "no media was sent"
+    media = (
+        f"in {packets} packets of {many(len(story.flows), 'flow')} nobody was silent for {_length(SILENT)}"
+        if packets
+        else "no media was sent"
+    )
     return Sentence(None, None, None, "calm", f"Nothing was done to the network while this ran, and {media}.")
 
 
 def _in_all(flows: Sequence[_Track]) -> Iterator[Sentence]:
     """What became of each flow: those that were heard whole by one way in one sentence."""
     yield from (Sentence(None, None, None, "all", flow.in_all()) for flow in flows if not flow.whole)
-    if whole := [f"{flow.name} ({_packets(len(flow.offered))} by {flow.only_way()})" for flow in flows if flow.whole]:
+    if whole := [f"{flow.name} ({many(len(flow.offered), 'packet')} by {flow.only_way()})" for flow in flows if flow.whole]:
         yield Sentence(None, None, None, "all", f"Heard whole: {', '.join(whole)}")
 
 
@@ -337,10 +340,6 @@ def which_call(story: Story, flow: Flow) -> str:
 
 
 # -- words ---------------------------------------------------------------------------------------------------------------------------------
-
-
-def _packets(count: int) -> str:
-    return "1 packet" if count == 1 else f"{count} packets"
 
 
 def _at(us: int) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.errors import SpecError
 from harness.spec.rate_trace import RateTrace
-from harness.units import MOST, Duration, Quantity, Rate, Ratio, expect
+from harness.units import MOST, Duration, Quantity, Rate, Ratio, expect, many
 
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 """netem's words for how a packet's delay is spread about ``delay``; ``harness.spec.spread`` has the numbers that both executors use."""
@@ -246,7 +246,7 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     every: Duration | None = None
 
     def __str__(self) -> str:
-        steps = f"{len(self.steps)} step{'s' * (len(self.steps) != 1)}, the last at {self.steps[-1].at}" if self.steps else "no steps"
+        steps = f"{many(len(self.steps), 'step')}, the last at {self.steps[-1].at}" if self.steps else "no steps"
         return steps + (f", every {self.every}" if self.every is not None else "")
 
     def validate(self, where: str, whole: Impairment) -> None:

@@ -377,6 +377,22 @@ async def rebooted(pair: Pair) -> None:
     await pair.flowing()
 
 
+@contextlib.asynccontextmanager
+async def heard_by_bob(network: Network) -> AsyncIterator[tuple[Talker, Talker, Talker, list[Any]]]:
+    """The host, which sends to bob all the time, bob, carol, who is silent, and where bob sees the host."""
+    async with talking(network, "a0") as near, talking(network, "bob") as bob, talking(network, "carol") as carol:
+        await bob.ask("open", name="4", bind=[BOB[4], 4004])
+        await near.ask("open", name="4", bind=["10.0.0.2", 4004], to=[BOB[4], 4004], every=EVERY)
+        await carol.ask("open", name="4", bind=[CAROL[4], 4004])
+        yield near, bob, carol, await seen_again(bob)
+
+
+async def seen_again(bob: Talker) -> list[Any]:
+    """Where bob sees the host, by packets that are still to come."""
+    heard = await bob.ask("heard", name="4", count=(await bob.ask("heard", name="4"))["count"] + 3)
+    return list(heard["runs"][-1][2])
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_what_came_in_from_elsewhere_dies_with_the_mapping(tmp_path: Path, executor: str) -> None:
     """A remote that a cone let in, which the host answers, has no flow any more after a rebind but by the host's new packets."""
@@ -384,22 +400,14 @@ def test_what_came_in_from_elsewhere_dies_with_the_mapping(tmp_path: Path, execu
     async def main() -> None:
         async with (
             opened(homes([REBOUND["cone"]]), tmp_path, translate=executor) as network,
-            talking(network, "a0") as near,
-            talking(network, "bob") as bob,
-            talking(network, "carol") as carol,
+            heard_by_bob(network) as (near, bob, carol, old),
         ):
-            await bob.ask("open", name="4", bind=[BOB[4], 4004])
-            await near.ask("open", name="4", bind=["10.0.0.2", 4004], to=[BOB[4], 4004], every=EVERY)
-            heard = await bob.ask("heard", name="4", count=3)
-            old = heard["runs"][-1][2]
-            await carol.ask("open", name="4", bind=[CAROL[4], 4004])
             await carol.ask("poke", name="4", to=old, text="from carol")
             assert "from carol" in (await near.ask("heard", name="4", text="from carol"))["texts"]
             await near.ask("poke", name="4", to=[CAROL[4], 4004], text="to carol")
             assert "to carol" in (await carol.ask("heard", name="4", text="to carol"))["texts"]
             assert (await network.nat("n0").rebind("a0")).taken
-            await bob.ask("heard", name="4", count=(await bob.ask("heard", name="4"))["count"] + 3)
-            new = (await bob.ask("heard", name="4"))["runs"][-1][2]
+            new = await seen_again(bob)
             await carol.ask("poke", name="4", to=old, text="to the old")
             await carol.ask("poke", name="4", to=new, text="to the new")
             assert "to the old" not in (await near.ask("heard", name="4", text="to the new"))["texts"]
@@ -412,17 +420,10 @@ def test_what_nothing_admits_and_nobody_takes_is_counted_also_over_a_reboot(tmp_
     async def main() -> None:
         async with (
             opened(homes([REBOUND["home"]]), tmp_path, translate=executor) as network,
-            talking(network, "a0") as near,
-            talking(network, "bob") as bob,
-            talking(network, "carol") as carol,
+            heard_by_bob(network) as (near, bob, carol, outside),
         ):
-            await bob.ask("open", name="4", bind=[BOB[4], 4004])
-            await near.ask("open", name="4", bind=["10.0.0.2", 4004], to=[BOB[4], 4004], every=EVERY)
-            await carol.ask("open", name="4", bind=[CAROL[4], 4004])
             await carol.ask("open", name="stranger", bind=[CAROL[4], 5005])
             for uninvited in (3, 2):
-                heard = await bob.ask("heard", name="4", count=(await bob.ask("heard", name="4"))["count"] + 3)
-                outside = heard["runs"][-1][2]
                 await near.ask("poke", name="4", to=[CAROL[4], 4004], text=f"to carol {uninvited}")
                 assert f"to carol {uninvited}" in (await carol.ask("heard", name="4", text=f"to carol {uninvited}"))["texts"]
                 for _ in range(uninvited):
@@ -433,6 +434,7 @@ def test_what_nothing_admits_and_nobody_takes_is_counted_also_over_a_reboot(tmp_
                 assert "from a stranger" not in texts
                 if uninvited == 3:
                     assert (await network.nat("n0").reboot()).taken
+                    outside = await seen_again(bob)
             for _ in range(4):
                 await carol.ask("poke", name="4", to=[BOB[4], 9], text="to nobody")
             await carol.ask("poke", name="4", to=[BOB[4], 4004], text="to bob")

@@ -26,6 +26,11 @@ const charts = {
     this.drawSoon();
   },
 
+  // Rows that were drawn for another width than they have: everything on their axes is placed anew.
+  fit() {
+    for (const axis of new Set(this.rows.filter((row) => row.wide !== row.width).map((row) => row.axis))) axis.tell("range");
+  },
+
   // -- drawing when there is time: what is in sight at once, the rest when nothing has moved for a while
   drawSoon() {
     for (const row of this.rows) if (row.dirty && row.seen) row.draw();
@@ -44,10 +49,8 @@ const charts = {
 // Everything drawn, and everything's value at the cursor written, now, and for the range and the size that it has now: for print, and for
 // pictures of the whole page.
 page.settle = () => {
-  for (const axis of new Set(charts.rows.map((row) => row.axis))) {
-    if (charts.rows.some((row) => row.axis === axis && row.wide !== row.width)) axis.tell("range");
-    axis.flush();
-  }
+  charts.fit();
+  for (const axis of new Set(charts.rows.map((row) => row.axis))) axis.flush();
   for (const sight of InSight.all) sight.catchUp();
   for (const row of charts.rows) {
     if (row.dirty) row.draw();
@@ -252,9 +255,7 @@ function watch(row) {
     }, { rootMargin: "20px 0px" });
     sight = (one) => { of.set(one.box, one); seen.observe(one.box); };
     row.axis.onRange(() => { for (const one of charts.rows) one.dirty = true; charts.drawSoon(); });
-    new ResizeObserver(() => {
-      if (charts.rows.some((one) => one.wide !== one.width)) row.axis.tell("range");
-    }).observe(document.getElementById("panels"));
+    new ResizeObserver(() => charts.fit()).observe(document.getElementById("panels"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.repaint());
     addEventListener("beforeprint", () => { document.documentElement.classList.add("printing"); charts.repaint(); page.settle(); });
     addEventListener("afterprint", () => { document.documentElement.classList.remove("printing"); charts.repaint(); });

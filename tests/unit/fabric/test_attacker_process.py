@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.fabric import seqpacket, stamps
+from harness import stamps
+from harness.fabric import seqpacket
 from harness.fabric.attacker_process import frame
 from harness.fabric.udp_packets import endpoints_untrusted
 from harness.units import s

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 
-STAMPED = (socket.SOL_SOCKET, 35)
-"""Level and name of the option that asks for it; Python has no name for SO_TIMESTAMPNS (asm-generic/socket.h)."""
-_TIMESPEC = struct.Struct("@qq")
-SPACE = socket.CMSG_SPACE(_TIMESPEC.size)
+STAMPED = (socket.SOL_SOCKET, getattr(socket, "SO_TIMESTAMPNS", 35))
+"""Level and name of the option that asks for it, and of what then comes with each datagram (asm-generic/socket.h)."""
+TIMESPEC = struct.Struct("@qq")
+"""What comes: seconds and nanoseconds."""
+SPACE = socket.CMSG_SPACE(TIMESPEC.size)
 """Room for ancillary data that ``recvmsg`` wants."""
 
 
@@ -16,6 +17,6 @@ def stamp_of(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     """The stamp in what ``recvmsg`` gave; None where there is none."""
     for level, kind, data in ancillary:
         if (level, kind) == STAMPED:
-            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            seconds, nanoseconds = TIMESPEC.unpack(data)
             return int(seconds) * 1_000_000_000 + int(nanoseconds)
     return None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import socket
 import time
 
-from harness.fabric import stamps
+from harness import stamps
 
 
 def test_the_kernels_time_of_a_packet() -> None:
