@@ -31,6 +31,7 @@ from harness.fabric.nft_nat import NftNat
 from harness.fabric.plan import DEFAULT, PREFERRED_METRIC, NodePlan, PortPlan, make_plan
 from harness.fabric.relay_ends import choose_ends
 from harness.fabric.userspace_nat import UserspaceNat, translation_of
+from harness.fabric.vantage import own_ports
 from harness.spec.link import Impairment
 from harness.spec.topology import Link, Port, Topology, from_text
 from harness.units import Duration
@@ -55,6 +56,7 @@ class Build:
         userspace = {name for name, choice in translators.items() if choice.executor == "userspace"}
         self.nodes = {name: Node(new_namespace(name), plan) for name, plan in make_plan(self.topology, userspace).items()}
         self._nats = Nats(self.topology, {name: node.plan for name, node in self.nodes.items()}, translators)
+        self.probe_ports = own_ports(self.topology)
         self._preferred: dict[str, PortPlan] = {}
         self._taken: dict[tuple[str, str, int], socket.socket] = {}
         self._carriers = Carriers(

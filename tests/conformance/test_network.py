@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -23,14 +24,16 @@ import trio
 from harness.errors import HarnessError, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.network import Network
+from harness.fabric.pcapng import Reader
 from harness.fabric.receipts import Observation
+from harness.fabric.udp_packets import udp_packets
 from harness.spec.link import CLEAR, Impairment, Pick
 from harness.spec.nat import Behaviour, Nat
 from harness.spec.topology import Topology
 from harness.units import mbit, ms, percent
 from tests.conformance import remains
 from tests.conformance.networks import Talker, exactly, opened, run_in, talking, within_deadline
-from tests.conformance.sites import HOME, NATS, nested_forwards, sites, two_radios, wire
+from tests.conformance.sites import HOME, NATS, homes, nested_forwards, sites, two_radios, wire
 
 ROOT = Path(__file__).parents[2]
 EVERY = 0.004  # s between the packets of a flow
@@ -55,6 +58,26 @@ def test_every_class_alone_and_behind_every_other_is_what_the_spec_says(tmp_path
         assert {(way["from"], way["to"]) for way in probed["reach"]} >= {(f"h{n}", "bob") for n in range(len(chains))}
 
     within_deadline(main)
+
+
+def test_whatever_probes_has_a_port_of_its_own(tmp_path: Path) -> None:
+    """Two hosts behind one NAT, or a host and the NAT, with one port cannot both keep it: a NAT that preserves ports would seem not to."""
+
+    async def main() -> None:
+        async with opened(homes([HOME] * 9), tmp_path, captures=True) as network:
+            await network.capture()
+            await network.probe()
+            await network.flush()
+
+    within_deadline(main)
+    senders: dict[int, set[str]] = defaultdict(set)
+    for file in (tmp_path / "capture").glob("*.eth.pcapng"):
+        for packet in udp_packets(Reader(file)):
+            if packet.outgoing:
+                senders[packet.source[1]].add(f"{packet.interface} {packet.source[0]}")
+    assert {"bob/eth 198.51.100.2", "carol/eth 2001:db8:c::2"} <= senders.pop(7), "everyone's echo"
+    assert len(senders) > 200
+    assert not {port: ends for port, ends in senders.items() if len(ends) > 1}
 
 
 def test_a_forward_through_a_forward_leads_in(tmp_path: Path) -> None:
