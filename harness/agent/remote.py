@@ -269,20 +269,21 @@ class RemoteAgent:
 
     async def _send(self, request: Request, line: bytes, within: Duration) -> None:
         async with self._send_lock:
-            whole = False
-            try:
-                await self._to_agent.send_all(line)
-                whole = True
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                if self._failure is None:
-                    await self._news.wait()  # the reader is about to say what happened, and knows more
+            closed = False
+            # Whoever no longer waits for the answer does not cut the line in two: that would end the conversation, and blame the agent.
+            with trio.move_on_after(within.s, shield=True) as writing:
+                try:
+                    await self._to_agent.send_all(line)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    closed = True
+                    if self._failure is None:
+                        await self._news.wait()  # the reader is about to say what happened, and knows more
+            if closed:
                 self._fail("closed its standard input")
-                return
-            finally:
-                if not whole and self._failure is None:
-                    self._fail(f"does not read its standard input: {_op(request)} could not be written within {within}")
-        if self._tee is not None:
-            self._tee(Said(time.monotonic_ns(), self.name, True, request))
+            elif writing.cancelled_caught:
+                self._fail(f"does not read its standard input: {_op(request)} could not be written within {within}")
+            elif self._tee is not None:
+                self._tee(Said(time.monotonic_ns(), self.name, True, request))
 
     async def _ask(self, request: Request, kind: type[A], within: Duration) -> A:
         answer = await self.request(request, within)

@@ -145,6 +145,25 @@ def test_an_agent_that_does_not_read_is_told_as_that() -> None:
     within_deadline(main)
 
 
+@pytest.mark.parametrize("steps", range(8))
+def test_who_gives_up_in_the_middle_of_a_request_does_not_break_the_conversation(steps: int) -> None:
+    """However far the request has come: waiting for its turn, being written, being waited for."""
+    script = HELLO + "for line in sys.stdin:\n    say(json.dumps({'id': json.loads(line)['id'], 'ok': {}}))\n"
+
+    async def main() -> None:
+        async with fake(script) as agent:
+            await agent.hello(within=20 * s)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(agent.accept, "given up")
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                nursery.cancel_scope.cancel()
+            assert agent.alive
+            await agent.accept("not given up", within=20 * s)
+
+    within_deadline(main)
+
+
 def test_what_the_agent_refuses_is_its_answer_and_leaves_it_alive() -> None:
     refusal = '{"id":1,"error":{"kind":"InvalidState","message":"cannot go from Idle to Ending","call":"c1"}}'
 
