@@ -164,9 +164,12 @@ class Keeper:
         self._last_id += 1
         identity = self._last_id
         waiting = self._waiting[identity] = (trio.Event(), [])
-        with wires.packed({"id": identity, "op": op, **fields}, fds) as (data, control):
-            await self._control.sendmsg([data], control)
-        return await self._answer(waiting, op)
+        try:
+            with wires.packed({"id": identity, "op": op, **fields}, fds) as (data, control):
+                await self._control.sendmsg([data], control)
+            return await self._answer(waiting, op)
+        finally:  # of an answer that nobody waits for any more the descriptors are closed as it comes
+            self._waiting.pop(identity, None)
 
     async def _answer(self, waiting: _Waiting, op: str) -> tuple[dict[str, Any], list[int]]:
         event, box = waiting

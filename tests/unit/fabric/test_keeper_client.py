@@ -82,6 +82,21 @@ def test_a_process_that_is_not_where_it_should_be_is_refused() -> None:
     with_keeper(test)
 
 
+def test_of_an_answer_that_nobody_waits_for_no_descriptor_is_left() -> None:
+    async def test(keeper: Keeper, theirs: socket.socket) -> None:
+        reading, writing = os.pipe()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.ask, "spawn")
+            message, _fds = await asked(theirs)
+            nursery.cancel_scope.cancel()
+        wires.send(theirs, {"id": message["id"], "ok": {}}, [writing])
+        os.close(writing)
+        async with trio.lowlevel.FdStream(reading) as pipe:
+            assert await pipe.receive_some() == b"", "its end, which comes when nobody holds the other"
+
+    with_keeper(test)
+
+
 def test_an_error_of_the_keeper_is_raised_as_what_it_is() -> None:
     async def test(keeper: Keeper, theirs: socket.socket) -> None:
         async def answer() -> None:
