@@ -3,8 +3,8 @@
 A scenario is ``async def test_*(lab)``.  Each gets a Lab and a deadline and runs under trio; what it comes to (verdicts, receipts, errors)
 is concluded in one place and written to ``report.json``.  PASS passes; FAIL and INCONCLUSIVE fail the test, the second in its own word.
 
-With ``--conclusive`` a run that came to INCONCLUSIVE through this machine (blame environment) is followed by one over another seed.  All of
-them are kept, counted and shown; a FAIL is never followed by anything.
+With ``--conclusive`` a run that came to INCONCLUSIVE through this machine (blame environment) is followed by one over another seed, beside
+which no other goes on.  All of them are kept, counted and shown; a FAIL is never followed by anything.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import platform
 import shlex
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
 from io import StringIO
@@ -47,6 +48,7 @@ from harness.outcome import conclude
 from harness.report import junit, model, text
 from harness.report.printable import printable
 from harness.telling import Telling, Told, attach, attached, near
+from harness.turns import turn
 from harness.units import Duration
 from harness.verdict import Blame, Result
 
@@ -86,7 +88,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--conclusive",
         action="store_true",
-        help="follow a run that this machine made inconclusive by another seed's, twice at most; fail if over 5 %% of all runs were so",
+        help="follow a run that this machine spoiled by another seed's, alone, twice at most; fail if over 5 %% of all runs were spoiled",
     )
     group.addoption(
         "--confine",
@@ -267,11 +269,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames if hasattr(pyfuncitem, "_fixtureinfo") else inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     told = pyfuncitem.stash[_OUTCOME] = []
-    follow = True
+    conclusive, follow = pyfuncitem.config.getoption("--conclusive"), True
     while follow:
-        report = run(run_lab, pyfuncitem.obj, arguments)
+        with turn(alone=bool(told)) if conclusive else nullcontext():
+            report = run(run_lab, pyfuncitem.obj, arguments)
         told.append(Told(report.result.value, _table(report, columns(pyfuncitem.config)), str(run_lab.folder)))
-        follow = pyfuncitem.config.getoption("--conclusive") and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER
+        follow = conclusive and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER
         prefix = f"followed_{len(told)}." if follow else ""
         pyfuncitem.user_properties += junit.properties(report, near(run_lab.folder, Path.cwd()), prefix)
         if follow:

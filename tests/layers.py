@@ -38,6 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "syscalls": set(),
     "parent": {"syscalls"},
     "whole": set(),
+    "turns": set(),
     "spec": ALWAYS,
     "wire": ALWAYS | {"spec"},
     "rtp": ALWAYS,

@@ -24,6 +24,7 @@ from harness.lab.evidence import MOVED
 from harness.lab.folder import plain
 from harness.pytest_plugin import FURTHER, FURTHER_SEEDS
 from harness.report import model
+from harness.turns import turn
 from harness.units import ms
 from harness.verdict import Blame, Relation, Result, judge
 from tests.unit.report.runs import made
@@ -130,7 +131,8 @@ def test_control_is_red_for_its_reason(
 
 def _judge(control: Control, folder: Path, record_property: Callable[[str, object], None]) -> None:
     for further in range(1 + FURTHER):  # as `--conclusive` does; each is told below
-        code, report, printed = _run(control, 1 + further * FURTHER_SEEDS, folder / str(further))
+        with turn(alone=further > 0):
+            code, report, printed = _run(control, 1 + further * FURTHER_SEEDS, folder / str(further))
         if not _spoiled(report, control):
             break
     failed = [verdict for verdict in report.verdicts if verdict.result is Result.FAIL]

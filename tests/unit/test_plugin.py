@@ -326,6 +326,30 @@ def test_conclusive_follows_what_this_machine_has_spoiled_and_shows_it(tmp_path:
     assert "1 of 21 runs were inconclusive and followed by another seed" in ran.out
 
 
+def test_what_follows_has_no_other_run_beside_it(tmp_path: Path) -> None:
+    tale = """
+import fcntl, os
+from harness import turns
+
+async def test_room(lab):
+    fd = os.open(turns.__file__, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        room = 1
+    except BlockingIOError:
+        room = 0
+    finally:
+        os.close(fd)
+    lab.equal("room for another", room, int(lab.orders.seed == 1))
+    if lab.orders.seed == 1:
+        raise EnvironmentUnfit("somebody compiles something")
+"""
+    ran = run(tmp_path, tale, "-q", "--conclusive")
+    assert "1 passed" in ran.out
+    found = {told["seed"]: told["verdicts"][0]["value"]["count"] for told in ran.reports.values()}
+    assert found == {1: 1, 1001: 0}
+
+
 def test_conclusive_does_not_trust_a_machine_that_spoils_many(tmp_path: Path) -> None:
     ran = run(tmp_path, BUSY.format(seeds="{1, 2}", ones=1), "-q", "--conclusive", "--repeat", "20")
     assert ran.code == 1, ran.out
