@@ -1,4 +1,4 @@
-"""Runs that measure go side by side; what this machine has spoiled so is made again with no other run beside it.
+"""Who goes on beside whom.  Runs that measure go side by side; what this machine has spoiled so is made again with no other beside it.
 
 Two locks (flock(2)) on what every process of one checkout has: this file is the room, its folder the door.  Who goes in stands in the door
 until the room is his, shared or not, so that whoever waits to be alone is not passed by for ever.  Both end with their process, however it
@@ -18,17 +18,20 @@ from pathlib import Path
 def turn(*, alone: bool, room: Path = Path(__file__)) -> Iterator[None]:
     """Wait for a place in ``room`` (a file; its folder is the door), beside others or ``alone``, and keep it while the block lasts."""
     with contextlib.ExitStack() as inside:
-        with _locked(room.parent, fcntl.LOCK_EX):
-            inside.enter_context(_locked(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        with contextlib.suppress(OSError), locked(room.parent):  # a file system that knows no locks: then all go side by side
+            inside.enter_context(locked(room, shared=not alone))
         yield
 
 
 @contextlib.contextmanager
-def _locked(path: Path, how: int) -> Iterator[None]:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Wait until no other process has ``path``, a file or a folder, ``locked`` (``shared``: but shared), and have it while the block lasts.
+
+    The kernel lets go when a process dies; no file is left behind.  OSError where the file system knows no locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(OSError):  # a file system that knows no locks: then all go side by side
-            fcntl.flock(fd, how)
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
-        os.close(fd)
+        os.close(descriptor)

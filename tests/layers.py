@@ -50,7 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "verdict": ALWAYS | {"media"},
     "excuse": ALWAYS | {"media", "verdict"},
     "outcome": ALWAYS | {"media", "verdict", "excuse"},
-    "report": ALWAYS | {"spec", "media", "verdict", "excuse", "outcome", "rotation", "whole"},
+    "report": ALWAYS | {"spec", "media", "verdict", "excuse", "outcome", "rotation", "whole", "turns"},
 }
 """What each room may import beside itself.  A room that is not named here may import everything."""
 

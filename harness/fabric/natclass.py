@@ -184,8 +184,8 @@ class _View:
 
     async def mapping(self) -> dict[str, Any]:
         """From where one socket is seen at two ports of each of two addresses; two random draws are alike once in 64,512."""
-        async with self._sockets() as (here, *first_address, other_address), udp(self.build, *self.places[1]) as other_port:
-            outside = [await _seen_at(here, there) for there in (*first_address, other_address, other_port)]
+        async with self._sockets() as (here, first, same_address, other_address), udp(self.build, *self.places[1]) as its_other:
+            outside = [await _seen_at(here, there) for there in (first, same_address, other_address, its_other)]
         if len(set(outside)) == 1:
             found: Behaviour = "endpoint-independent"
         else:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # the doctor imports this module where there is nothing but P
 
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x10000000, 0x20000000, 0x40000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_SLAVE = 2, 4, 8, 0x4000, 0x80000
+EPHEMERAL = range(32_768, 61_000)
+"""Of which ports the kernel of a new network namespace gives to sockets that are bound to none (ip_local_port_range)."""
 
 
 def mount_fresh_proc() -> None:

@@ -17,14 +17,14 @@ from harness.fabric.conntrack import Conntrack
 from harness.fabric.flow_table import Flow
 from harness.fabric.libnftables import Nftables
 from harness.fabric.nats import Rebinding, Rebound
-from harness.fabric.netns import Namespace, inside
+from harness.fabric.netns import EPHEMERAL, Namespace, inside
 from harness.fabric.nft import TABLE, TOLD, UNADMITTED, Key, admits, forwarded, nat_ruleset, out_key
 from harness.fabric.plan import NodePlan, nodes_inside
 from harness.spec.nat import Nat
 from harness.spec.topology import Topology
 from harness.wire.mapping_journal import LIMIT
 
-_LOWEST_MOVED_PORT = 61_000  # above Linux' ephemeral ports, which hosts take and NATs preserve, and above those handed out one by one
+_LOWEST_MOVED_PORT = EPHEMERAL.stop  # above those that hosts take and NATs preserve, and above those handed out one by one
 _HIGHEST_MOVED_PORT = 65_000
 _REBOOTING = f"chain {TABLE} rebooting"
 

@@ -18,14 +18,12 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from harness import stamps
-from harness.fabric.netns import inside
+from harness.fabric.netns import EPHEMERAL, inside
 from harness.spec.topology import Topology
 
 if TYPE_CHECKING:
     from harness.fabric.build import Build
 
-PORTS = range(32_768, 61_000)
-"""Linux' ephemeral ports (ip_local_port_range), of which hosts take theirs."""
 _STEP = 7_919  # prime to their number, so that all are taken before one comes again; far, so that a host's are not one after the other
 
 _IPV6_DONTFRAG = 62
@@ -58,7 +56,7 @@ def own_ports(topology: Topology) -> Iterator[int]:
     """A port of its own for each place, without end; none that a NAT of ``topology`` forwards."""
     forwards = [forward for router in topology.routers if router.nat for forward in router.nat.forwards]
     forwarded = {port for forward in forwards for port in (forward.port, forward.to_port)}
-    return (port for n in itertools.count() if (port := PORTS[n * _STEP % len(PORTS)]) not in forwarded)
+    return (port for n in itertools.count() if (port := EPHEMERAL[n * _STEP % len(EPHEMERAL)]) not in forwarded)
 
 
 async def _bind_to_own(end: trio.socket.SocketType, address: str, ports: Iterator[int]) -> None:

@@ -24,6 +24,7 @@ from harness.report.model import Glance, Judged
 from harness.report.page import FILE as PAGE
 from harness.report.page import pack, scripts, styles, template
 from harness.report.text import amount
+from harness.turns import locked
 from harness.verdict import Result
 
 FILE = "index.html"
@@ -88,7 +89,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 def write(root: Path) -> Path:
     """Write the index of ``root`` and return its path.  Of several sessions that write at once the last one lists what all have left."""
-    with whole.alone(root):
+    with locked(root):
         whole.write(root / FILE, render(history.read(root), root))
     return root / FILE
 
