@@ -1,7 +1,7 @@
 """``python -m tests.busy RUNS``: every scenario over and over while other processes take the machine away, then every sabotaged stack once.
 
-Exit code 1 when a run came to FAIL, or a sabotaged stack to PASS.  INCONCLUSIVE is what is expected of a machine like this, with blame
-environment; how many of them there are is told, and each that has another blame is listed.
+Exit code 1 when a run came to FAIL, or a sabotaged stack to PASS, or to FAIL for what its scenario does not name.  INCONCLUSIVE is what
+is expected of a machine like this, with blame environment; how many of them there are is told, and each that has another blame is listed.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ import trio
 import typer
 
 from harness.cli import PYTEST
+from harness.lab.control import Control
 from harness.report import model
 from harness.verdict import Blame, Result
 from tests.busy.load import crowd, theft
-from tests.controls.test_controls import CONTROLS, ROOT, only_report, sabotaged
+from tests.controls.test_controls import CONTROLS, ROOT, only_report, other_reasons, sabotaged
 
 AT_ONCE = 2
 CROWD = 6
@@ -40,15 +41,15 @@ LOADS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
 
 @dataclass(frozen=True)
 class Order:
-    """One run: a scenario's node id and a seed, and the sabotage of which agent, if any."""
+    """One run: a scenario's node id and a seed, and what it is the control of, if it is one."""
 
     scenario: str
     seed: int
-    agent: str = ""
-    sabotage: str = ""
+    control: Control | None = None
 
     def __str__(self) -> str:
-        return f"{self.scenario.partition('::test_')[2]} seed {self.seed}" + (f", {self.agent} {self.sabotage}" if self.sabotage else "")
+        broken = f", {self.control.agent} {self.control.sabotage}" if self.control is not None else ""
+        return f"{self.scenario.partition('::test_')[2]} seed {self.seed}{broken}"
 
 
 @dataclass
@@ -60,12 +61,12 @@ class Found:
     other_blame: list[str] = field(default_factory=list)
 
     def add(self, order: Order, report: model.Report | None, output: str) -> None:
-        result = report.result if report is not None else None
-        self.results[str(result or "no report")] += 1
+        self.results[str(report.result if report is not None else "no report")] += 1
+        wrong = _wrong(order.control, report)
         reason = report.reasons[0] if report is not None and report.reasons else output[-300:]
-        if result is (Result.PASS if order.sabotage else Result.FAIL) or report is None:
-            self.wrong.append(f"{order}: {result or 'no report'}: {reason}")
-        elif result is Result.INCONCLUSIVE and report.blame is not Blame.ENVIRONMENT:
+        if wrong:
+            self.wrong.append(f"{order}: {wrong}: {reason}")
+        elif report is not None and report.result is Result.INCONCLUSIVE and report.blame is not Blame.ENVIRONMENT:
             self.other_blame.append(f"{order}: blame {report.blame}: {reason}")
 
     def tell(self, load: str) -> None:
@@ -77,14 +78,24 @@ class Found:
         sys.stdout.flush()
 
 
+def _wrong(control: Control | None, report: model.Report | None) -> str:
+    """In what the run was wrong; "" when it was not."""
+    if report is None:
+        return "no report"
+    if report.result is (Result.FAIL if control is None else Result.PASS):
+        return str(report.result)
+    others = other_reasons(report, control) if control is not None else []
+    return f"red for {', '.join(others)}" if others else ""
+
+
 async def once(order: Order) -> tuple[model.Report | None, str]:
     """Its report; None, and what it printed, when it left none."""
     with tempfile.TemporaryDirectory(prefix="busy-") as folder:
         argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", order.scenario, f"--seed={order.seed}", f"--artifacts={folder}"]
         environment = dict(os.environ)
-        if order.sabotage:
-            argv += sabotaged(order.agent, order.sabotage)
-            environment["HARNESS_SABOTAGE"] = order.sabotage
+        if order.control is not None:
+            argv += sabotaged(order.control.agent, order.control.sabotage)
+            environment["HARNESS_SABOTAGE"] = order.control.sabotage
         done = None
         with trio.move_on_after(RUN_S):
             done = await trio.run_process(argv, cwd=ROOT, env=environment, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
@@ -112,7 +123,7 @@ def main(
     """Run, tell, and exit with 1 when a verdict was wrong."""
     names = list(dict.fromkeys(control.scenario for control in CONTROLS.controls))
     healthy = [Order(name, 1 + count // len(names)) for count, name in enumerate(islice(cycle(names), runs))]
-    broken = [Order(one.scenario, 1, one.agent, one.sabotage) for one in CONTROLS.controls]
+    broken = [Order(one.scenario, 1, one) for one in CONTROLS.controls]
     broken = broken[:: max(1, len(broken) // max(1, sabotaged))][:sabotaged]
     wrong = 0
     for number, (load, begin) in enumerate(LOADS.items()):

@@ -101,6 +101,12 @@ def _moved(folder: Path, there: Path) -> Path:
     return there
 
 
+def other_reasons(report: model.Report, control: Control) -> list[str]:
+    """The verdicts that failed besides, and that the scenario does not name for this control."""
+    failed = [verdict.name for verdict in report.verdicts if verdict.result is Result.FAIL]
+    return [name for name in failed if name != control.caught_by and not name.startswith(control.also)]
+
+
 def _spoiled(report: model.Report, control: Control) -> bool:
     """Whether this machine, by its own stalls, kept the run, or the verdict that matters in it, from saying anything."""
     named = [verdict.blame for verdict in report.verdicts if verdict.name == control.caught_by and verdict.result is not Result.PASS]
@@ -148,7 +154,7 @@ def _judge(control: Control, folder: Path, record_property: Callable[[str, objec
     assert code == 1, printed
     assert report.result is Result.FAIL, printed
     assert hits, f"{control.caught_by!r} did not fail; what did: {[verdict.name for verdict in failed]}\n{printed}"
-    others = [v.name for v in failed if v.name != control.caught_by and not v.name.startswith(control.also or ("nothing else",))]
+    others = other_reasons(report, control)
     assert not others, f"red for another reason too: {others}\n{printed}"
     # A move is the stack's own doing, and may be what it was broken in; everything else was done to it, and must have been.
     unproven = [receipt.fault for receipt in report.receipts if not receipt.taken and receipt.kind != MOVED]
