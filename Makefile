@@ -85,8 +85,8 @@ controls: $(STAMP) ## every scenario with its sabotaged agents: each must go red
 controls-first: $(STAMP)
 	$(BIN)/pytest tests/controls -q -n $(JOBS) -m "not long"
 
-controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario
-	$(BIN)/pytest tests/controls -q -n $(JOBS) -m long
+controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario, two at a time: nothing hurries them
+	$(BIN)/pytest tests/controls -q -n 2 -m long
 
 busy: $(STAMP) ## N=200: scenarios and sabotaged stacks while others take the machine away: no run may FAIL, no sabotage PASS
 	$(BIN)/python -m tests.busy $(or $(N),200) $(ARGS)
