@@ -4,7 +4,8 @@
 agenda, a heap in which an entry that its direction no longer vouches for is stale.  Ends on ``shutdown`` or when the control socket closes.
 
 It keeps its own lateness: a *stall* is a time in which it ran late by more than 1 ms, so that whatever passed through then says nothing
-about the link.  While packets pass, a tick every 2 ms makes sure that a stall of 3 ms is noticed though no departure is due in it.
+about the link; it ends when what it made late has been handed over.  While packets pass, a tick every 2 ms makes sure that a stall of 3 ms
+is noticed though no departure is due in it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ TICK = 2_000_000  # ns
 WAKING = 50_000  # ns that waking up takes (measured: p50 of 48 and 55 µs): a frame came so much before it is seen
 EARLY = 30_000  # ns that the timer is set before a departure: all of WAKING would be waited out awake half of the time, for 1 % of a core
 LONE = 300_000  # ns between frames above which one is read at a time: to ask for a second costs as much as the first
-ACTIVE = 100_000_000  # ns since the last frame in which the tick runs
+ACTIVE = 100_000_000  # ns since a frame last came or left in which the tick runs
 STALLS_KEPT = 20_000
 STALLS_ANSWERED = 1_000
 _GONE = (errno.EBADFD, errno.ENODEV, errno.EBADF)  # the TAP's namespace is being torn down
@@ -95,7 +96,7 @@ class Relay:
         self._agenda: list[tuple[int, int]] = []
         self._lateness = Lateness()
         self._frames = 0
-        self._last_frame = 0
+        self._last_passage = 0
         self._done = False
         self._scheduling = scheduling
         self._poll = select.epoll()
@@ -140,7 +141,7 @@ class Relay:
 
     def _arm(self, now: int) -> None:
         at = self._agenda[0][0] - EARLY if self._agenda else NEVER
-        if now - self._last_frame < ACTIVE:
+        if now - self._last_passage < ACTIVE:
             at = min(at, now + TICK)
         if at < self._armed:
             self._armed = at
@@ -173,7 +174,7 @@ class Relay:
                 raise
         if taken:
             self._frames += taken
-            self._last_frame = way.last_frame = now
+            self._last_passage = way.last_frame = now
             self._await_departure(way)
 
     def _await_departure(self, way: Way) -> None:
@@ -209,13 +210,13 @@ class Relay:
                 continue
             while now < due:
                 now = monotonic_ns()
-            frames = way.shaper.release(now)
-            if now - due > LATE:
-                self._lateness.note(due, now, now - due)
-                way.late += len(frames)
+            frames, late = way.shaper.release(now), now - due
             self._give(way, frames, now)
             self._vouch(way)
-            now = monotonic_ns()
+            self._last_passage = now = monotonic_ns()
+            if late > LATE:
+                self._lateness.note(due, now, late)
+                way.late += len(frames)
 
     def _step(self, way: Way, due: int) -> None:
         """Take a step of a schedule at its time: what was sent before it is let in first."""

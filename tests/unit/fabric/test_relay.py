@@ -19,6 +19,7 @@ from harness.fabric import relay, relay_process, seqpacket, taps
 from harness.fabric.ethernet import is_chatter
 from harness.fabric.relay import RelayControl, RelayLink
 from harness.fabric.relay_process import Lateness
+from harness.fabric.relay_way import Line, Way
 from harness.spec.link import CLEAR, Impairment, Pick, Schedule, Step
 from harness.spec.rate_trace import rate_trace
 from harness.units import mbit, ms, percent, s
@@ -324,6 +325,71 @@ class TestChatter:
     )
     def test_only_housekeeping_is_chatter(self, packet: bytes, expected: bool) -> None:
         assert is_chatter(packet) is expected
+
+
+class Stepwise:
+    """The relay's own loop, a step at a time, on a clock that moves as the test says; to hand a frame over takes it 50 µs."""
+
+    WRITING = 50_000  # ns
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, impairment: Impairment) -> None:
+        self.now = 0
+        monkeypatch.setattr(relay_process, "monotonic_ns", lambda: self.now)
+        monkeypatch.setattr(Way, "write", lambda way, frames: self._write(frames))
+        self._ours, theirs = seqpacket.pair()
+        self.relay = relay_process.Relay(theirs.detach(), "normal")
+        self.a, fd = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._far = fd
+        fd.setblocking(False)
+        link = RelayLink(name="link", fd_a=fd.fileno(), fd_b=-1, seed_a_to_b=1, seed_b_to_a=2, a_to_b=impairment)
+        self.way = Line(link, 0).ways["a_to_b"]
+        self.relay._ways.append(self.way)
+
+    def _write(self, frames: list[bytes]) -> None:
+        self.now += self.WRITING * len(frames)
+
+    def take(self, frames: int, every: int) -> None:
+        """``frames`` come, one every ``every`` ns, and are let in as they come."""
+        for n in range(frames):
+            self.a.send(frame(n))
+            self.relay._take(self.way, 1, self.now)
+            self.now += every
+
+    def serve(self, at: int) -> None:
+        """The loop wakes at ``at``, hands over what is due, and sets its alarm."""
+        self.now = at
+        self.relay._serve()
+        self.relay._arm(self.now)
+
+    def close(self) -> None:
+        for one in (self._ours, self.a, self._far, self.relay._timer, self.relay._poll, self.relay._control._socket):
+            one.close()
+
+
+@pytest.fixture
+def stepwise(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stepwise]:
+    made = Stepwise(monkeypatch, Impairment(delay=20 * ms))
+    yield made
+    made.close()
+
+
+class TestStalls:
+    def test_one_ends_when_what_it_made_late_has_been_handed_over(self, stepwise: Stepwise) -> None:
+        stepwise.take(10, every=1_000_000)
+        stepwise.serve(at=60_000_000)
+        assert stepwise.relay._lateness.since(-1, 9) == ([(20_000_000, 60_000_000 + 10 * Stepwise.WRITING)], False)
+        assert stepwise.way.late == 10
+
+    def test_what_is_in_time_makes_none_however_long_its_writing_takes(self, stepwise: Stepwise) -> None:
+        stepwise.take(10, every=1_000)
+        stepwise.serve(at=20_000_000 + 10_000)
+        assert stepwise.relay._lateness.since(-1, 9) == ([], False)
+        assert stepwise.way.late == 0
+
+    def test_behind_one_the_tick_runs_again_for_those_who_were_waiting_too(self, stepwise: Stepwise) -> None:
+        stepwise.take(1, every=1_000)
+        stepwise.serve(at=500_000_000)
+        assert stepwise.relay._armed == 500_000_000 + Stepwise.WRITING + relay_process.TICK
 
 
 class TestLateness:
