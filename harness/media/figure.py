@@ -20,12 +20,14 @@ class Gap(msgspec.Struct, frozen=True):
 
     ``start`` and ``end``: ns; the last thing heard before it and the first after it, or the edge of the window.  ``excess``: the part that
     counts: the stretch less the sender's own pause.  ``recovered``: False when the stretch ran into the end of the window.
+    ``transit``: how long (ns) the frame that ended it was under way, by which a stall of the sender is felt later at the listener.
     """
 
     excess: Duration
     start: int
     end: int
     recovered: bool = True
+    transit: int = 0
 
 
 class Overdue(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class Figure:
     ``overdue``: those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets
     it is a share of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
     ``yields``: of a flow that a stack holds back, slows down or stops when it takes delay for congestion: any but audio.
+    ``speaker`` and ``listener``: the agents whose direction it is of, "" when it is of none.  ``round_trip``: of the path, ns.
     """
 
     value: Quantity | None
@@ -74,6 +77,9 @@ class Figure:
     where: Gap | None = None
     moments: tuple[Moment, ...] = ()
     call: str = ""
+    speaker: str = ""
+    listener: str = ""
+    round_trip: int = 0
 
 
 def between(began: int, ended: int, note: str = "") -> Figure:
