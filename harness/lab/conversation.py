@@ -190,6 +190,7 @@ class Call:
         for peer in (self.caller, self.callee):
             if peer.crashed is None:
                 await peer.inventory()  # its answer says that the records so far are in the file
+        await self.lab.settle()
 
     async def _drain(self) -> None:
         """Wait until everything sent has been heard, or long enough that the rest is lost."""

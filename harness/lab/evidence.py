@@ -6,6 +6,7 @@ INCONCLUSIVE with blame agent.  Handshakes are counted, and migrations proven, f
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -20,16 +21,21 @@ from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
+from harness.lab import owed
 from harness.lab.conversation import PLAYOUT, Call, direction
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
 from harness.lab.legs import Legs
 from harness.lab.matching import Matched
+from harness.lab.media_flows import FlowEnds, media_packets
 from harness.lab.moments import of_packets
+from harness.lab.path_delay import PathDelays
+from harness.lab.wire_view import NEVER, CallEnds, Opener, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
 from harness.media.measures import Heard
+from harness.media.schedule import Schedule, pace_of
 from harness.units import Duration, ms
 from harness.verdict import Receipt
 
@@ -53,7 +59,9 @@ class Evidence:
         self._lab = lab
         self.errors: list[BaseException] = []
         self.quality: dict[str, Any] = {}
-        self._joined: dict[tuple[str, str, str], records.Joined] = {}
+        self._opener = Opener()
+        self._seen: tuple[Any, View] | None = None
+        self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
         self._captured: dict[str, list[UdpPacket]] = {}
         self._decrypted: dict[str, Decrypted] = {}
         self._legs: dict[str, Legs] = {}
@@ -61,28 +69,67 @@ class Evidence:
     # -- media -------------------------------------------------------------------------------------------------------------------------
 
     def heard(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> Heard:
-        """Every packet of ``flow`` that ``speaker`` offered in ``call``, and its fate at ``listener``."""
+        """Every packet of ``flow`` that the lab's schedule owed from ``speaker`` in ``call``, and its fate at ``listener``."""
         assert call.closed is not None
-        joined = self._join(call, speaker, listener)
+        return self._flow(call, speaker, listener, flow, self._view(call))
+
+    def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
+        assert call.closed is not None
+        talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
+        killed = [speaker.crashed.killed] if speaker.crashed is not None else []
+        asked = owed.spans(call.id, flow, speaker.name, speaker.remote.requests, talks, ends=killed)
+        schedule = Schedule(pace_of(flow), asked)
+        wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
+        records_ = self._records(speaker)
+        unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
+        unsent = [one for one in unsent if one.call == call.id and one.flow == flow]
+        ends = FlowEnds(call.id, flow, speaker.name, listener.name)
         return Heard(
-            [packet for packet in joined.packets if packet.flow == flow],
+            media_packets(ends, wire, unsent, schedule, self._delays(), call.closed),
             direction(speaker, listener, flow),
             call.opened,
             call.closed,
             PLAYOUT,
             speaker.clock_stepped or listener.clock_stepped,
+            pace=schedule.pace,
+            free=schedule.free() if asked else None,
+            speaker=speaker.name,
+            listener=listener.name,
         )
 
-    def _join(self, call: Call, speaker: Peer, listener: Peer) -> records.Joined:
-        key = (call.id, speaker.name, listener.name)
-        if key not in self._joined:
-            sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
-            came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
-            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.crashed is not None)
-            if joined.strays:
-                why = joined.strays[0].why
-                self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
-        return self._joined[key]
+    def _view(self, call: Call | None = None) -> View:
+        """What the captures show as they are now; parts that were let go are an error."""
+        sizes = tuple(
+            part.stat().st_size for peer in self._lab.peers.values() for path in self._captures(peer) for part in rotation.parts(path)
+        )
+        calls = tuple(self._call_ends())
+        known = sizes, calls, bool(self._lab.final)
+        if self._seen is None or self._seen[0] != known:
+            captured = {name: self.captured(peer) for name, peer in self._lab.peers.items()}
+            log = self._lab.gather_keys()
+            outgoing = heapq.merge(*([one for one in packets if one.outgoing] for packets in captured.values()), key=lambda one: one.time)
+            opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
+            held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
+            first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=self._lab.queue_samples(), quiet_until=first_fault)
+            self._seen = known, made
+        return self._seen[1]
+
+    def _call_ends(self) -> Iterator[CallEnds]:
+        for call in dict.fromkeys(call for peer in self._lab.peers.values() for call in peer.calls):
+            yield CallEnds(call.id, call.caller.name, call.callee.name, call.asked, call.closed or NEVER)
+
+    def _delays(self) -> PathDelays:
+        network = self._network()
+        return PathDelays(network.topology, self._lab.history())
+
+    def _records(self, peer: Peer) -> list[records.Record]:
+        path: Path = peer.folder / f"{peer.name}.media.jsonl"
+        size = tuple(part.stat().st_size for part in rotation.parts(path))
+        known = self._read.get(peer.name)
+        if known is None or known[0] != size:
+            known = self._read[peer.name] = size, _records(peer)
+        return known[1]
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
@@ -222,8 +269,9 @@ class Evidence:
         with (self._lab.folder / "media.jsonl").open("wb") as file:
             for call in calls.values():
                 for speaker, listener in call.sides:
-                    for packet in self._join(call, speaker, listener).packets:
-                        file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
+                    for flow in ("audio", "video", "screen"):
+                        for packet in self.heard(call, speaker, listener, flow).packets:
+                            file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
                     for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
         for peer in self._lab.peers.values():
@@ -310,6 +358,8 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    if not rotation.parts(path):
+        return []  # an agent need not leave records
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
     with ExitStack() as stack:

@@ -124,6 +124,7 @@ class Lab:
         self.attackers: list[Attacker] = []
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
+        self._history: dict[str, Any] = {}
         self.lacking: str | None = None
         """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
@@ -199,6 +200,14 @@ class Lab:
     def gather_keys(self) -> Path:
         """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
         return left.gather_keys(self.folder, {name: peer.folder for name, peer in self.peers.items() if peer.folder != self.folder})
+
+    def history(self) -> dict[str, Any]:
+        """What each direction of each link was impaired by, from when (``Network.finish``); as it is known now."""
+        return dict(self.final.get("rulings") or self._history)
+
+    def queue_samples(self) -> dict[str, list[Any]]:
+        """The receive queues of each agent's sockets, sampled from outside, by its name."""
+        return {}
 
     def _take_over(self) -> None:
         """Bring what the agents left together, now that they have ended; that it cannot be done changes no verdict."""
@@ -289,6 +298,12 @@ class Lab:
 
     def _made(self, stall: Stall) -> bool:
         return any(one.who == stall.who and one.start < stall.end and one.end > stall.start for one in self.frozen)
+
+    async def settle(self) -> None:
+        """Put what was captured into its files and learn what the links did so far: figures of a call that is over rest on both."""
+        if self.network is not None:
+            await self.network.flush()
+            self._history = dict(await self.network.ask("rulings"))
 
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
