@@ -140,8 +140,8 @@ def _frame(buffer: Buffer) -> Frame:
 
 def _padding(buffer: Buffer) -> Frame:
     first = buffer.tell() - 1
-    while not buffer.eof() and buffer.data_slice(buffer.tell(), buffer.tell() + 1) == b"\x00":
-        buffer.seek(buffer.tell() + 1)
+    rest = buffer.data_slice(buffer.tell(), buffer.capacity)
+    buffer.seek(buffer.capacity - len(rest.lstrip(b"\0")))
     return Frame("PADDING", {"length": buffer.tell() - first})
 
 

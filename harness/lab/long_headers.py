@@ -41,8 +41,11 @@ class Initials:
         self._chosen: dict[bytes, list[bytes]] = {}
         """By the client's source id, the newest first."""
 
-    def open(self, data: bytes, header: LongHeader) -> tuple[bytes, Sender, bytes] | None:
-        """The id that the keys of an Initial in ``data`` are of, its sender and its payload; None when it cannot be opened."""
+    def open(self, data: bytes, header: LongHeader, by: Sender | None = None) -> tuple[bytes, Sender, bytes] | None:
+        """The id that the keys of an Initial in ``data`` are of, its sender and its payload; None when it cannot be opened.
+
+        ``by``: whose it is, if that is known.
+        """
         if header.version not in VERSIONS:
             return None
         packet, sealed = data[header.start : header.end], header.sealed - header.start
@@ -51,6 +54,8 @@ class Initials:
             ("server", header.destination, self._chosen.get(header.destination, [])),
         )
         for sender, client, candidates in senders:
+            if by not in (None, sender):
+                continue
             for chosen in candidates:
                 opened = initial_key(chosen, header.version, sender).open(packet, sealed)
                 if opened is not None:
