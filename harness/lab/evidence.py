@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from harness import rotation
 from harness.agent.messages import ConnectionEstablished
@@ -24,6 +24,7 @@ from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab import owed
 from harness.lab.conversation import PLAYOUT, Call, direction
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
+from harness.lab.handshakes import came, handshakes
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
 from harness.lab.legs import Legs
@@ -31,6 +32,7 @@ from harness.lab.matching import Matched
 from harness.lab.media_flows import FlowEnds, media_packets
 from harness.lab.moments import of_packets
 from harness.lab.path_delay import PathDelays
+from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.wire_view import NEVER, CallEnds, Opener, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
@@ -49,7 +51,6 @@ _LIFE_SIGN = 1100 * ms
 _SETTLED = 10  # packets in a row from a new address before the call counts as moved
 MOVED = "new 4-tuple"
 """The kind of a migration's receipt."""
-_QUIC_V1 = b"\x00\x00\x00\x01"
 
 
 class Evidence:
@@ -179,8 +180,8 @@ class Evidence:
     def handshakes(self, call: Call) -> list[Moment]:
         """The QUIC handshakes that the caller of ``call`` began with its callee while the call was there: one, and one for each redial.
 
-        Counted are the source connection ids of Initials that left the caller's host and came to the callee's, since the call was dialled.
-        What made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
+        Counted are the handshakes that left the caller's host and came to the callee's, by their ClientHello (``lab.handshakes``).  What
+        made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
         this call's redial, or a call that nobody asked for.  Of two calls between the same two at once, either counts the other's redials.
         """
         until = call.closed or self._lab.now()
@@ -189,22 +190,20 @@ class Evidence:
             for said in call.caller.remote.events
             if isinstance(said.message, ConnectionEstablished) and said.message.call in {c.id for c in call.caller.calls if c is not call}
         }
-        begun: dict[bytes, tuple[bytes, UdpPacket]] = {}
         legs = self._legs.get(call.id)
         caller, callee = ((self.captured(p) if legs is None else legs.long_headers(p)) for p in (call.caller, call.callee))
-        for packet in caller:
-            ids = _initial_ids(packet.payload) if packet.outgoing and call.asked <= (packet.monotonic or 0) <= until else None
-            if ids is not None:
-                begun.setdefault(ids.source, (ids.destination, packet))
-        came = {ids.source for p in callee if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
-        return list(of_packets(packet for source, (first, packet) in begun.items() if source in came and first not in others))
+        begun = came(handshakes(caller, outgoing=True), handshakes(callee, outgoing=False))
+        mine = (one.first for one in begun if one.chosen[0] not in others and call.asked <= (one.first.monotonic or 0) <= until)
+        return list(of_packets(mine))
 
     def handshake_took(self, call: Call) -> Figure:
         """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""
         packets = self.captured(call.caller)
-        began = next((p.monotonic for p in packets if p.outgoing and _initial_ids(p.payload) is not None), None)
-        came = (p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port)
-        ended = next(came, None)
+        began = next((p.monotonic for p in packets if p.outgoing and first_initial_untrusted(p.payload) is not None), None)
+        arrived = (
+            p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port
+        )
+        ended = next(arrived, None)
         if began is None or ended is None:
             return Figure(None, note="not measured: no handshake was captured")
         return Figure(Duration(ended - began), "", (Gap(Duration(ended - began), began, ended),))
@@ -369,16 +368,3 @@ def _records(peer: Peer) -> list[records.Record]:
 
 def _shown(source: tuple[str, int] | None) -> str | None:
     return None if source is None else f"{source[0]} {source[1]}"
-
-
-class _Ids(NamedTuple):
-    destination: bytes
-    source: bytes
-
-
-def _initial_ids(data: bytes) -> _Ids | None:
-    """Both connection ids, if the datagram starts with a QUIC v1 Initial packet (RFC 9000 §17.2); else None."""
-    if len(data) < 7 or data[0] & 0xF0 != 0xC0 or data[1:5] != _QUIC_V1:
-        return None
-    at = 6 + data[5]
-    return _Ids(data[6:at], data[at + 1 : at + 1 + data[at]]) if at < len(data) else None

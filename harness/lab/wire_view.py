@@ -6,12 +6,13 @@ Built anew when the captures have grown; a datagram that was opened once is foun
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.crossings import Crossing, Talk, crossings, signalling
-from harness.lab.decrypted import Key, Packet, decrypt
+from harness.lab.decrypted import Packet, decrypt
+from harness.lab.quic_keys import Secret
 from harness.lab.taking import Amplification, Bounds, QueueSample, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
 
@@ -53,7 +54,7 @@ class Opener:
         self._known: dict[bytes, Packet] = {}
         self._sealed: set[bytes] = set()
 
-    def open(self, outgoing: Iterable[UdpPacket], keys: list[Key]) -> tuple[list[Packet], list[UdpPacket]]:
+    def open(self, outgoing: Iterable[UdpPacket], keys: list[Secret]) -> tuple[list[Packet], list[UdpPacket]]:
         """The 1-RTT packets in ``outgoing``, datagrams by time, and those datagrams that no key opens."""
         outgoing = list(outgoing)
         fresh = [udp for udp in outgoing if udp.payload not in self._known]
@@ -64,12 +65,8 @@ class Opener:
         for udp in outgoing:
             known = self._known.get(udp.payload)
             if known is not None:
-                opened.append(known if known.udp is udp else _again(known, udp))
+                opened.append(known if known.udp is udp else replace(known, udp=udp))
         return opened, [udp for udp in outgoing if udp.payload in self._sealed]
-
-
-def _again(known: Packet, udp: UdpPacket) -> Packet:
-    return Packet(udp, known.sender, known.connection, known.number, known.destination, known.frames)
 
 
 def view(
