@@ -28,11 +28,11 @@ from harness.lab.handshakes import came, handshakes
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
 from harness.lab.legs import Legs
-from harness.lab.matching import Matched
 from harness.lab.media_flows import FlowEnds, media_packets
 from harness.lab.moments import of_packets
 from harness.lab.path_delay import PathDelays
 from harness.lab.quic_headers import first_initial_untrusted
+from harness.lab.record_audit import RecordAudit
 from harness.lab.wire_view import NEVER, CallEnds, Opener, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
@@ -331,18 +331,26 @@ class Evidence:
         return impairment_of(link, direction).least_delay if len(told) <= 1 else 0
 
     def _match(self, peer: Peer) -> None:
-        """Every record of ``peer`` against the captures of its host; the first that matches none is told."""
+        """Hold ``peer``'s records against the packets on the wire; what breaks the audit is named."""
+        view = self._view()
+        found = self._records(peer)
+        if view.sealed.get(peer.name) or not found:
+            return  # what was not opened cannot be told apart; that it was not is named by ``_sealed``
+        packets = [packet for its in view.media.values() for packet in its]
+        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.crashed is not None)
+        audit.take(
+            found,
+            (packet for packet in packets if packet.speaker == peer.name),
+            (packet for packet in packets if packet.listener == peer.name),
+        )
+        breaches = audit.breaches()
+        self.quality.setdefault("records matched with captures", {})[peer.name] = {"checked": audit.checked, "breaches": breaches}
+        self.errors += [AgentError(peer.name, breach) for breach in breaches]
+
+    def sees_departures(self, peer: Peer) -> bool:
+        """Whether the captures at ``peer``'s host see what it sends before any impairment: netem on its own egress stands before them."""
         network = self._network()
-        sent_too = all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
-        matched = Matched()
-        matched.take(_records(peer), self.captured(peer), sent_too, partial(self.swallowed, peer))
-        self.quality.setdefault("records matched with captures", {})[peer.name] = {
-            "checked": matched.checked,
-            "unmatched": matched.unmatched,
-        }
-        if matched.unmatched:
-            what = f"{matched.unmatched} of {matched.checked} media records match no captured packet"
-            self.errors.append(AgentError(peer.name, f"{what}; the first: {matched.first}"))
+        return all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
 
     def swallowed(self, peer: Peer, path: str | None, since: int, until: int) -> bool:
         """Whether that interface was going up or down then: the kernel takes such a packet from the sender and drops it uncaptured."""
