@@ -42,6 +42,7 @@ from harness.lab.control import Controls
 from harness.lab.endurance import HOURS, Pace
 from harness.lab.folder import plain
 from harness.lab.lab import Orders
+from harness.lab.stalls import notable
 from harness.media import kinds
 from harness.onlookers import columns, onlooker, prepare
 from harness.outcome import conclude
@@ -344,7 +345,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         test=lab_.test,
         receipts=receipts,
         faults=tuple(lab_.fault_records()),
-        stalls=tuple(sorted(lab_.stalls, key=lambda stall: stall.start)),
+        stalls=tuple(sorted(notable(lab_.stalls), key=lambda stall: stall.start)),
         probe=lab_.measured,
         quality=lab_.evidence.quality,
         seed=lab_.orders.seed,

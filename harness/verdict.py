@@ -53,22 +53,31 @@ MOMENTS = 40
 """How many moments a verdict tells of what it counts."""
 AGENT = "agent "
 """What an agent's name stands behind where processes are told apart."""
+MACHINE, RELAY, RUNNER = "machine", "relay", "runner"
 
 
 class Stall(msgspec.Struct, frozen=True):
-    """``who`` ("runner", "relay", "agent alice") did not run from ``start`` to ``end`` (ns) although it should have."""
+    """``who`` ("agent alice", "machine", "relay", "runner") did not run from ``start`` to ``end`` (ns) although it should have.
+
+    ``kind``: "waited" for a core, "stopped" by a signal, "stolen" (a core was gone), "throttled" by a control group; "" of the others.
+    """
 
     start: int
     end: int
     who: str
+    kind: str = ""
 
 
 class Life(NamedTuple):
-    """From ``since`` to ``until`` (ns) stalls of agents were recorded; others had ``taken`` that share of the machine's cores meanwhile."""
+    """From ``since`` to ``until`` (ns) agents were sampled, on ``cores``.
+
+    ``used``: CPU time (ns) of all agents between two times (ns).
+    """
 
     since: int
     until: int
-    taken: Ratio
+    cores: int
+    used: Callable[[int, int], int]
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

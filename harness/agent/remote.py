@@ -63,6 +63,7 @@ from harness.units import Duration, ms, s
 SOON = 5 * s
 POLL = 50 * ms
 _CHUNK = 65536
+_SLOW = 1_000_000
 
 E = TypeVar("E", bound=Event)
 A = TypeVar("A", bound=msgspec.Struct)
@@ -129,6 +130,8 @@ class RemoteAgent:
         self.requests: list[AskedRequest] = []
         """Those of media, holds and ends that the agent did not refuse, in the order in which they were written."""
         self.hello_said: Hello | None = None
+        self.slow: list[tuple[int, int]] = []
+        """Requests that this process took more than ``_SLOW`` to write into the agent's pipe: from when to when, ns."""
         self._to_agent = to_agent
         self._from_agent = from_agent
         self._tee = tee
@@ -279,6 +282,7 @@ class RemoteAgent:
             raise AgentError(self.name, f"{self._failure.what}; {asked.op} was not answered")
 
     async def _send(self, request: Request, line: bytes, within: Duration) -> None:
+        began = time.monotonic_ns()
         async with self._send_lock:
             closed = False
             # Whoever no longer waits for the answer does not cut the line in two: that would end the conversation, and blame the agent.
@@ -286,6 +290,8 @@ class RemoteAgent:
             with trio.move_on_after(within.s, shield=True) as writing:
                 try:
                     await self._to_agent.send_all(line)
+                    if (ended := time.monotonic_ns()) - began > _SLOW:
+                        self.slow.append((began, ended))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     closed = True
                     if self._failure is None:

@@ -6,7 +6,6 @@ import contextlib
 import shlex
 import sys
 import time
-from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -25,10 +24,12 @@ from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, M
 from harness.agent.remote import AgentRefused, RemoteAgent
 from harness.errors import AgentError, BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
-from harness.fabric.keeper_client import Process
+from harness.fabric.keeper_client import Process, stat
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
-from harness.lab import exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings
+from harness.fabric.sampler import Sampler, start_sampler
+from harness.fabric.samples import FILE, Samples
+from harness.lab import exchange, left, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -40,15 +41,15 @@ from harness.lab.kept import Kept
 from harness.lab.log_times import LogTimes
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
+from harness.lab.stalls import life_of, stalls_of, told
 from harness.lab.timeline import Timeline, View
-from harness.lab.watch import runner_stalls, watch_runner
 from harness.media import kinds
 from harness.media.figure import Figure, Moment, counted
 from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Count, Duration, Quantity, s
-from harness.verdict import Fault, Life, Measured, Receipt, Relation, Stall, Verdict
+from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relation, Stall, Verdict
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
@@ -113,7 +114,7 @@ class Lab:
         self.receipts = Kept[Receipt]()
         self.stalls: list[Stall] = []
         self.frozen: list[Stall] = []
-        """When agents were made to stand still: their own stalls of that time are no doing of the machine's."""
+        """When the scenario itself stopped agents: that is no doing of the machine's."""
         self.life: Life | None = None
         """Of the agents, once it is over."""
         self.unfit: list[str] = []
@@ -130,8 +131,9 @@ class Lab:
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
         self._live = self.now()
-        self._began: occupancy.Occupancy | None = None
-        """When agents began to tell of their stalls."""
+        self.samples = Samples()
+        """Of the agents, from outside; whole once they have ended."""
+        self._sampler: Sampler | None = None
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -150,8 +152,6 @@ class Lab:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                late = array("q")
-                nursery.start_soon(watch_runner, late)
                 log_times = LogTimes(self.folder / "agents")
                 nursery.start_soon(log_times.follow)
                 try:
@@ -164,7 +164,6 @@ class Lab:
                         await self._finish()
                 finally:
                     nursery.cancel_scope.cancel()
-                    self.stalls += runner_stalls(late)
                     with contextlib.ExitStack() as last:  # each of them, even when another fails
                         for step in (
                             self._merge_captures,
@@ -279,12 +278,11 @@ class Lab:
             self.durations["listen"] = Duration(self.now() - began)
 
     async def _close_captures(self) -> None:
-        for peer in self.peers.values():
-            self.stalls += [stall for stall in peer.stalls() if not self._made(stall)]
-        if self._began is not None:
-            ended = occupancy.read()
-            self.life = Life(self._began.at, ended.at, occupancy.taken(self._began, ended))
-            self.timeline.note("lab", "machine", f"others had {self.life.taken.percent:.1f} % of this machine's cores")
+        if self._sampler is not None:
+            self.samples = await self._sampler.end()
+            self.stalls = self.outside_stalls()
+            self.life = life_of(self.samples)
+            self.timeline.note("lab", "machine", told(self.samples, self.stalls), aloud=bool(self.samples.lost))
         if self.network is not None:
             until = self.now()
             self.final = await self.network.finish()
@@ -293,11 +291,16 @@ class Lab:
             self.timeline.lines(network_lines.mappings(self.final["mappings"]))
             self.timeline.lines(network_lines.dropped(self.final, self.network.topology, until))
             self.receipts.extend(rulings.receipts(self.final["rulings"], executors, until))
-            self.stalls += [Stall(start, end, "relay") for start, end in self.final["stalls"]]
+            self.stalls += [Stall(start, end, RELAY) for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
 
-    def _made(self, stall: Stall) -> bool:
-        return any(one.who == stall.who and one.start < stall.end and one.end > stall.start for one in self.frozen)
+    def outside_stalls(self) -> list[Stall]:
+        """What was seen until now, from outside, of agents and machine that did not run, and of requests that were slow to be written."""
+        if self._sampler is None:
+            return []
+        confined = [name for name, peer in self.peers.items() if peer.process.how is not None]
+        slow = [Stall(start, end, RUNNER) for peer in self.peers.values() for start, end in peer.remote.slow]
+        return [*stalls_of(self._sampler.read(), confined, self.frozen), *slow]
 
     async def settle(self) -> None:
         """Put what was captured into its files and learn what the links did so far: figures of a call that is over rest on both."""
@@ -354,6 +357,9 @@ class Lab:
         ``options``: of all of them, or by name; those not named get the usual ones, ``auto_answer``.
         """
         network = self._built("lab.agents")
+        if self._sampler is None:
+            self._sampler = start_sampler(self.folder / FILE, self.folder / "agents" / "keeper.log")
+            self._stack.callback(self._sampler.kill)
         for name in names:
             await self._start(network, name)
         self._certify(names)  # while the agents import what they need, as does the probe
@@ -373,7 +379,6 @@ class Lab:
             for name in names:
                 own = options.get(name) if isinstance(options, dict) else options
                 nursery.start_soon(self._introduce, self.peers[name], own, listen)
-        self._began = self._began or occupancy.read()
         return [self.peers[name] for name in names]
 
     async def _greet(self, names: tuple[str, ...]) -> None:
@@ -395,11 +400,18 @@ class Lab:
         argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
         compile_ahead()
         process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine)
+        self._sample(name, process)
         self._tell_confinement(name, process)
         remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
         self.peers[name] = Peer(name, remote, process, network, own_folder(self.folder, name), log)
+
+    def _sample(self, name: str, process: Process) -> None:
+        """A confined agent's minder collects its orphans: all that the agent starts stems from there."""
+        assert self._sampler is not None
+        with contextlib.suppress(OSError):  # it has ended
+            self._sampler.watch(name, process.pid, process.pid if process.how is None else int(stat(process.pid)[1]))
 
     def _tell_confinement(self, name: str, process: Process) -> None:
         """Aloud where it is less than it should be."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Lag, Mode, PathChanged, PathSpec
+from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, CapabilityLacking, SpecError
 from harness.fabric.agent_view import environment, sockets
@@ -21,7 +21,7 @@ from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network
 from harness.media.measures import Heard
 from harness.units import Duration, s
-from harness.verdict import AGENT, Stall
+from harness.verdict import AGENT
 
 if TYPE_CHECKING:
     from harness.lab.conversation import Call
@@ -188,14 +188,6 @@ class Peer:
     def who(self) -> str:
         """Its name where processes are told apart: "agent alice"."""
         return f"{AGENT}{self.name}"
-
-    def stalls(self) -> list[Stall]:
-        """When the agent's own loop was late, as it told."""
-        return [
-            Stall(said.message.at - said.message.late_ns, said.message.at, self.who)
-            for said in self.remote.events
-            if isinstance(said.message, Lag)
-        ]
 
     async def inventory(self) -> Holdings:
         """What the agent holds: sockets, tasks, sources, calls, descriptors."""
