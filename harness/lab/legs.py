@@ -140,8 +140,8 @@ class Legs:
         return Leg(self.number, began, ended, heard)
 
     def _receipt(self, move: Move) -> Receipt:
-        packets = self._ends[move.call.callee].packets
-        return self._lab.evidence.receipt(move, self._lab.fault_at(move.at, f"{move.peer.name} moves"), packets)
+        there, here = self._ends[move.call.callee].packets, self._ends[move.peer].packets
+        return self._lab.evidence.receipt(move, self._lab.fault_at(move.at, f"{move.peer.name} moves"), there, here)
 
     @staticmethod
     def _read_lines(peer: Peer, end: _End) -> None:
