@@ -86,7 +86,12 @@ def _unproven(faults: Sequence[str], receipts: Sequence[Receipt]) -> list[str]:
     missing = [
         f"fault {fault!r} has no receipt: nothing proves that it took effect" for fault in dict.fromkeys(faults) if fault not in proven
     ]
-    refuted = [f"fault {one.fault!r} did not take effect: {one.kind}, seen by {one.source}" for one in receipts if not one.taken]
+    refuted = [
+        f"fault {one.fault!r} did not take effect: {one.kind}, seen by {one.source}"
+        + (f"; {why}" if (why := one.observed.get("why not")) else "")
+        for one in receipts
+        if not one.taken
+    ]
     return [*missing, *refuted]
 
 

@@ -141,6 +141,7 @@ class Evidence:
         """
         if peer.name in self._captured:
             return self._captured[peer.name]
+        self._flushed()
         if whole and (missing := self.gone(peer)):
             raise HarnessError(f"this needs all that was captured, and {missing[0]}; long calls are judged leg by leg")
         found: list[UdpPacket] = []
@@ -151,6 +152,19 @@ class Evidence:
         if self._lab.final and whole:
             self._captured[peer.name] = found
         return found
+
+    def _flushed(self) -> None:
+        """HarnessError unless the files have what was captured until the last call was over: what is read too early misses its end."""
+        if self._lab.final or (network := self._lab.network) is None:
+            return
+        closed = [call.closed for peer in self._lab.peers.values() for call in peer.calls if call.closed is not None]
+        if network.flushed <= max(closed, default=0):
+            raise HarnessError("the captures are read before what passed is in their files: `await net.flush()` first")
+
+    @property
+    def in_legs(self) -> bool:
+        """Whether a long call is judged leg by leg, of whose packets only the last are kept."""
+        return bool(self._legs)
 
     def gone(self, peer: Peer | Attacker) -> list[str]:
         """Which parts of the captures at a host's interfaces were let go, in words."""
@@ -208,10 +222,13 @@ class Evidence:
             return Figure(None, note="not measured: no handshake was captured")
         return Figure(Duration(ended - began), "", (Gap(Duration(ended - began), began, ended),))
 
-    def receipt(self, move: Move, fault: str, captured: Sequence[UdpPacket] | None = None) -> Receipt:
+    def receipt(
+        self, move: Move, fault: str, captured: Sequence[UdpPacket] | None = None, sent: Sequence[UdpPacket] | None = None
+    ) -> Receipt:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
 
-        ``captured``: what was captured there around it, if that is known already.
+        By then it must have left its host by the path that it was to move to.  ``captured``, ``sent``: what was captured around it at the
+        callee's host and at the mover's, if that is known already.
         """
         callee = move.call.callee
         known = self.captured(callee) if captured is None else captured
@@ -227,8 +244,13 @@ class Evidence:
                 run.append(packet)
                 if len(run) >= _SETTLED:
                     break
-        taken = before is not None and len(run) >= _SETTLED
+        wanted = f"{move.peer.name}/{move.path}"
+        until = (run[-1].monotonic or 0) if run else self._lab.now()
+        left = [p for p in (self.captured(move.peer) if sent is None else sent) if p.outgoing and move.at <= (p.monotonic or 0) <= until]
+        by_path = sum(packet.interface == wanted for packet in left)
+        taken = before is not None and len(run) >= _SETTLED and by_path >= _SETTLED
         observed: dict[str, Any] = {"before": _shown(before), "after": _shown(run[0].source if run else None)}
+        observed[f"packets by {wanted} until then"] = by_path
         if taken:
             last_old = max(
                 (p.monotonic or 0 for p in came if p.source == before and (p.monotonic or 0) < (run[-1].monotonic or 0)), default=0

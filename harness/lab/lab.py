@@ -39,6 +39,8 @@ from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.kept import Kept
 from harness.lab.log_times import LogTimes
+from harness.lab.met import Change, settle, traffic
+from harness.lab.paths import dialled_by
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
 from harness.lab.stalls import life_of, stalls_of, told
@@ -76,12 +78,17 @@ class Orders:
 
 @dataclass(slots=True)
 class FaultMark:
-    """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began."""
+    """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began.
+
+    ``number``: from 0 on, in the order of their beginning.  ``beside_the_call``: whether it is to meet none of the call's packets.
+    """
 
     name: str
     began: int
     ended: int | None = None
     until: int | None = None
+    number: int = 0
+    beside_the_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,8 @@ class Lab:
         """What an agent lacks for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
+        self._changes: list[tuple[Change, int]] = []
+        """What was changed in the network, and which of the receipts says so."""
         self._live = self.now()
         self.samples = Samples()
         """Of the agents, from outside; whole once they have ended."""
@@ -269,6 +278,10 @@ class Lab:
             for peer in self.peers.values()
             if peer.crashed is not None
         )
+        if not self.evidence.in_legs:
+            calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
+            self.receipts.extend(receipt for call in calls for receipt in dialled_by(self, call))
+        self._look_what_faults_met()
         self.evidence.audit()
         if self.attackers:
             self.evidence.quality[hostile.KEY] = msgspec.to_builtins([attacker.told() for attacker in self.attackers])
@@ -318,6 +331,21 @@ class Lab:
         """The name of the fault that was going on at ``at`` (ns)."""
         during = [fault.name for fault in self.faults if fault.began <= at and (fault.ended is None or at <= fault.ended)]
         return during[-1] if during else otherwise
+
+    def _look_what_faults_met(self) -> None:
+        """Put into each change's receipt which of the calls' packets it met; one that met none did not take."""
+        if not self._changes or self.network is None:
+            return
+        changes, receipts = [change for change, _ in self._changes], list(self.receipts)
+        seen = traffic(self, self.network.topology)
+        met = [seen.met(change, changes) for change in changes]
+        beside = frozenset(mark.number for mark in self.faults if mark.beside_the_call)
+        for (_, place), one, why in zip(self._changes, met, settle(changes, met, beside), strict=True):
+            was = receipts[place]
+            observed = {**was.observed, "met": str(one), **({"why not": why} if why else {})}
+            self.receipts.replace(place, msgspec.structs.replace(was, observed=observed, taken=was.taken and not why))
+            if why:
+                self.timeline.note("fabric", "receipt", f"{was.fault}: NOT TAKEN: {why}", at=was.at, aloud=True)
 
     def _proven(self, expected: _Expected) -> Receipt:
         taken, observed = expected.prove(self.evidence.decrypted(expected.peer))
@@ -521,9 +549,15 @@ class Lab:
         return call
 
     @contextlib.asynccontextmanager
-    async def fault(self, name: str) -> AsyncIterator[FaultMark]:
-        """A named fault: whatever the block changes in the network gives its receipts; without one the run is INCONCLUSIVE."""
-        mark = FaultMark(name, self.now())
+    async def fault(self, name: str, *, beside_the_call: bool = False) -> AsyncIterator[FaultMark]:
+        """A named fault: whatever the block changes in the network gives its receipts; without one the run is INCONCLUSIVE.
+
+        So it is when what was changed met none of the calls' packets; of a fault that is ``beside_the_call`` on purpose, when it met any.
+        A second fault of the same name is called ``name (2)``: no fault is proven by another one's receipts.
+        """
+        alike = sum(mark.name == name or mark.name.startswith(f"{name} (") for mark in self.faults)
+        name = f"{name} ({alike + 1})" if alike else name
+        mark = FaultMark(name, self.now(), number=len(self.faults), beside_the_call=beside_the_call)
         if self.faults:
             self.faults[-1].until = mark.began
         self.faults.append(mark)
@@ -571,6 +605,9 @@ class Lab:
         if seen.interfaces:
             self.switching.append(seen)
         receipt = Receipt(fault=name, kind=seen.kind, at=seen.at, observed=seen.seen, taken=seen.taken, source=seen.source)
+        if seen.touches is not None and not self.evidence.in_legs:
+            fault = (self._fault.number, self._fault.began) if self._fault is not None else (None, 0)
+            self._changes.append((Change(seen.at, seen.touches, *fault), len(self.receipts)))
         self.receipts.append(receipt)
         if seen.unfit:
             self.unfit.append(seen.unfit)

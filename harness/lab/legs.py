@@ -208,8 +208,8 @@ class Legs:
             self._opener.add(fresh)
 
     def _receipt(self, move: Move) -> Receipt:
-        packets = self._ends[move.call.callee].packets
-        return self._lab.evidence.receipt(move, self._lab.fault_at(move.at, f"{move.peer.name} moves"), packets)
+        there, here = self._ends[move.call.callee].packets, self._ends[move.peer].packets
+        return self._lab.evidence.receipt(move, self._lab.fault_at(move.at, f"{move.peer.name} moves"), there, here)
 
     @staticmethod
     def _read_lines(peer: Peer, end: _End) -> None:
