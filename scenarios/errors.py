@@ -24,7 +24,7 @@ from harness.agent.messages import (
     VideoAdapted,
 )
 from harness.agent.remote import EventMissed
-from harness.lab import Lab, control, outside, refusal
+from harness.lab import Lab, control, needs, outside, refusal
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted, Signal
 from harness.lab.lab import NO_MEDIA
@@ -339,6 +339,7 @@ IN_FLIGHT = 50 * ms
     caught_by="time until alice gives up",
     also=("call over at alice", "alice gave up as", "states at alice", "left behind at alice", "time until alice falls silent"),
 )
+@needs("redial")
 async def test_midcall_timeout(lab: Lab) -> None:
     """The path dies in mid-call and never comes back: both are told how it stands, and at last that the call is over.
 
@@ -354,8 +355,6 @@ async def test_midcall_timeout(lab: Lab) -> None:
         auto_answer=True, suspected_ms=1000, disconnected_ms=1500, failed_ms=LOST.ns // 1_000_000, redial_window_ms=WINDOW.ns // 1_000_000
     )
     alice, bob = await lab.agents("alice", "bob", options=quick)
-    for peer in (alice, bob):
-        peer.need("redial")
     before = {peer: await peer.inventory() for peer in (alice, bob)}
     call = await lab.dial(alice, bob)
     await call.connected()
@@ -538,6 +537,7 @@ WITHOUT_STEPS = ("video stops at", "a probe fails at", "video returns at", "alic
     caught_by="audio lost while the link is narrow",
     also=(*WITHOUT_STEPS, "times alice's video stopped", "audio lost", "audio heard", "video heard", "clean hang-up"),
 )
+@needs("adapt", "video")
 async def test_degradation(lab: Lab) -> None:
     """Alice's access falls to 150 kbit/s: video steps down, then stops, and audio goes on; when there is room again video returns, once.
 
@@ -555,8 +555,6 @@ async def test_degradation(lab: Lab) -> None:
     """
     net = await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob")
-    for peer in (alice, bob):
-        peer.need("adapt")
     async with lab.call(alice, bob, video=True) as call:
         await call.heard_both_ways(for_=2 * s)
         since = {peer: peer.remote.mark() for peer in (alice, bob)}

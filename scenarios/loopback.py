@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from harness.agent.messages import Mode
-from harness.lab import Lab, control, outside, refusal
+from harness.lab import Lab, control, needs, outside, refusal
 from harness.lab.decrypted import Decrypted
 from harness.media.measures import Heard
 from harness.media.source import AUDIO_PAYLOAD_TYPE
@@ -74,6 +74,7 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
 
 @control("alice", "newest-first", caught_by="video reordered", also=("video never sent",))
 @control("alice", "blanks", caught_by="video corrupted", also=("video lost", "video packets heard"))
+@needs("video")
 async def test_multiple_packets(lab: Lab) -> None:
     """Alice sends more than a thousand packets of video as fast as a call ever does: all arrive, in order, byte for byte.
 
@@ -119,6 +120,7 @@ async def test_bidirectional(lab: Lab) -> None:
 
 
 @control("alice", "truncates", caught_by="one byte more is refused", also=("audio corrupted", "audio lost"))
+@needs("datagram", "stream")
 async def test_large_packet(lab: Lab) -> None:
     """Alice sends the largest packet that fits a QUIC datagram, one byte more, and one of the whole MTU on streams.
 
@@ -149,8 +151,9 @@ async def test_large_packet(lab: Lab) -> None:
         lab.at_least(f"packets of the full size heard, {mode}", came, 45)
 
 
-@pytest.mark.parametrize("mode", ["datagram", "stream"])
+@pytest.mark.parametrize("mode", [pytest.param("datagram", marks=needs("datagram")), pytest.param("stream", marks=needs("stream"))])
 @control("bob", "starves-screen", caught_by="screen never sent")
+@needs("video", "screen")
 async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
     """Alice and Bob send audio, camera and screen at once, all in datagrams or all on streams: none is at the cost of another.
 

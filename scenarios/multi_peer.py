@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from harness.agent.messages import Options
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.peer import Peer
 from harness.media.figure import Figure, Gap, Moment, counted
@@ -53,6 +53,7 @@ def judge_hold(lab: Lab, call: Call, times: int) -> None:
 
 
 @control("alice", "one-call-wide", caught_by="longest audio silence", silent=True, also=("longest", "first"))
+@needs("video")
 async def test_simultaneous_calls(lab: Lab) -> None:
     """Alice calls Bob, Carol, Dave and Erin at once, with video, and all of them see and hear her, and she them.
 
@@ -99,7 +100,10 @@ async def ignore_it(lab: Lab, bob: Peer, first: Call, waiting: Call) -> str:
         pytest.param(
             take_it,
             id="answered",
-            marks=control("bob", "takes-one-call", caught_by="times on hold at alice", silent=True, also=("times on hold", "bob resumes")),
+            marks=(
+                needs("hold", of=("alice", "bob")),
+                control("bob", "takes-one-call", caught_by="times on hold at alice", silent=True, also=("times on hold", "bob resumes")),
+            ),
         ),
         pytest.param(
             refuse_it,
@@ -155,6 +159,7 @@ async def test_call_waiting(lab: Lab, react: Reaction) -> None:
 
 @control("bob", "holds-in-name", caught_by="media after the hold")
 @control("bob", "never-resumes", caught_by="media back after the resume", silent=True, also=("first audio after",))
+@needs("hold")
 async def test_call_switching(lab: Lab) -> None:
     """Alice talks with Bob and Carol in turns: one call is on hold, then they change places, and at the end she lets both of them speak.
 
@@ -239,6 +244,7 @@ async def test_peer_crashes(lab: Lab) -> None:
 
 
 @control("alice", "one-call-wide", caught_by="longest screen silence", silent=True, also=("longest",))
+@needs("video", "screen")
 async def test_concurrent_media(lab: Lab) -> None:
     """Alice is in two calls at once, each with sound, picture and a shared screen in both directions.
 
@@ -257,6 +263,7 @@ async def test_concurrent_media(lab: Lab) -> None:
 @control(
     "alice", "stalls-together", caught_by="longest audio silence", silent=True, also=("longest video silence", "longest pause of video")
 )
+@needs("video")
 async def test_isolation(lab: Lab) -> None:
     """Alice has video calls with Bob, Carol and Dave when Bob's line begins to lose almost a third of all packets; only he suffers.
 

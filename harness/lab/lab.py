@@ -29,12 +29,13 @@ from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.fabric.sampler import Sampler, start_sampler
 from harness.fabric.samples import FILE, Samples
-from harness.lab import exchange, left, merged, network_lines, proofs, recordings, rulings
+from harness.lab import demands, exchange, left, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
+from harness.lab.demands import Need
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.kept import Kept
@@ -51,7 +52,7 @@ from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Count, Duration, Quantity, s
-from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relation, Stall, Verdict
+from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relation, Stack, Stall, Verdict
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
@@ -133,8 +134,10 @@ class Lab:
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
         self._history: dict[str, Any] = {}
-        self.lacking: str | None = None
-        """What an agent lacks for this scenario, if it was given up for that."""
+        self.needs: tuple[Need, ...] = ()
+        """What the scenario says that it needs of its agents."""
+        self.lacking: frozenset[str] = frozenset()
+        """The capabilities that agents lack for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
         self._changes: list[tuple[Change, int]] = []
@@ -358,6 +361,10 @@ class Lab:
         """Build ``topology``.  It is probed when the agents start, and before any call."""
         if self.network is not None:
             raise SpecError("lab.build", "a run has one network; it is built already")
+        hosts = [host.name for host in topology.hosts]
+        for name in self.orders.agents:
+            if name not in hosts:
+                raise SpecError(f"--agent {name}", f"{topology.name} has no host {name!r}; allowed are {', '.join(hosts)}")
         (self.folder / "topology.json").write_text(topology.to_json())
         began = self.now()
         self.network = await self._stack.enter_async_context(
@@ -376,6 +383,7 @@ class Lab:
         self.durations["build"] = Duration(self.now() - began)
         nats = [f", NAT {name} in userspace ({nat['why']})" for name, nat in report["nats"].items() if nat["executor"] == "userspace"]
         text = f"{topology.name} on {report['executor']} ({report['why']}){''.join(nats)}, seed {self.orders.seed}"
+        text += "".join(f", {name} runs {command}" for name, command in self.orders.agents.items())
         self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
         return self.network
 
@@ -397,17 +405,24 @@ class Lab:
             await self._greet(names)
             probed = await network.probe()
         await self._greet(names)
-        for name in names:
-            self.peers[name].need(*kinds.CAPABILITIES[self.orders.media])
+        media = Need(kinds.CAPABILITIES[self.orders.media])
+        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
+        answering = [Need(("auto_answer",), of=(name,)) for name in names if wanted[name].auto_answer]
+        demands.check((media, *self.needs, *answering), {name: self.peers[name].offers for name in names})
         self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
         self._live = self.now()
         await network.capture()
         self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
         async with trio.open_nursery() as nursery:
             for name in names:
-                own = options.get(name) if isinstance(options, dict) else options
-                nursery.start_soon(self._introduce, self.peers[name], own, listen)
+                nursery.start_soon(self._introduce, self.peers[name], wanted[name], listen)
         return [self.peers[name] for name in names]
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks that said hello, by agent."""
+        said = ((name, peer.remote.hello_said) for name, peer in self.peers.items())
+        return tuple(Stack(agent=name, name=hello.agent, version=hello.version) for name, hello in said if hello is not None)
 
     async def _greet(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -450,7 +465,7 @@ class Lab:
             text = f"confined, but: {'; '.join(process.how.lacks)}" if lacking else "confined"
         self.timeline.note(name, "confined", f"{name} {text}" if lacking else text, aloud=lacking, seen=process.confined)
 
-    async def _introduce(self, peer: Peer, options: Options | None, listen: bool) -> None:
+    async def _introduce(self, peer: Peer, options: Options, listen: bool) -> None:
         tls = self.folder / "tls" / peer.name
         await peer.remote.configure(
             paths=peer.paths(),
@@ -460,7 +475,7 @@ class Lab:
             key=str(tls / "key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
-            options=msgspec.structs.replace(options or Options(auto_answer=True), media=self.orders.media),
+            options=msgspec.structs.replace(options, media=self.orders.media),
         )
         if listen:
             await peer.remote.listen(self.port)
