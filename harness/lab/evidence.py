@@ -104,7 +104,8 @@ class Evidence:
             part.stat().st_size for peer in self._lab.peers.values() for path in self._captures(peer) for part in rotation.parts(path)
         )
         calls = tuple(self._call_ends())
-        known = sizes, calls, bool(self._lab.final)
+        samples = self._lab.queue_samples()
+        known = sizes, calls, bool(self._lab.final), sum(map(len, samples.values()))
         if self._seen is None or self._seen[0] != known:
             captured = {name: self.captured(peer) for name, peer in self._lab.peers.items()}
             log = self._lab.gather_keys()
@@ -112,7 +113,7 @@ class Evidence:
             opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
             held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
             first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
-            made = view(captured, opened, sealed, calls=calls, held=held, samples=self._lab.queue_samples(), quiet_until=first_fault)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault)
             self._seen = known, made
         return self._seen[1]
 

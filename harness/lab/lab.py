@@ -28,7 +28,7 @@ from harness.fabric.keeper_client import Process, stat
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.fabric.sampler import Sampler, start_sampler
-from harness.fabric.samples import FILE, Samples
+from harness.fabric.samples import FILE, QueueSample, Samples
 from harness.lab import demands, exchange, left, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
@@ -216,9 +216,9 @@ class Lab:
         """What each direction of each link was impaired by, from when (``Network.finish``); as it is known now."""
         return dict(self.final.get("rulings") or self._history)
 
-    def queue_samples(self) -> dict[str, list[Any]]:
-        """The receive queues of each agent's sockets, sampled from outside, by its name."""
-        return {}
+    def queue_samples(self) -> dict[str, list[QueueSample]]:
+        """The receive queues of each agent's sockets so far, sampled from outside, by its name."""
+        return self._sampler.read().queues if self._sampler is not None else {}
 
     def _take_over(self) -> None:
         """Bring what the agents left together, now that they have ended; that it cannot be done changes no verdict."""

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.crossings import Crossing, Talk, crossings, signalling
 from harness.lab.decrypted import Packet, decrypt
 from harness.lab.quic_keys import Secret
-from harness.lab.taking import Amplification, Bounds, QueueSample, first_acks, taken_at, untaken_until, usual_delay
+from harness.lab.taking import Amplification, Bounds, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
 
 NEVER = 1 << 62
