@@ -89,8 +89,8 @@ class Campaign:
         self._judge = judge
         if fresh:
             self.file.unlink(missing_ok=True)
-        known = msgspec.json.decode_lines(self.file.read_bytes(), type=Done) if self.file.exists() else []
-        self.done = {one.key: one for one in known}
+        lines = self.file.read_bytes().splitlines() if self.file.exists() else []
+        self.done = {one.key: one for one in (msgspec.json.decode(line, type=Done) for line in lines)}
 
     def run(self) -> list[Done]:
         """Run what is not done yet; what all orders have come to, in their order."""
@@ -122,8 +122,7 @@ class Campaign:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="campaign-") as place:
             folder = Path(place)
-            printed = await self._process(order, folder)
-            reports = sorted((model.read(path) for path in reports_in(folder)), key=lambda report: report.seed)
+            reports, printed = await perform(order, folder)
             seconds = time.monotonic() - began
             if not reports:
                 return Done(key=order.key, result="no report", blame=None, told=printed[-300:], wrong="no report", runs=0, seconds=seconds)
@@ -137,23 +136,29 @@ class Campaign:
             result = str(last.result)
             return Done(key=order.key, result=result, blame=blame, told=told, wrong=wrong, runs=len(reports), seconds=seconds)
 
-    async def _process(self, order: Order, folder: Path) -> str:
-        argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", f"scenarios/{order.scenario}", f"--artifacts={folder}", *order.options]
-        argv += [] if order.stopped else ["--conclusive"]
-        environment = {**os.environ, **order.environment, "HARNESS_SABOTAGE": order.name}
-        log = folder / "printed"
-        with log.open("wb") as out:
-            process = await trio.lowlevel.open_process(argv, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-        async with trio.open_nursery() as nursery:
-            if order.stopped:
-                nursery.start_soon(outside.stop_when_asked, folder, process.pid)
-            with trio.move_on_after(RUN_S) as limit:
-                await process.wait()
-            if limit.cancelled_caught:
-                process.terminate()
-                await process.wait()
-            nursery.cancel_scope.cancel()
-        return log.read_text(errors="replace")
+
+async def perform(order: Order, folder: Path) -> tuple[list[Report], str]:
+    """Run ``order`` into ``folder``: its reports, the last one counts, and what pytest printed.
+
+    A run that this machine has spoiled is followed by others, but for one that is stopped from outside, which must come to that.
+    """
+    argv = [sys.executable, "-m", "pytest", *PYTEST, "-q", f"scenarios/{order.scenario}", f"--artifacts={folder}", *order.options]
+    argv += [] if order.stopped else ["--conclusive"]
+    environment = {**os.environ, **order.environment, "HARNESS_SABOTAGE": order.name}
+    log = folder / "printed"
+    with log.open("wb") as out:
+        process = await trio.lowlevel.open_process(argv, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    async with trio.open_nursery() as nursery:
+        if order.stopped:
+            nursery.start_soon(outside.stop_when_asked, folder, process.pid)
+        with trio.move_on_after(RUN_S) as limit:
+            await process.wait()
+        if limit.cancelled_caught:
+            process.terminate()
+            await process.wait()
+        nursery.cancel_scope.cancel()
+    reports = sorted((model.read(path) for path in reports_in(folder)), key=lambda report: report.seed)
+    return reports, log.read_text(errors="replace")
 
 
 def reports_in(folder: Path) -> set[Path]:

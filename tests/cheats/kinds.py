@@ -212,11 +212,16 @@ def kinds_of(scenario: str) -> frozenset[Kind]:
     name = plain(scenario)
     reached = _reached()[name]
     found = {kind_of(one) for one in verdicts()[name]}
-    if any(one.video for one in reached):
+    if has_video(scenario):
         found |= {kind_of(one.replace("*", "video", 1)) for one in verdicts()[name]}
     found |= {kind for kind, words in STORIES for one in reached if re.search(words, one.story)}
     found |= {BY_CALLS[call] for one in reached for call in one.calls if call in BY_CALLS}
     return frozenset(kind for kind in found if kind is not None)
+
+
+def has_video(scenario: str) -> bool:
+    """Whether a call of ``scenario`` has video."""
+    return any(one.video for one in _reached()[plain(scenario)])
 
 
 def plain(scenario: str) -> str:

@@ -228,12 +228,16 @@ class Misrecords(Cheating):
 class ReordersQueue(MediaQueue):
     """Sends every tenth packet of sound behind the next one."""
 
+    overtaken = 0
+
     def head(self) -> Waiting | None:
         first = super().head()
-        if first is None or first.flow != "audio" or first.rtp is None or first.rtp.sequence % 10:
+        if first is None or first.flow != "audio" or first.rtp is None or first.rtp.sequence % 10 or first.token == self.overtaken:
             return first
-        later = [one for one in self if one.flow == "audio" and one is not first]
-        return later[0] if later else None
+        later = next((one for one in self if one.flow == "audio" and one is not first), None)
+        if later is not None:
+            self.overtaken = first.token
+        return later
 
 
 class ReordersConnection(Connection):

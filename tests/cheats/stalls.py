@@ -205,7 +205,7 @@ class RunsIdle(Crunches):
 
     def strike(self) -> None:
         super().strike()
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(0, os.SCHED_IDLE | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 class RunsOnOneCore(Crunches):
