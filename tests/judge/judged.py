@@ -12,9 +12,9 @@ from tests.judge import schedule, silence, tshark, wire
 from tests.judge.clock import clock_of
 from tests.judge.route import Network, network
 
-SOURCES = {"audio": silence.Source(20_000_000, 48_000)}
-"""By flow; any other is video."""
-VIDEO = silence.Source(1_000_000_000 // 30, 90_000)
+SOURCES = {"audio": silence.Source(48_000, 960)}
+"""By flow; any other is video of 30 frames a second."""
+VIDEO = silence.Source(90_000, 3_000)
 HALF = 1 << 31
 
 
@@ -22,7 +22,8 @@ HALF = 1 << 31
 class Fate:
     """One RTP packet that left the speaker's host: ``departed`` and ``arrived`` (None: never) at the hosts' interfaces, ns.
 
-    ``left``, ``came``: by which interface ("alice/wifi"; "" when it never came).  ``delay``: its path's own, ns.  ``timestamp``: without wrap.
+    ``left``, ``came``: by which interface ("alice/wifi"; "" when it never came).  ``delay``: its path's own, ns.  ``timestamp``: RTP's,
+    without wrap.  ``marker``: of a video frame the last packet has it.
     """
 
     ssrc: int
@@ -33,6 +34,7 @@ class Fate:
     left: str
     came: str
     delay: int
+    marker: bool
 
     @property
     def key(self) -> tuple[int, int]:
@@ -41,13 +43,17 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class FourTuple:
-    """One 4-tuple at the callee's host, as its packets came in: "ip port", when the first and the last came (ns), and how many."""
+    """One 4-tuple at the callee's host, as its packets came in: "ip port", when the first and the last came (ns), and how many.
+
+    ``resumed``: when a packet of it came behind one of another 4-tuple, the first one included.
+    """
 
     source: str
     destination: str
     first: int
     last: int
     packets: int
+    resumed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,26 @@ class Direction:
         found = []
         for (ssrc, timestamp), parts in frames.items():
             whole = None
-            if all(part.arrived is not None for part in parts):
+            ended = self.name == "audio" or any(part.marker for part in parts)
+            if ended and all(part.arrived is not None for part in parts):
                 whole = max(max(part.arrived or 0, later.get(part.key, 0)) for part in parts)
             last = max(parts, key=lambda part: part.departed)
             found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay))
         return silence.flow(found, self.spans, self.source, self.delay)
+
+    def fates(self, since: int, until: int) -> tuple[int, int]:
+        """How many packets of frames due in the window were lost, and how many late (by more than P)."""
+        parts: dict[tuple[int, int], list[Fate]] = {}
+        for packet in self.packets:
+            parts.setdefault((packet.ssrc, packet.timestamp), []).append(packet)
+        flow = self.flow()
+        lost = late = 0
+        for one in flow.placed:
+            if since <= one.place <= until:
+                for packet in parts[one.frame.ssrc, one.frame.timestamp]:
+                    lost += packet.arrived is None
+                    late += packet.arrived is not None and packet.arrived - one.place - packet.delay > flow.playout
+        return lost, late
 
     def __str__(self) -> str:
         return f"{self.speaker} → {self.listener} {self.name}"
@@ -95,6 +116,10 @@ class Call:
     handshakes: tuple[int, ...]
     paths: tuple[FourTuple, ...]
     directions: tuple[Direction, ...]
+
+    def first_of_runs(self, source: str) -> list[int]:
+        """When a packet from ``source`` ("ip port") came to the callee's host behind one from elsewhere, ns."""
+        return [at for path in self.paths if path.source == source for at in path.resumed]
 
 
 @dataclass(frozen=True)
@@ -177,10 +202,16 @@ def handshakes(caller: wire.Wire, callee: wire.Wire, call: str, since: int, unti
 def paths(callee: wire.Wire, call: str) -> list[FourTuple]:
     """The 4-tuples by which the packets of ``call`` came to the callee's host, in the order of their first use."""
     found: dict[tuple[str, str], list[int]] = {}
+    resumed: dict[tuple[str, str], list[int]] = {}
+    before: tuple[str, str] | None = None
     for frame in callee.frames:
         if not frame.outgoing and frame.connection is not None and frame.opened and callee.calls.get(frame.connection) == call:
-            found.setdefault((_shown(frame.source), _shown(frame.destination)), []).append(frame.time)
-    return [FourTuple(source, destination, times[0], times[-1], len(times)) for (source, destination), times in found.items()]
+            ends = _shown(frame.source), _shown(frame.destination)
+            found.setdefault(ends, []).append(frame.time)
+            if ends != before:
+                resumed.setdefault(ends, []).append(frame.time)
+            before = ends
+    return [FourTuple(*ends, times[0], times[-1], len(times), tuple(resumed[ends])) for ends, times in found.items()]
 
 
 def _direction(
@@ -197,7 +228,7 @@ def _direction(
         usual = usual if arrival is None else arrival.interface
         delay = built.delay(one.interface, usual, one.at, one.size)
         arrived, by = (None, "") if arrival is None else (arrival.at, arrival.interface)
-        fates.append(Fate(one.ssrc, one.sequence, stamps[one.ssrc], one.at, arrived, one.interface, by, delay))
+        fates.append(Fate(one.ssrc, one.sequence, stamps[one.ssrc], one.at, arrived, one.interface, by, delay, one.marker))
     spans = schedule.spans(asked, hosts[speaker].signals.get(call, []), call=call, speaker=speaker, flow=name)
     first = fates[0].delay if fates else built.delay(built.interfaces(speaker)[0], usual, 0, 0)
     return Direction(call, speaker, listener, name, tuple(fates), tuple(spans), first, len(came), SOURCES.get(name, VIDEO))

@@ -1,7 +1,7 @@
 """The configured one-way delay of the path that a packet took, from topology.json and the ``ruling`` lines of timeline.jsonl.
 
-A path's own delay is the sum, over the links of its route, of the delay that ruled when the packet departed and of the packet's own bytes at
-the rate that ruled; no jitter and no queue.
+A path's own delay is the sum, over the links of its route, of the delay that ruled when the packet departed and of its own bytes at the
+rate that ruled; no jitter and no queue.
 """
 
 from __future__ import annotations

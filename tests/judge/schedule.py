@@ -1,11 +1,12 @@
 """The lab's schedule: from when to when a side owed media of a flow, by the lab's requests and the signalling that came to its host.
 
 A request counts from its line in timeline.jsonl, unless the agent refused it.  What the other side asks for (hold, resume, end) counts for
-this side from the moment at which its signal came to this side's host.
+this side from the moment at which its signal came to this side's host.  An agent that the lab killed owes nothing from then on.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,15 @@ from tests.judge.silence import Span
 from tests.judge.wire import Signal
 
 FLOW_REQUESTS = {"media_start": True, "media_stop": False}
+KILLED = re.compile(r"(\S+) is killed")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to an agent that it did not refuse: ``at`` ns; ``flow`` is "" where it is for the whole call."""
+    """One request to an agent that it did not refuse: ``at`` ns; ``flow`` is "" where it is for the whole call.
+
+    ``operation``: as in the agent protocol, or "killed", which is for all calls (``call`` is "").
+    """
 
     at: int
     agent: str
@@ -37,6 +42,8 @@ def requests(timeline: Iterable[dict[str, Any]]) -> list[Request]:
             asked[key] = Request(line["at"], line["source"], message["op"], message["call"], message.get("flow", ""))
         elif line["kind"] == "answer" and "error" in message:
             asked.pop((line["source"], message["id"]), None)
+        elif line["kind"] == "receipt" and line["receipt"]["kind"] == "process" and (killed := KILLED.match(line["text"])):
+            asked[killed[1], -1] = Request(line["at"], killed[1], "killed", "", "")
     return sorted(asked.values(), key=lambda request: request.at)
 
 
@@ -45,7 +52,7 @@ def spans(asked: Sequence[Request], signals: Sequence[Signal], *, call: str, spe
 
     ``signals``: of that call, as they passed the speaker's host, on the clock of the requests.
     """
-    acts = [(one.at, one.operation, speaker) for one in asked if one.call == call and one.agent == speaker and one.flow in ("", flow)]
+    acts = [(one.at, one.operation, speaker) for one in asked if one.call in ("", call) and one.agent == speaker and one.flow in ("", flow)]
     for signal in signals:
         if not signal.outgoing and (kind := signal.message.get("type")) in ("hold", "resume", "bye"):
             acts.append((signal.at, "end" if kind == "bye" else str(kind), "the other side"))
@@ -59,7 +66,7 @@ def spans(asked: Sequence[Request], signals: Sequence[Signal], *, call: str, spe
             holders.add(who)
         elif operation == "resume":
             holders.discard(who)
-        elif operation in ("end", "fail"):
+        elif operation in ("end", "fail", "killed"):
             over = True
         owed = on and not holders and not over
         if owed and since is None:

@@ -3,10 +3,11 @@
 The definitions, with their symbols:
 
 * a span [R, M] is the time from a request that starts media to the one that ends it; its origin O is the first departure in [R, R + G],
-  else R + G; its places, in which a frame is due, are O + k·I up to M;
-* a frame's place follows from its RTP timestamp, counted from the first frame of its SSRC in the span; that first frame stands in the last
-  place due at its departure when it opens no span;
-* a frame is late when taken − place − d > P, with d the configured delay of its path; it is fresh when its place is above every place heard;
+  else R + G; its places, in which a frame is due, are O + k·I before M;
+* a frame's place follows from its RTP timestamp, counted from the first frame of its SSRC in the span; that first frame, and one whose
+  timestamp jumps, stands in the last place due at its departure;
+* a frame is late when taken − place − d > P, with d the configured delay of its path;
+* it is fresh when its place is above every place heard before;
 * silence(a, b) of two fresh frames heard one after the other is max(0, taken b − taken a − free − I), with free the part of [taken a,
   taken b] that lies between spans, each end of it shifted by d;
 * a place is unheard when its frame never departed, departed and never arrived, or was late.
@@ -14,9 +15,10 @@ The definitions, with their symbols:
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 
 MS = 1_000_000
@@ -42,7 +44,7 @@ class Span:
 class Frame:
     """One frame of media: all packets of one SSRC and RTP timestamp, as ``departed`` and ``taken`` by its last packet.
 
-    ``taken``: None when it never arrived whole.  ``timestamp``: RTP's, without wrap.  ``delay``: the configured one of the path that it took.
+    ``taken``: None when it never arrived whole.  ``timestamp``: RTP's, without wrap.  ``delay``: the configured one of its path.
     """
 
     departed: int
@@ -54,15 +56,24 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the source of a flow owes: a frame every ``interval`` ns, stamped by a clock of ``rate`` ticks a second."""
+    """What the source of a flow owes: a frame every ``ticks`` of its RTP clock, which has ``rate`` of them a second."""
 
-    interval: int
     rate: int
+    ticks: int
+
+    @property
+    def interval(self) -> int:
+        """I, ns."""
+        return self.after(1)
+
+    def after(self, frames: int) -> int:
+        """How long so many intervals take, ns, each rounded by itself."""
+        return frames * self.ticks * 1_000_000_000 // self.rate
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A frame in its place: the ``span`` by number, ``place`` the time at which it was due, ``index`` the number of the place that it fills.
+    """A frame in its place: the ``span`` by number, ``place`` when it was due, ``index`` the number of the place that it fills.
 
     ``future``: its timestamp says that it was due more than an interval after it departed.
     """
@@ -153,15 +164,15 @@ class Flow:
         """((span, index), time) of every place due by ``until``."""
         found = []
         for number, (span, origin) in enumerate(zip(self.spans, self.origins, strict=True)):
-            last = until if span.closed is None else min(until, span.closed)
+            end = until + 1 if span.closed is None else min(until + 1, span.closed)
             index = 0
-            while (at := self._due(number, origin, index)) <= last:
+            while (at := self._due(number, origin, index)) < end:
                 found.append(((number, index), at))
                 index += 1
         return found
 
     def _due(self, span: int, origin: int, index: int) -> int:
-        at = origin + index * self.source.interval
+        at = origin + self.source.after(index)
         return at + self.shifts.get((span, (at - origin) // DRIFT_WINDOW), 0)
 
     def _silent(self, began: int, ended: int) -> int:
@@ -173,52 +184,81 @@ class Flow:
         for number, span in enumerate(self.spans):
             if span.closed is None:
                 continue
-            start = span.closed + self._delay_near(span.closed)
+            start = span.closed + self._delay(span.closed, after=False)
             if number + 1 < len(self.origins):
-                end = self.origins[number + 1] + self._delay_near(self.origins[number + 1])
+                end = self.origins[number + 1] + self._delay(self.origins[number + 1], after=True)
             else:
                 end = max(ended, start)
             total += max(0, min(ended, end) - max(began, start))
         return total
 
-    def _delay_near(self, at: int) -> int:
-        """The delay of the path that the flow used at ``at``: that of the last frame that departed by then, else of the first."""
-        number = bisect_right(self.placed, at, key=lambda one: one.frame.departed) - 1
-        return self.placed[number].frame.delay if number >= 0 else self.delay
+    def _delay(self, at: int, *, after: bool) -> int:
+        """The delay of the path of the last frame that departed by ``at``, or of the first one ``after`` it; of the nearest without one."""
+        if not self.placed:
+            return self.delay
+        number = bisect_left(self._departures, at) if after else bisect_right(self._departures, at) - 1
+        return self.placed[min(max(number, 0), len(self.placed) - 1)].frame.delay
+
+    @cached_property
+    def _departures(self) -> list[int]:
+        return [one.frame.departed for one in self.placed]
 
 
 def flow(frames: Sequence[Frame], spans: Sequence[Span], source: Source, delay: int, playout: int = PLAYOUT) -> Flow:
     """``frames`` of one flow in the places of ``spans``; ``delay``: the path's where no frame tells it.
 
-    A frame that departs before the first span opens has no place and is left out.
+    The lab stamps a request once it is written, and an agent may act by then: a frame that departs less than G before a span opens is that
+    span's, unless the span before it closed less than G ago.  One that departs when nothing was ever asked for has no place.
     """
     ordered = sorted(frames, key=lambda frame: frame.departed)
     spans = tuple(sorted(spans, key=lambda span: span.opened))
     delay = ordered[0].delay if ordered else delay
+    opens = [span.opened - ALLOWANCE for span in spans]
+    for number in range(1, len(spans)):
+        closed = spans[number - 1].closed
+        opens[number] = min(spans[number].opened, max(opens[number], (closed or 0) + ALLOWANCE))
     origins: list[int] = []
     placed: list[Placed] = []
+    base: dict[int, tuple[int, int]] = {}
     for number, span in enumerate(spans):
-        following = spans[number + 1].opened if number + 1 < len(spans) else None
-        own = [one for one in ordered if one.departed >= span.opened and (following is None or one.departed < following)]
+        following = opens[number + 1] if number + 1 < len(spans) else None
+        own = [one for one in ordered if one.departed >= opens[number] and (following is None or one.departed < following)]
+        closed = spans[number - 1].closed if number else None
+        while own and closed is not None and (place := _stamped(own[0], base, source)) is not None and place < closed:
+            placed.append(_placed(own.pop(0), number - 1, origins[number - 1], place, source))  # late, of the span before
         origin = own[0].departed if own and own[0].departed <= span.opened + ALLOWANCE else span.opened + ALLOWANCE
         origins.append(origin)
-        placed += _place(own, number, origin, source)
+        base = {}
+        placed += _place(own, number, origin, base, source)
     placed, shifts = _follow(placed, origins)
     return Flow(spans, source, tuple(placed), tuple(origins), tuple(_heard(placed, source, playout)), delay, shifts, playout)
 
 
-def _place(frames: Sequence[Frame], number: int, origin: int, source: Source) -> list[Placed]:
-    """The frames of one span, in order of departure, in their places."""
-    bases: dict[int, tuple[int, int]] = {}  # ssrc -> (timestamp, time that it stands for)
+def _stamped(frame: Frame, base: Mapping[int, tuple[int, int]], source: Source) -> int | None:
+    """When ``frame`` was due by its timestamp; None for an SSRC that ``base`` does not have: SSRC → (timestamp, time)."""
+    if frame.ssrc not in base:
+        return None
+    timestamp, at = base[frame.ssrc]
+    return at + (frame.timestamp - timestamp) * 1_000_000_000 // source.rate
+
+
+def _placed(frame: Frame, span: int, origin: int, place: int, source: Source, future: bool = False) -> Placed:
+    index = ((place - origin) * source.rate + source.ticks * 500_000_000) // (source.ticks * 1_000_000_000)
+    return Placed(frame, span, index, place, future)
+
+
+def _place(frames: Sequence[Frame], number: int, origin: int, base: dict[int, tuple[int, int]], source: Source) -> list[Placed]:
+    """The frames of one span, in order of departure, in their places; ``base`` is filled."""
     found = []
     for frame in frames:
-        due = origin + max(0, (frame.departed - origin) // source.interval) * source.interval  # the last place due at its departure
-        timestamp, base = bases.setdefault(frame.ssrc, (frame.timestamp, due))
-        place = base + (frame.timestamp - timestamp) * 1_000_000_000 // source.rate
-        future = place > frame.departed + source.interval
-        if future or place < origin:
+        passed = max(0, frame.departed - origin) * source.rate // (source.ticks * 1_000_000_000)
+        due = origin + source.after(passed)  # the last place due at its departure
+        place = _stamped(frame, base, source)
+        future = place is not None and place > frame.departed + source.interval
+        if place is None or future or place < origin:
             place = due
-        found.append(Placed(frame, number, round((place - origin) / source.interval), place, future))
+            base[frame.ssrc] = frame.timestamp, due
+        found.append(_placed(frame, number, origin, place, source, future))
     return found
 
 
@@ -229,17 +269,20 @@ def _follow(placed: Sequence[Placed], origins: Sequence[int]) -> tuple[list[Plac
         window = one.span, (one.place - origins[one.span]) // DRIFT_WINDOW
         least[window] = min(least.get(window, 1 << 62), one.frame.departed - one.place)
     shifts: dict[tuple[int, int], int] = {}
-    for span, window in sorted(least):
-        if window > 0:  # the origin itself is a departure
-            before = shifts.get((span, window - 1), 0)
-            shifts[span, window] = before + max(-DRIFT_STEP, min(DRIFT_STEP, least[span, window] - before))
-    moved = [replace(one, place=one.place + shifts.get((one.span, (one.place - origins[one.span]) // DRIFT_WINDOW), 0)) for one in placed]
+    for span, number in sorted(least):
+        if number > 0:  # the origin itself is a departure
+            before = shifts.get((span, number - 1), 0)
+            shifts[span, number] = before + max(-DRIFT_STEP, min(DRIFT_STEP, least[span, number] - before))
+    moved = []
+    for one in placed:
+        shift = shifts.get((one.span, (one.place - origins[one.span]) // DRIFT_WINDOW), 0)
+        moved.append(replace(one, place=one.place + shift))
     return moved, shifts
 
 
 def _heard(placed: Sequence[Placed], source: Source, playout: int) -> list[Placed]:
     """The fresh frames that were heard, in order of taking: those that were not late, and runs of those that were late by the same."""
-    came = sorted((one for one in placed if one.frame.taken is not None), key=lambda one: one.frame.taken or 0)
+    came = sorted((one for one in placed if one.frame.taken is not None), key=lambda one: (one.frame.taken or 0, one.place))
     fresh: list[Placed] = []
     top = -(1 << 62)
     number = 0

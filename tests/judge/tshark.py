@@ -94,13 +94,10 @@ def version() -> str:
 
 
 def captures(folder: Path, host: str) -> list[Path]:
-    """The capture files of a host's interfaces in the run at ``folder``, parts in order; TsharkError when there is none, or one was let go."""
+    """The capture files of a host's interfaces in the run at ``folder``, parts in order; TsharkError when there is none, or not all."""
     pattern = re.compile(rf"{re.escape(host)}\.([^.]+)(?:\.(\d+))?\.pcapng")
-    found = sorted(
-        (match[1], int(match[2] or 1), path)
-        for path in (folder / "capture").glob(f"{host}.*.pcapng")
-        if (match := pattern.fullmatch(path.name))
-    )
+    matches = [(pattern.fullmatch(path.name), path) for path in (folder / "capture").glob(f"{host}.*.pcapng")]
+    found = sorted((match[1], int(match[2] or 1), path) for match, path in matches if match)
     if not found:
         raise TsharkError(f"{folder}: no capture of an interface of {host}")
     for interface in {name for name, _, _ in found}:
