@@ -24,6 +24,9 @@ SAMPLE = 5 * MS
 SHOWN = 3
 """So many differences of packets are named for a flow; the sentence says how many there are."""
 
+AT_HOST, TAKEN = "longest_gap_at_host", "longest_gap"
+"""Under which names the harness's quality figures have the longest silence by arrivals at the host, where it says it, and by taking."""
+
 FlowKey = tuple[str, str, str, str]
 """(call, speaker, listener, flow)"""
 
@@ -106,8 +109,9 @@ def told(folder: Path) -> Told:
 class Row:
     """A row of the table: (harness, judge) of each figure; times in ms, None where the harness says none.
 
-    ``control``: the sabotage, "" without one.  ``silence``: of the flow in which they differ most, else of the most silent.  ``socket``:
-    the longest silence as the harness saw its listener take packets, (harness, judge by the same times), where that differs from arrivals.
+    ``control``: the sabotage, "" without one.  ``silence``: of the most silent flow, at the hosts' interfaces.  ``socket``:
+    the longest silence as the harness saw the listener take packets (harness, judge by the same times), where that differs from arrivals.
+    ``paths``: how many moves the harness has receipts of, and how many 4-tuples carried the calls at their callees' hosts.
     """
 
     run: str
@@ -188,27 +192,21 @@ def _silence(row: Row, call: Call, direction: Direction, harness: Told) -> None:
     """The longest silence of the call, and each verdict's."""
     flow = direction.flow()
     mine = flow.longest(call.opened, call.closed).excess
-    said = harness.quality.get(str(direction), {}).get("longest_gap")
-    theirs = None if said is None else quantity(said, TIME)
     if not harness.by_schedule:
         if mine / MS >= row.silence[1]:
             row.silence = None, mine / MS
         return
     taken = _socket(direction, harness)
+    theirs = _said(direction, harness, AT_HOST if taken else TAKEN)
+    if mine / MS >= row.silence[1]:
+        row.silence = None if theirs is None else theirs / MS, mine / MS
+    _same(row, f"{direction}: the longest silence", theirs, mine)
     if taken:
         flow = direction.flow(taken)
-        by_socket = flow.longest(call.opened, call.closed).excess
+        seen, by_socket = _said(direction, harness, TAKEN), flow.longest(call.opened, call.closed).excess
         if row.socket is None or by_socket / MS >= row.socket[1]:
-            row.socket = None if theirs is None else theirs / MS, by_socket / MS
-    judged = flow.longest(call.opened, call.closed).excess
-    if theirs is not None:
-        row.worst_ms = max(row.worst_ms, abs(theirs - judged) / MS)
-        if abs(theirs - judged) > LIMIT:
-            row.differences.append(
-                f"{direction}: the longest silence is {theirs / MS:.3f} ms by the harness, {judged / MS:.3f} ms by the judge"
-            )
-    if theirs is not None and (row.silence[0] is None or mine / MS >= row.silence[1]):
-        row.silence = theirs / MS, mine / MS
+            row.socket = None if seen is None else seen / MS, by_socket / MS
+        _same(row, f"{direction}: the longest silence by the socket", seen, by_socket)
     gaps = flow.gaps(0, 1 << 62)
     for one in harness.silences.get((call.id, str(direction)), []):
         near = [gap.excess for gap in [*gaps, *flow.gaps(one.end, one.end)] if abs(gap.end - one.end) <= LIMIT]
@@ -216,6 +214,19 @@ def _silence(row: Row, call: Call, direction: Direction, harness: Told) -> None:
         if abs(closest - one.value) > LIMIT:
             said = f"“{one.name}” is {one.value / MS:.3f} ms by the harness"
             row.differences.append(f"{direction}: {said}, and the gap that ends then {closest / MS:.3f} ms by the judge")
+
+
+def _said(direction: Direction, harness: Told, name: str) -> int | None:
+    said = harness.quality.get(str(direction), {}).get(name)
+    return None if said is None else quantity(said, TIME)
+
+
+def _same(row: Row, what: str, theirs: int | None, mine: int) -> None:
+    """Hold one duration against the other (ns)."""
+    if theirs is not None:
+        row.worst_ms = max(row.worst_ms, abs(theirs - mine) / MS)
+        if abs(theirs - mine) > LIMIT:
+            row.differences.append(f"{what} is {theirs / MS:.3f} ms by the harness, {mine / MS:.3f} ms by the judge")
 
 
 def _socket(direction: Direction, harness: Told) -> Mapping[tuple[int, int], int]:
@@ -240,8 +251,8 @@ def socket_line(run: Run, harness: Told) -> Iterator[tuple[str, int, int]]:
 
 def _paths(row: Row, run: Run, harness: Told) -> None:
     """Each move that the harness has a receipt of is one from a 4-tuple to another at the callee's host, at that time."""
-    known = {path.source: path for call in run.calls for path in call.paths}
-    row.paths = len({end for before, after, _ in harness.moves for end in (before, after)} or {""}), len(known)
+    known = {path.source for call in run.calls for path in call.paths}
+    row.paths = len(harness.moves), sum(path.of_call > 0 for call in run.calls for path in call.paths)
     for before, after, at in harness.moves:
         missing = [end for end in (before, after) if end not in known]
         if missing:

@@ -11,6 +11,7 @@ from typing import Any
 from tests.judge import schedule, silence, tshark, wire
 from tests.judge.clock import clock_of
 from tests.judge.route import Network, network
+from tests.judge.tshark import Frame
 
 SOURCES = {"audio": silence.Source(48_000, 960)}
 """By flow; any other is video of 30 frames a second."""
@@ -43,9 +44,10 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class FourTuple:
-    """One 4-tuple at the callee's host, as its packets came in: "ip port", when the first and the last came (ns), and how many.
+    """One 4-tuple at the callee's host: "ip port" of both ends, when the first and the last packet came by it (ns).
 
-    ``resumed``: when a packet of it came behind one of another 4-tuple, the first one included.
+    ``packets``: how many came, and ``of_call`` how many of them were of a connection of the call.  ``resumed``: when a packet of it came
+    behind one of another 4-tuple, the first one included.
     """
 
     source: str
@@ -53,6 +55,7 @@ class FourTuple:
     first: int
     last: int
     packets: int
+    of_call: int
     resumed: tuple[int, ...]
 
 
@@ -200,18 +203,30 @@ def handshakes(caller: wire.Wire, callee: wire.Wire, call: str, since: int, unti
 
 
 def paths(callee: wire.Wire, call: str) -> list[FourTuple]:
-    """The 4-tuples by which the packets of ``call`` came to the callee's host, in the order of their first use."""
-    found: dict[tuple[str, str], list[int]] = {}
+    """The 4-tuples by which UDP packets came to where the callee has ``call``, in the order of their first use."""
+    mine = {number for number, of in callee.calls.items() if of == call}
+    ends = {frame.destination for frame in callee.frames if not frame.outgoing and frame.connection in mine}
+    found: dict[tuple[str, str], list[Frame]] = {}
     resumed: dict[tuple[str, str], list[int]] = {}
     before: tuple[str, str] | None = None
     for frame in callee.frames:
-        if not frame.outgoing and frame.connection is not None and frame.opened and callee.calls.get(frame.connection) == call:
-            ends = _shown(frame.source), _shown(frame.destination)
-            found.setdefault(ends, []).append(frame.time)
-            if ends != before:
-                resumed.setdefault(ends, []).append(frame.time)
-            before = ends
-    return [FourTuple(*ends, times[0], times[-1], len(times), tuple(resumed[ends])) for ends, times in found.items()]
+        if not frame.outgoing and frame.destination in ends:
+            both = _shown(frame.source), _shown(frame.destination)
+            found.setdefault(both, []).append(frame)
+            if both != before:
+                resumed.setdefault(both, []).append(frame.time)
+            before = both
+    return [
+        FourTuple(
+            *both,
+            first=frames[0].time,
+            last=frames[-1].time,
+            packets=len(frames),
+            of_call=sum(frame.opened and frame.connection in mine for frame in frames),
+            resumed=tuple(resumed[both]),
+        )
+        for both, frames in found.items()
+    ]
 
 
 def _direction(

@@ -37,7 +37,6 @@ FIELDS = (
     "quic.dg",
     "quic.stream.stream_id",
     "quic.stream.offset",
-    "quic.stream.length",
     "quic.stream_data",
     "quic.decryption_failed",
     "tls.handshake.type",
@@ -45,6 +44,8 @@ FIELDS = (
 )
 CLIENT_HELLO = "1"
 BAD_CHECKSUM = "0"
+MISSING = "<MISSING>"
+"""What tshark prints for bytes of which there are none."""
 STREAM_TYPES = range(0x08, 0x10)
 STREAM_HAS_OFFSET = 0x04
 
@@ -144,7 +145,7 @@ def rows(text: str) -> Iterator[Frame]:
             intact=_first(row["udp.checksum.status"]) != BAD_CHECKSUM,
             connection=int(_first(row["quic.connection.number"])) if row["quic.connection.number"] else None,
             opened=not row["quic.decryption_failed"],
-            datagrams=tuple(bytes.fromhex(one) for one in _list(row["quic.dg"])),
+            datagrams=tuple(map(_bytes, _list(row["quic.dg"]))),
             parts=tuple(_parts(row)),
             client_hellos=tuple(random for kind, random in hellos if kind == CLIENT_HELLO),
         )
@@ -156,15 +157,17 @@ def _hello_types(row: dict[str, str]) -> list[str]:
 
 
 def _parts(row: dict[str, str]) -> Iterator[StreamPart]:
-    """STREAM frames (RFC 9000 §19.8).  A frame without the OFF bit has no offset field and one without data has no data field."""
+    """STREAM frames (RFC 9000 §19.8).  One without the OFF bit has no offset field, one without data has ``MISSING`` for data."""
     kinds = [int(kind, 0) for kind in _list(row["quic.frame_type"]) if int(kind, 0) in STREAM_TYPES]
-    numbers, lengths = _list(row["quic.stream.stream_id"]), _list(row["quic.stream.length"])
-    given, data = iter(_list(row["quic.stream.offset"])), iter(_list(row["quic.stream_data"]))
-    has_data = len(_list(row["quic.stream_data"]))
-    for place, (kind, number) in enumerate(zip(kinds, numbers, strict=True)):
+    numbers, data = _list(row["quic.stream.stream_id"]), _list(row["quic.stream_data"])
+    given = iter(_list(row["quic.stream.offset"]))
+    for kind, number, bytes_ in zip(kinds, numbers, data, strict=True):
         offset = int(next(given)) if kind & STREAM_HAS_OFFSET else 0
-        empty = (len(lengths) == len(kinds) and lengths[place] == "0") or not has_data
-        yield StreamPart(int(number), offset, b"" if empty else bytes.fromhex(next(data)))
+        yield StreamPart(int(number), offset, _bytes(bytes_))
+
+
+def _bytes(value: str) -> bytes:
+    return b"" if value == MISSING else bytes.fromhex(value)
 
 
 def _list(value: str) -> list[str]:
