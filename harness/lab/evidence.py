@@ -33,11 +33,14 @@ from harness.lab.moments import of_packets
 from harness.lab.path_delay import PathDelays
 from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.record_audit import RecordAudit
-from harness.lab.wire_view import NEVER, CallEnds, Opener, View, view
+from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
 from harness.media.measures import Heard
-from harness.media.schedule import Schedule, pace_of
+from harness.media.schedule import Schedule, Span, pace_of
+from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
+from harness.media.source import AUDIO_PAYLOAD_BYTES
+from harness.rtp.packet import HEADER
 from harness.units import Duration, ms
 from harness.verdict import Receipt
 
@@ -60,6 +63,8 @@ class Evidence:
         self._lab = lab
         self.errors: list[BaseException] = []
         self.quality: dict[str, Any] = {}
+        self.sealed: set[str] = set()
+        """The agents of whose datagrams too many open under no key, once the run is audited."""
         self._opener = Opener()
         self._seen: tuple[Any, View] | None = None
         self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
@@ -85,6 +90,9 @@ class Evidence:
         unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
         unsent = [one for one in unsent if one.call == call.id and one.flow == flow]
         ends = FlowEnds(call.id, flow, speaker.name, listener.name)
+        sealed = view.sealed.get(speaker.name)
+        if sealed is not None and sealed.hides:
+            return self._sealed(call, speaker, listener, flow, sealed, asked)
         return Heard(
             media_packets(ends, wire, unsent, schedule, self._delays(), call.closed),
             direction(speaker, listener, flow),
@@ -96,6 +104,29 @@ class Evidence:
             free=schedule.free() if asked else None,
             speaker=speaker.name,
             listener=listener.name,
+        )
+
+    def _sealed(self, call: Call, speaker: Peer, listener: Peer, flow: str, sealed: Sealed, asked: list[Span]) -> SealedHeard:
+        """A flow whose packets no key opens, as far as sizes and times show it."""
+        assert call.closed is not None
+        size = AUDIO_PAYLOAD_BYTES + HEADER.size
+        datagrams = [
+            SealedDatagram(udp.monotonic or 0, None if arrival is None else arrival.monotonic)
+            for udp, there, arrival in sealed.datagrams
+            if there in ("", listener.name) and size + LEAST <= udp.size <= size + MOST
+        ]
+        return SealedHeard(
+            [],
+            direction(speaker, listener, flow),
+            call.opened,
+            call.closed,
+            PLAYOUT,
+            pace=pace_of(flow),
+            free=Schedule(pace_of(flow), asked).free() if asked else None,
+            speaker=speaker.name,
+            listener=listener.name,
+            datagrams=datagrams if flow == "audio" and sealed.whole else (),
+            why=NOT_MEASURED if sealed.whole else f"not measured: {sealed}",
         )
 
     def _view(self, call: Call | None = None) -> View:
@@ -299,6 +330,11 @@ class Evidence:
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
+        for name, one in self._view().sealed.items():
+            if name in self._lab.peers and one.many:
+                self.sealed.add(name)
+                if not (self._lab.orders.sealed and one.whole):
+                    self.errors.append(AgentError(name, str(one)))
 
     def legs(self, call: Call) -> Legs:
         """Have ``call``, the only one of its run, judged leg by leg while it goes on."""

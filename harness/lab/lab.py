@@ -73,6 +73,8 @@ class Orders:
     endurance: Pace | None = None
     """Of the scenario of that name; None: its short form."""
     agents: dict[str, str] = field(default_factory=dict)
+    sealed: bool = False
+    """Whether agents may leave no keys: what is sealed is then judged by the sizes and times of datagrams alone."""
     confine: bool = True
     """Whether agents are kept from this machine; else they have every privilege that the network has."""
 
@@ -422,7 +424,8 @@ class Lab:
     def stacks(self) -> tuple[Stack, ...]:
         """The stacks that said hello, by agent."""
         said = ((name, peer.remote.hello_said) for name, peer in self.peers.items())
-        return tuple(Stack(agent=name, name=hello.agent, version=hello.version) for name, hello in said if hello is not None)
+        sealed = self.evidence.sealed
+        return tuple(Stack(agent=n, name=hello.agent, version=hello.version, sealed=n in sealed) for n, hello in said if hello is not None)
 
     async def _greet(self, names: tuple[str, ...]) -> None:
         for name in names:
