@@ -20,10 +20,15 @@ from harness.units import Count, Duration, Quantity, Rate, Ratio
 
 
 class Result(StrEnum):
-    """What a verdict, or a whole run, comes to."""
+    """What a verdict, or a whole run, comes to.  ERROR and NOT_RUN are results of runs alone.
+
+    ERROR: the scenario's author or the command line made a mistake.  NOT_RUN: an agent lacks a capability that the scenario needs.
+    """
 
     PASS = "PASS"
     FAIL = "FAIL"
+    ERROR = "ERROR"
+    NOT_RUN = "NOT RUN"
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
@@ -34,6 +39,7 @@ class Blame(StrEnum):
     ENVIRONMENT = "environment"
     AGENT = "agent"
     HARNESS = "harness"
+    AUTHOR = "author"
 
 
 class Relation(StrEnum):
@@ -78,6 +84,14 @@ class Life(NamedTuple):
     until: int
     cores: int
     used: Callable[[int, int], int]
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """A stack that ran: the agent's name in the scenario (``agent``), and ``name`` and ``version`` as its hello gave them."""
+
+    agent: str
+    name: str
+    version: str
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,7 +218,7 @@ def judge(
         value=measured,
         bound=limit,
         result=result,
-        blame=None if result is Result.PASS else blame if failed or blame is Blame.ENVIRONMENT else Blame.HARNESS,
+        blame=None if result is Result.PASS else blame if failed or blame is not Blame.PRODUCT else Blame.HARNESS,
         direction=direction or figure.direction,
         note=note or figure.note,
         evidence=tuple(evidence),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options
-from harness.lab import Lab, control, refusal
+from harness.lab import Lab, control, needs, refusal
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
 from harness.lab.moments import of_packets
@@ -42,6 +42,8 @@ def judge_handover(lab: Lab, call: Call, fault: FaultMark, *, suffix: str = "") 
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
+@needs("video")
+@needs("migrate", of="alice")
 async def test_wifi_to_cellular(lab: Lab) -> None:
     """Alice walks out of the door in a video call; the phone takes it to LTE while the Wi-Fi still reaches her.
 
@@ -61,6 +63,7 @@ async def test_wifi_to_cellular(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
+@needs("migrate", of="alice")
 async def test_cellular_to_wifi(lab: Lab) -> None:
     """Alice comes home; the phone takes the call to the Wi-Fi while LTE still reaches her.  IPv6, audio alone.
 
@@ -79,6 +82,7 @@ async def test_cellular_to_wifi(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence, Alice walks out of the door", silent=True)
+@needs("migrate", of="alice")
 async def test_make_before_break(lab: Lab) -> None:
     """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
 
@@ -100,6 +104,7 @@ async def test_make_before_break(lab: Lab) -> None:
 
 
 @control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
+@needs("migrate", of="alice")
 async def test_break_before_make(lab: Lab) -> None:
     """Alice's Wi-Fi is gone before the call moves: it has to find its way over LTE without help from the old path.
 
@@ -123,6 +128,7 @@ async def test_break_before_make(lab: Lab) -> None:
 
 
 @control("alice", "one-move-at-a-time", caught_by="media packets over the radio that was passed by", silent=True, also=("migrated to nr",))
+@needs("migrate", of="alice")
 async def test_double_handover(lab: Lab) -> None:
     """Alice's phone picks LTE at the edge of its cell, and before that path has answered it picks 5G: the call goes to 5G.
 
@@ -153,6 +159,7 @@ async def test_double_handover(lab: Lab) -> None:
 
 
 @control("alice", "probes-once", caught_by="time to move", silent=True, also=("alice migrates to lte",))
+@needs("migrate", of="alice")
 async def test_lost_path_response(lab: Lab) -> None:
     """Alice's phone moves to LTE, and of all packets the PATH_RESPONSE is lost: the move takes one more try, and nobody hears it.
 
@@ -191,7 +198,10 @@ FAR = 150 * ms
     [
         pytest.param(
             "migration asked for",
-            marks=control("alice", "moves-anyway", caught_by="packets on the new path", silent=True, also=("migrate was",)),
+            marks=(
+                needs("migrate", of="alice"),
+                control("alice", "moves-anyway", caught_by="packets on the new path", silent=True, also=("migrate was",)),
+            ),
         ),
         pytest.param(
             "nat rebind",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import msgspec
 import trio
@@ -94,6 +94,14 @@ class EventMissed(BlamedError):  # noqa: N818 - reads as a sentence
         super().__init__(text)
 
 
+class AskedRequest(NamedTuple):
+    """A request as it went to the agent: stamped before its line was written, and when the line was whole in the pipe (ns)."""
+
+    began: int
+    written: int
+    request: Request
+
+
 class _Asked:
     """A request on its way: what it was, and its answer when there is one."""
 
@@ -119,6 +127,8 @@ class RemoteAgent:
     ) -> None:
         self.name = name
         self.events = EventLog(name)
+        self.requests: list[AskedRequest] = []
+        """Those of media, holds and ends that the agent did not refuse, in the order in which they were written."""
         self.hello_said: Hello | None = None
         self.slow: list[tuple[int, int]] = []
         """Requests that this process took more than ``_SLOW`` to write into the agent's pipe: from when to when, ns."""
@@ -258,6 +268,7 @@ class RemoteAgent:
             self._given_up.add(request.id)
             raise AgentError(self.name, f"no answer to {asked.op} (request {request.id}) within {within}")
         if isinstance(asked.answer.error, Failure):
+            self.requests = [one for one in self.requests if one.request is not request]
             raise AgentRefused(self.name, asked.op, asked.answer.error)
         try:
             return decode_ok(asked.answer, type(request).answer)
@@ -275,6 +286,7 @@ class RemoteAgent:
         async with self._send_lock:
             closed = False
             # Whoever no longer waits for the answer does not cut the line in two: that would end the conversation, and blame the agent.
+            began = time.monotonic_ns()
             with trio.move_on_after(within.s, shield=True) as writing:
                 try:
                     await self._to_agent.send_all(line)
@@ -288,8 +300,15 @@ class RemoteAgent:
                 self._fail("closed its standard input")
             elif writing.cancelled_caught:
                 self._fail(f"does not read its standard input: {_op(request)} could not be written within {within}")
-            elif self._tee is not None:
-                self._tee(Said(time.monotonic_ns(), self.name, True, request))
+            else:
+                self._wrote(began, request)
+
+    def _wrote(self, began: int, request: Request) -> None:
+        written = time.monotonic_ns()
+        if isinstance(request, MediaStart | MediaStop | Hold | Resume | End | Fail):
+            self.requests.append(AskedRequest(began, written, request))
+        if self._tee is not None:
+            self._tee(Said(written, self.name, True, request))
 
     async def _ask(self, request: Request, kind: type[A], within: Duration) -> A:
         answer = await self.request(request, within)

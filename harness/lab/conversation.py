@@ -63,6 +63,10 @@ class Call:
         self.flows = flows
         self.optional = optional
         self.asked = 0
+        self.path = ""
+        """By which of the caller's paths it was to be dialled, if the scenario named one."""
+        self.remote: tuple[str, int] = ("", 0)
+        """The address and port that was dialled."""
         self.opened = 0
         self.closed: int | None = None
         self.broken = False
@@ -99,6 +103,7 @@ class Call:
         ip, port = network.reach(self.caller.name, self.callee.name, self.lab.port, self.version)
         paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
         self._marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        self.path, self.remote = path or "", (ip, port)
         self.asked = time.monotonic_ns()
         self.id = await self.caller.remote.dial(
             ip,
@@ -190,6 +195,7 @@ class Call:
         for peer in (self.caller, self.callee):
             if peer.crashed is None:
                 await peer.inventory()  # its answer says that the records so far are in the file
+        await self.lab.settle()
 
     async def _drain(self) -> None:
         """Wait until everything sent has been heard, or long enough that the rest is lost."""

@@ -29,16 +29,19 @@ from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.fabric.sampler import Sampler, start_sampler
 from harness.fabric.samples import FILE, Samples
-from harness.lab import exchange, left, merged, network_lines, proofs, recordings, rulings
+from harness.lab import demands, exchange, left, merged, network_lines, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted
+from harness.lab.demands import Need
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.kept import Kept
 from harness.lab.log_times import LogTimes
+from harness.lab.met import Change, settle, traffic
+from harness.lab.paths import dialled_by
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
 from harness.lab.stalls import life_of, stalls_of, told
@@ -49,7 +52,7 @@ from harness.media.kinds import MediaKind
 from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Count, Duration, Quantity, s
-from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relation, Stall, Verdict
+from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relation, Stack, Stall, Verdict
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
@@ -76,12 +79,17 @@ class Orders:
 
 @dataclass(slots=True)
 class FaultMark:
-    """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began."""
+    """A fault in a scenario: ``began`` and ``ended`` (ns) are what figures are asked ``since``; ``until`` is when the next one began.
+
+    ``number``: from 0 on, in the order of their beginning.  ``beside_the_call``: whether it is to meet none of the call's packets.
+    """
 
     name: str
     began: int
     ended: int | None = None
     until: int | None = None
+    number: int = 0
+    beside_the_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,10 +133,15 @@ class Lab:
         self.attackers: list[Attacker] = []
         self.network: Network | None = None
         self.final: dict[str, Any] = {}
-        self.lacking: str | None = None
-        """What an agent lacks for this scenario, if it was given up for that."""
+        self._history: dict[str, Any] = {}
+        self.needs: tuple[Need, ...] = ()
+        """What the scenario says that it needs of its agents."""
+        self.lacking: frozenset[str] = frozenset()
+        """The capabilities that agents lack for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
         self._expected: list[_Expected] = []
+        self._changes: list[tuple[Change, int]] = []
+        """What was changed in the network, and which of the receipts says so."""
         self._live = self.now()
         self.samples = Samples()
         """Of the agents, from outside; whole once they have ended."""
@@ -199,6 +212,14 @@ class Lab:
         """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
         return left.gather_keys(self.folder, {name: peer.folder for name, peer in self.peers.items() if peer.folder != self.folder})
 
+    def history(self) -> dict[str, Any]:
+        """What each direction of each link was impaired by, from when (``Network.finish``); as it is known now."""
+        return dict(self.final.get("rulings") or self._history)
+
+    def queue_samples(self) -> dict[str, list[Any]]:
+        """The receive queues of each agent's sockets, sampled from outside, by its name."""
+        return {}
+
     def _take_over(self) -> None:
         """Bring what the agents left together, now that they have ended; that it cannot be done changes no verdict."""
         try:
@@ -260,6 +281,10 @@ class Lab:
             for peer in self.peers.values()
             if peer.crashed is not None
         )
+        if not self.evidence.in_legs:
+            calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
+            self.receipts.extend(receipt for call in calls for receipt in dialled_by(self, call))
+        self._look_what_faults_met()
         self.evidence.audit()
         if self.attackers:
             self.evidence.quality[hostile.KEY] = msgspec.to_builtins([attacker.told() for attacker in self.attackers])
@@ -293,6 +318,12 @@ class Lab:
         slow = [Stall(start, end, RUNNER) for peer in self.peers.values() for start, end in peer.remote.slow]
         return [*stalls_of(self._sampler.read(), confined, self.frozen), *slow]
 
+    async def settle(self) -> None:
+        """Put what was captured into its files and learn what the links did so far: figures of a call that is over rest on both."""
+        if self.network is not None:
+            await self.network.flush()
+            self._history = dict(await self.network.ask("rulings"))
+
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
         self._look_at_agents()
@@ -303,6 +334,21 @@ class Lab:
         """The name of the fault that was going on at ``at`` (ns)."""
         during = [fault.name for fault in self.faults if fault.began <= at and (fault.ended is None or at <= fault.ended)]
         return during[-1] if during else otherwise
+
+    def _look_what_faults_met(self) -> None:
+        """Put into each change's receipt which of the calls' packets it met; one that met none did not take."""
+        if not self._changes or self.network is None:
+            return
+        changes, receipts = [change for change, _ in self._changes], list(self.receipts)
+        seen = traffic(self, self.network.topology)
+        met = [seen.met(change, changes) for change in changes]
+        beside = frozenset(mark.number for mark in self.faults if mark.beside_the_call)
+        for (_, place), one, why in zip(self._changes, met, settle(changes, met, beside), strict=True):
+            was = receipts[place]
+            observed = {**was.observed, "met": str(one), **({"why not": why} if why else {})}
+            self.receipts.replace(place, msgspec.structs.replace(was, observed=observed, taken=was.taken and not why))
+            if why:
+                self.timeline.note("fabric", "receipt", f"{was.fault}: NOT TAKEN: {why}", at=was.at, aloud=True)
 
     def _proven(self, expected: _Expected) -> Receipt:
         taken, observed = expected.prove(self.evidence.decrypted(expected.peer))
@@ -315,6 +361,10 @@ class Lab:
         """Build ``topology``.  It is probed when the agents start, and before any call."""
         if self.network is not None:
             raise SpecError("lab.build", "a run has one network; it is built already")
+        hosts = [host.name for host in topology.hosts]
+        for name in self.orders.agents:
+            if name not in hosts:
+                raise SpecError(f"--agent {name}", f"{topology.name} has no host {name!r}; allowed are {', '.join(hosts)}")
         (self.folder / "topology.json").write_text(topology.to_json())
         began = self.now()
         self.network = await self._stack.enter_async_context(
@@ -333,6 +383,7 @@ class Lab:
         self.durations["build"] = Duration(self.now() - began)
         nats = [f", NAT {name} in userspace ({nat['why']})" for name, nat in report["nats"].items() if nat["executor"] == "userspace"]
         text = f"{topology.name} on {report['executor']} ({report['why']}){''.join(nats)}, seed {self.orders.seed}"
+        text += "".join(f", {name} runs {command}" for name, command in self.orders.agents.items())
         self.timeline.note("lab", "built", text, aloud=True, built_ns=report["built_ns"])
         return self.network
 
@@ -354,17 +405,24 @@ class Lab:
             await self._greet(names)
             probed = await network.probe()
         await self._greet(names)
-        for name in names:
-            self.peers[name].need(*kinds.CAPABILITIES[self.orders.media])
+        media = Need(kinds.CAPABILITIES[self.orders.media])
+        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
+        answering = [Need(("auto_answer",), of=(name,)) for name in names if wanted[name].auto_answer]
+        demands.check((media, *self.needs, *answering), {name: self.peers[name].offers for name in names})
         self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
         self._live = self.now()
         await network.capture()
         self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
         async with trio.open_nursery() as nursery:
             for name in names:
-                own = options.get(name) if isinstance(options, dict) else options
-                nursery.start_soon(self._introduce, self.peers[name], own, listen)
+                nursery.start_soon(self._introduce, self.peers[name], wanted[name], listen)
         return [self.peers[name] for name in names]
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """The stacks that said hello, by agent."""
+        said = ((name, peer.remote.hello_said) for name, peer in self.peers.items())
+        return tuple(Stack(agent=name, name=hello.agent, version=hello.version) for name, hello in said if hello is not None)
 
     async def _greet(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -407,7 +465,7 @@ class Lab:
             text = f"confined, but: {'; '.join(process.how.lacks)}" if lacking else "confined"
         self.timeline.note(name, "confined", f"{name} {text}" if lacking else text, aloud=lacking, seen=process.confined)
 
-    async def _introduce(self, peer: Peer, options: Options | None, listen: bool) -> None:
+    async def _introduce(self, peer: Peer, options: Options, listen: bool) -> None:
         tls = self.folder / "tls" / peer.name
         await peer.remote.configure(
             paths=peer.paths(),
@@ -417,7 +475,7 @@ class Lab:
             key=str(tls / "key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
-            options=msgspec.structs.replace(options or Options(auto_answer=True), media=self.orders.media),
+            options=msgspec.structs.replace(options, media=self.orders.media),
         )
         if listen:
             await peer.remote.listen(self.port)
@@ -506,9 +564,15 @@ class Lab:
         return call
 
     @contextlib.asynccontextmanager
-    async def fault(self, name: str) -> AsyncIterator[FaultMark]:
-        """A named fault: whatever the block changes in the network gives its receipts; without one the run is INCONCLUSIVE."""
-        mark = FaultMark(name, self.now())
+    async def fault(self, name: str, *, beside_the_call: bool = False) -> AsyncIterator[FaultMark]:
+        """A named fault: whatever the block changes in the network gives its receipts; without one the run is INCONCLUSIVE.
+
+        So it is when what was changed met none of the calls' packets; of a fault that is ``beside_the_call`` on purpose, when it met any.
+        A second fault of the same name is called ``name (2)``: no fault is proven by another one's receipts.
+        """
+        alike = sum(mark.name == name or mark.name.startswith(f"{name} (") for mark in self.faults)
+        name = f"{name} ({alike + 1})" if alike else name
+        mark = FaultMark(name, self.now(), number=len(self.faults), beside_the_call=beside_the_call)
         if self.faults:
             self.faults[-1].until = mark.began
         self.faults.append(mark)
@@ -556,6 +620,9 @@ class Lab:
         if seen.interfaces:
             self.switching.append(seen)
         receipt = Receipt(fault=name, kind=seen.kind, at=seen.at, observed=seen.seen, taken=seen.taken, source=seen.source)
+        if seen.touches is not None and not self.evidence.in_legs:
+            fault = (self._fault.number, self._fault.began) if self._fault is not None else (None, 0)
+            self._changes.append((Change(seen.at, seen.touches, *fault), len(self.receipts)))
         self.receipts.append(receipt)
         if seen.unfit:
             self.unfit.append(seen.unfit)

@@ -14,11 +14,12 @@ import trio
 
 from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Mode, PathChanged, PathSpec
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
-from harness.errors import AgentError, CapabilityLacking, SpecError
+from harness.errors import AgentError, SpecError
 from harness.fabric.agent_view import environment, sockets
 from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network
+from harness.lab.demands import Need, check
 from harness.media.measures import Heard
 from harness.units import Duration, s
 from harness.verdict import AGENT
@@ -78,10 +79,13 @@ class Peer:
 
     def need(self, *capabilities: str) -> None:
         """CapabilityLacking unless the agent's hello names all of ``capabilities``."""
+        check((Need(capabilities),), {self.name: self.offers})
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The capabilities that its hello names."""
         hello = self.remote.hello_said
-        lacking = [one for one in capabilities if hello is None or one not in hello.capabilities]
-        if lacking:
-            raise CapabilityLacking(self.name, f"it does not offer {', '.join(lacking)}, which this scenario needs")
+        return () if hello is None else hello.capabilities
 
     async def migrate(self, path: str, *, within: Duration = 5 * s) -> None:
         """Move the call to ``path``, make-before-break; returns when the stack says that it has switched.
@@ -131,6 +135,7 @@ class Peer:
     ) -> None:
         """Start a source of ``flow`` in ``call``.  AgentRefused when the agent or its stack does not want to."""
         call = call or self.call
+        self.need(flow, mode)
         await self.remote.media_start(
             call.id,
             flow,  # type: ignore[arg-type]
@@ -154,6 +159,7 @@ class Peer:
 
     async def resume(self, call: Call | None = None, *, within: Duration = 5 * s) -> None:
         """Let go of the hold; returns when both sides say so."""
+        self.need("hold")
         await self._switch(call or self.call, self.remote.resume, CallResumed, f"{self.name} resumes", within)
 
     async def _switch(

@@ -42,6 +42,7 @@ def packet(
         mode="datagram",
         unsent=None if left is not None else "expired",
         arrivals=() if arrived is None else (Arrival(arrived, "eth", "10.0.0.1:5555", 130),),
+        taken=arrived,
     )
 
 

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from harness.media.continuity import longest_gap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.media.bursts import concealment
-from harness.media.continuity import longest_gap
 from harness.media.listening import Listened, listen, wav
 from harness.media.opus import SAMPLES, OpusEncoder
 from harness.media.records import MediaPacket

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from harness.media.measures import Heard
-from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, join, read
+from harness.media.record_join import join
+from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, read
 from harness.units import Count, Duration, Quantity, ms, percent
 
 MS = 1_000_000
