@@ -145,7 +145,8 @@ def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Know
     found.sort(key=lambda pair: pair[1].length - pair[0].excess.ns)
     standing = [(gap, one) for gap, one in found if gap.excess.ns - one.length > bound.ns]
     worst, one = found[0]
-    said = f"{worst.excess}, of which the machine explains {Duration(one.length)}: {one.words}" if one.length else ""
+    part = Duration(min(one.length, worst.excess.ns))
+    said = f"{worst.excess}, of which the machine explains {part}: {one.words}" if one.length else ""
     if not standing:
         return _inconclusive(verdict, said or f"{len(found)} gaps explained by the machine")
     gaps = tuple(gap for gap, _ in standing)

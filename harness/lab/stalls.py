@@ -39,7 +39,7 @@ def told(samples: Samples, stalls: Iterable[Stall]) -> str:
     """What was sampled, in a line of the timeline."""
     sums: dict[str, int] = {}
     for stall in stalls:
-        what = f"{stall.who} {stall.kind}"
+        what = f"{stall.who} {stall.kind or 'late'}"
         sums[what] = sums.get(what, 0) + stall.end - stall.start
     unconfirmed = sum(theft.end - theft.start for theft in samples.thefts if not theft.confirmed)
     parts = [f"{what} {Duration(length)}" for what, length in sorted(sums.items())]
