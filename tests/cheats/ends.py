@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from harness.agent import messages
 from harness.agent.driver import BadRequest, Driver
 from harness.call.connection import Connection
-from harness.call.events import Event, PathEvent
+from harness.call.events import Address, Event, PathEvent
 from harness.call.quic import Core
 from harness.call.session import Endpoint
 from tests.cheats.seams import Cheating
@@ -79,10 +79,11 @@ class SecondConnection(Endpoint):
         found.redial.ask(found.connection.address._replace(path=path), now)
         self._redial(found, now)
 
-    def _sweep(self, now: int) -> None:
-        super()._sweep(now)
-        for line in self._lines:  # the connection that goes takes the common id with it
-            self._own(line, line.connection.core.host_cids)
+    def receive(self, data: bytes, address: Address, *, now: int, arrived: int) -> None:
+        for line in self._lines:  # both have the same id: whose a packet is, the socket tells
+            if line.connection.address.path == address.path:
+                self._own(line, [SameIdCore.used])
+        super().receive(data, address, now=now, arrived=arrived)
 
     def events(self) -> list[Event]:
         return [moved(event, "probing", "migrated") for event in super().events()]

@@ -137,7 +137,7 @@ CHEATS: tuple[Cheat, ...] = (
     _cheat("raises", 6, "an exception when the peer moves", {"silence": LEAVE, "hang-up": REBIND}),
     # row 7: another connection
     _cheat("second-connection", 7, "a second connection under the same source connection id instead of a migration",
-           {"handshakes": LEAVE, "path": "migration.py::test_double_handover"},
+           {"handshakes": LEAVE, "path": "migration.py::test_cellular_to_wifi"},
            alice="second-connection", bob="takes-second-connection", honest=False),
     # row 9: the picture
     _cheat("freezes", 9, "the picture stands still for 1.5 s both ways", {"picture": LEAVE}, alice="freezes", bob="freezes"),
