@@ -39,6 +39,7 @@ from harness.lab.demands import Need
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.kept import Kept
+from harness.lab.live_wire import LiveWire
 from harness.lab.log_times import LogTimes
 from harness.lab.met import Change, settle, traffic
 from harness.lab.paths import dialled_by
@@ -119,6 +120,7 @@ class Lab:
         folders.point_latest(orders.artifacts, scenario, self.folder)
         self.timeline = Timeline(self.folder / "timeline.jsonl", view)
         self.evidence = Evidence(self)
+        self.live = LiveWire(self)
         self.verdicts: list[Verdict] = []
         self.faults: list[FaultMark] = []
         self.receipts = Kept[Receipt]()

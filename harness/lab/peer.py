@@ -20,6 +20,7 @@ from harness.fabric.confinement import Confinement
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network
 from harness.lab.demands import Need, check
+from harness.lab.live_wire import Seen
 from harness.media.measures import Heard
 from harness.units import Duration, s
 from harness.verdict import AGENT
@@ -88,20 +89,40 @@ class Peer:
         return () if hello is None else hello.capabilities
 
     async def migrate(self, path: str, *, within: Duration = 5 * s) -> None:
-        """Move the call to ``path``, make-before-break; returns when the stack says that it has switched.
+        """Move the call to ``path``, make-before-break; returns when the host has sent by that path what moves the connection.
 
-        A stack that refuses or does not do it ``within`` the time has failed, by name, and the scenario goes on to its verdicts.
-
-        What the stack says is no proof: the receipt is the new 4-tuple in the callee's capture.
+        A stack that refuses or does not do it ``within`` the time has failed, by name, and the scenario goes on to its verdicts.  What the
+        stack says of it does not count: the receipt is the new 4-tuple in the callee's capture.
         """
-        since = self.remote.mark()
         doing = f"{self.name} migrates to {path}"
         try:
             await self.start_migrating(path)
         except AgentRefused as refusal:
             self.call.miss(doing, refusal)
         else:
-            await self.path_event("migrated", path, since=since, within=within, doing=doing)
+            await self.moved(path, since=self.moves[-1].at, within=within, doing=doing)
+
+    async def moved(self, path: str, *, since: int, within: Duration = 5 * s, doing: str = "") -> None:
+        """Wait until the host has sent by ``path`` what moves the connection there (RFC 9000 §9.2), since ``since``; else a failed verdict."""
+        interface = f"{self.name}/{path}"
+        await self._sees(
+            lambda seen: seen.udp.interface == interface and seen.moves, since, within, doing or f"{self.name} moves to {path}"
+        )
+
+    async def challenges(self, *, since: int, within: Duration = 5 * s) -> None:
+        """Wait until the host has sent a PATH_CHALLENGE (RFC 9000 §8.2) since ``since`` (ns); else a failed verdict."""
+
+        def challenged(seen: Seen) -> bool:
+            return seen.peer == self.name and seen.packet is not None and bool(seen.packet.having("PATH_CHALLENGE"))
+
+        await self._sees(challenged, since, within, f"{self.name} validates the path")
+
+    async def _sees(self, what: Callable[[Seen], bool], since: int, within: Duration, doing: str) -> None:
+        began = self.call.lab.now()
+        seen = await self.call.lab.live.wait_for(what, since=since, within=within)
+        if seen is None:
+            text = f"agent {self.name}: {doing}: not seen at its host within {within}"
+            self.call.miss(doing, EventMissed(text, began, self.call.lab.now()))
 
     async def path_event(self, kind: str, path: str | None = None, *, since: int = 0, within: Duration = 5 * s, doing: str = "") -> None:
         """Wait until the stack has told ``kind`` of a path (of ``path``, when named) since the mark ``since``; else a failed verdict."""
