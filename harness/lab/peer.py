@@ -103,7 +103,7 @@ class Peer:
             await self.moved(path, since=self.moves[-1].at, within=within, doing=doing)
 
     async def moved(self, path: str, *, since: int, within: Duration = 5 * s, doing: str = "") -> None:
-        """Wait until the host has sent by ``path`` what moves the connection there (RFC 9000 §9.2), since ``since``; else a failed verdict."""
+        """Wait until the host has sent by ``path``, since ``since`` (ns), what moves the connection (RFC 9000 §9.2); else a failed verdict."""
         interface = f"{self.name}/{path}"
         await self._sees(
             lambda seen: seen.udp.interface == interface and seen.moves, since, within, doing or f"{self.name} moves to {path}"
