@@ -78,7 +78,7 @@ class Evidence:
         if key not in self._joined:
             sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
             came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
-            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.crashed is not None)
+            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.cut_short)
             if joined.strays:
                 why = joined.strays[0].why
                 self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
@@ -312,9 +312,11 @@ def _records(peer: Peer) -> list[records.Record]:
     path: Path = peer.folder / f"{peer.name}.media.jsonl"
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    if peer.cut_short and not path.exists():
+        return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.cut_short))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -8,7 +8,7 @@ import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,13 +22,13 @@ import trustme
 from harness import verdict
 from harness.agent.event_log import Said
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
-from harness.agent.remote import AgentRefused, RemoteAgent
-from harness.errors import AgentError, BlamedError, EnvironmentUnfit, SpecError
+from harness.agent.remote import AgentDied, AgentRefused, RemoteAgent
+from harness.errors import AgentCrashed, AgentError, BlamedError, EnvironmentUnfit, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
-from harness.lab import demands, exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings
+from harness.lab import deaths, demands, exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -53,6 +53,8 @@ from harness.verdict import Fault, Life, Measured, Receipt, Relation, Stack, Sta
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
+_LAST_WORDS = 1 * s
+"""How long what an agent said before its end is waited for."""
 _HELLO_WITHIN = 30 * s  # an interpreter under software emulation takes half of that to import its stack
 
 
@@ -130,6 +132,9 @@ class Lab:
         self.lacking: frozenset[str] = frozenset()
         """The capabilities that agents lack for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
+        self.crashes: list[AgentCrashed] = []
+        """Of agents that ended although nobody had asked them to."""
+        self._memory = deaths.Memory()
         self._expected: list[_Expected] = []
         self._live = self.now()
         self._began: occupancy.Occupancy | None = None
@@ -156,11 +161,13 @@ class Lab:
                 nursery.start_soon(watch_runner, late)
                 log_times = LogTimes(self.folder / "agents")
                 nursery.start_soon(log_times.follow)
+                nursery.start_soon(self._memory.watch, lambda: [peer.process for peer in self.peers.values() if peer.process.code is None])
                 try:
                     async with self._stack:
                         try:
                             yield self
                         except BaseException:
+                            await self._know_the_dead()
                             await self._salvage()
                             raise
                         await self._finish()
@@ -189,6 +196,40 @@ class Lab:
         for peer in self.peers.values():
             if peer.process.stopped:
                 self._befallen.append(AgentError(peer.name, "its process was stopped (SIGSTOP) and has not gone on"))
+
+    async def _mourn(self, peer: Peer) -> None:
+        """Wait for the end of a peer's process; when nobody had asked for it, say how it was and let everybody who waits know."""
+        process, remote = peer.process, peer.remote
+        await process.ended.wait()
+        with trio.move_on_after(_LAST_WORDS.s):  # a child may hold its pipe open for ever
+            await remote.closed.wait()
+        unasked = remote.hello_said is not None and peer.crashed is None and not peer.leaving
+        if unasked and not (remote.shut_down and process.code == 0):
+            peer.died = True
+            error = deaths.judge(peer.name, process.code or 0, peer.log, self.timeline.started, self._memory.ran_out(process))
+            if isinstance(error, AgentCrashed):
+                self.crashes.append(error)
+            else:
+                self._befallen.append(error)
+            self.timeline.note(peer.name, "died", f"{peer.name} {deaths.how(process.code or 0)}, unasked", aloud=True)
+            remote.died(deaths.how(process.code or 0))
+        peer.judged.set()
+
+    async def _know_the_dead(self) -> None:
+        """Wait until it is known how those agents ended that have closed their pipes; one that goes on has broken its contract."""
+        with trio.CancelScope(shield=True):
+            for peer in self.peers.values():
+                if peer.remote.dead and peer.crashed is None:
+                    with trio.move_on_after(2 * _LAST_WORDS.s):
+                        await peer.judged.wait()
+                    if not peer.died:
+                        self.evidence.errors.append(AgentError(peer.name, "closed its pipe, unasked, and its process goes on"))
+                        peer.leaving = True
+
+    def followed(self, error: BaseException) -> bool:
+        """Whether an error that ended the scenario only followed from the end of an agent, which is told for itself."""
+        dead = any(peer.remote.dead for peer in self.peers.values())
+        return isinstance(error, AgentDied) or (dead and not isinstance(error, BlamedError))
 
     def voids(self) -> list[BlamedError]:
         """What befell the run itself, so that it proves nothing, whatever its verdicts say: killed, stopped, or out of room."""
@@ -254,6 +295,7 @@ class Lab:
     async def _finish(self) -> None:
         """End the agents, close the captures, and add what they prove."""
         self._look_at_agents()
+        await self._know_the_dead()
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
@@ -296,6 +338,8 @@ class Lab:
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
         self._look_at_agents()
+        for peer in self.peers.values():
+            peer.leaving = True
         with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
             await self._close_captures()
 
@@ -400,6 +444,7 @@ class Lab:
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
         self.peers[name] = Peer(name, remote, process, network, own_folder(self.folder, name), log)
+        self._nursery.start_soon(self._mourn, self.peers[name])
 
     def _tell_confinement(self, name: str, process: Process) -> None:
         """Aloud where it is less than it should be."""
@@ -467,7 +512,8 @@ class Lab:
         call = await self.dial(caller, callee, video=video, screen=screen, path=path, version=version)
         await call.connected(within)
         await call.talk(mode)
-        yield call
+        with _outliving():
+            yield call
         await call.hang_up()
         await caller.network.flush()
 
@@ -479,7 +525,8 @@ class Lab:
             await call.connected()
         for call in calls:
             await call.talk()
-        yield calls
+        with _outliving():
+            yield calls
         for call in calls:
             if call.closed is None:
                 await call.hang_up()
@@ -529,7 +576,10 @@ class Lab:
 
         Asked until it is none or 3 s have passed: a closed connection drains for three times its PTO first (RFC 9000 §10.2).
         """
-        excess = _excess(before, await peer.remote.settled(before, within=3 * s))
+        try:
+            excess = _excess(before, await peer.remote.settled(before, within=3 * s))
+        except AgentDied as died:
+            return Figure(None, note=f"not measured: {died}")
         if excess:
             self.timeline.note("lab", "left behind", f"{peer.name} still holds {'; '.join(excess)}", aloud=True)
         now = self.now()
@@ -608,6 +658,19 @@ class Lab:
     def fault_records(self) -> list[Fault]:
         """The faults for the report."""
         return [Fault(name=mark.name, began=mark.began, ended=mark.ended) for mark in self.faults]
+
+
+@contextlib.contextmanager
+def _outliving() -> Iterator[None]:
+    """The block ends when an agent is found dead in it, and what follows it goes on: verdicts of the run that can still be given are."""
+    try:
+        yield
+    except AgentDied:
+        return
+    except BaseExceptionGroup as group:
+        _, rest = group.split(AgentDied)
+        if rest is not None:
+            raise rest from None
 
 
 def _listed(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Lag, Mode, PathChanged, PathSpec
-from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
+from harness.agent.remote import UNDONE, AgentDied, AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, SpecError
 from harness.fabric.agent_view import environment, sockets
 from harness.fabric.confinement import Confinement
@@ -61,6 +62,12 @@ class Peer:
     crashed: Crash | None = None
     """Set when it was killed on purpose: from then on nothing is expected of it."""
     moves: list[Move] = field(default_factory=list)
+    leaving: bool = False
+    """Set when the run ends: from then on it may end, however it likes."""
+    died: bool = False
+    """Whether it ended although nobody had asked it to."""
+    judged: trio.Event = field(default_factory=trio.Event)
+    """Set when its process has ended and it is known whose doing that was."""
 
     def paths(self) -> list[PathSpec]:
         """The host's interfaces with their addresses, as the agent is told."""
@@ -98,8 +105,8 @@ class Peer:
         doing = f"{self.name} migrates to {path}"
         try:
             await self.start_migrating(path)
-        except AgentRefused as refusal:
-            self.call.miss(doing, refusal)
+        except (AgentRefused, AgentDied) as error:
+            self.call.miss(doing, error)
         else:
             await self.path_event("migrated", path, since=since, within=within, doing=doing)
 
@@ -113,8 +120,8 @@ class Peer:
                 since=since,
                 doing=f"{kind} {path or 'path'}",
             )
-        except EventMissed as missed:
-            self.call.miss(doing or f"{kind} at {self.name}", missed)
+        except (EventMissed, AgentDied) as error:
+            self.call.miss(doing or f"{kind} at {self.name}", error)
 
     async def start_migrating(self, path: str) -> None:
         """Ask the stack to move the call to ``path``, and go on without waiting."""
@@ -171,7 +178,7 @@ class Peer:
             for peer, since in marks:
                 doing = f"{name}, said by {peer.name}"
                 await peer.remote.wait_for(said, where=lambda event: event.call == call.id, within=within, since=since, doing=doing)
-        except (AgentRefused, EventMissed) as error:
+        except UNDONE as error:
             call.miss(name, error)
 
     async def crash(self) -> None:
@@ -203,23 +210,28 @@ class Peer:
             if isinstance(said.message, Lag)
         ]
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether it was killed on purpose or died: what it had not written by then is not there."""
+        return self.crashed is not None or self.died or self.remote.dead
+
     async def inventory(self) -> Holdings:
         """What the agent holds: sockets, tasks, sources, calls, descriptors."""
         return await self.remote.inventory()
 
     async def end(self, within: Duration = 5 * s) -> None:
-        """Shut the agent down and wait for its exit; AgentError when it does not end cleanly.  One that was killed has ended."""
+        """Shut the agent down and wait for its exit; AgentError when it does not end.  One that was killed has ended."""
         if self.crashed is not None:
             return
         if self.process.code is None and self.remote.alive:
-            await self.remote.shutdown()
+            with contextlib.suppress(AgentDied):
+                await self.remote.shutdown()
         with trio.move_on_after(within.s):
-            await self.process.ended.wait()
+            await self.judged.wait()
         if self.process.code is None:
+            self.leaving = True
             self.process.signal(signal.SIGKILL)
             raise AgentError(self.name, f"did not exit within {within} after shutdown; see {self.log.name}")
-        if self.process.code != 0:
-            raise AgentError(self.name, f"exited with code {self.process.code}; {_last_line(self.log)}")
 
 
 async def refusal(asked: Awaitable[object]) -> AgentRefused | None:
@@ -264,8 +276,3 @@ def own_folder(folder: Path, name: str) -> Path:
 def _close(fds: Iterable[int]) -> None:
     for fd in fds:
         os.close(fd)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return f"its log ends: {lines[-1][:300]!r}" if lines else "its log is empty"
