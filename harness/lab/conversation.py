@@ -1,7 +1,7 @@
 """A call between two agents as a scenario drives it: opened with media both ways, judged, hung up cleanly.
 
 A wait that the stack fails is recorded as a failed verdict and the scenario goes on to its own verdicts: the figure that it exists for
-should be in the table of a red run too.  Once that has happened further waits return at once.
+should be in the table of a red run too.  Once that has happened further waits return at once, and what begins then is not measured.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from harness.agent.messages import (
 )
 from harness.agent.remote import UNDONE, AgentDied, AgentRefused, EventMissed
 from harness.errors import SpecError
+from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.units import Count, Duration, ms, s
@@ -66,9 +67,18 @@ class Call:
         self.asked = 0
         self.opened = 0
         self.closed: int | None = None
-        self.broken = False
+        self.broken_at: int | None = None
+        """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
+
+    @property
+    def broken(self) -> bool:
+        """Whether a wait was missed."""
+        return self.broken_at is not None
+
+    def _break(self) -> None:
+        self.broken_at = self.broken_at or time.monotonic_ns()
 
     @property
     def sides(self) -> tuple[tuple[Peer, Peer], tuple[Peer, Peer]]:
@@ -263,7 +273,7 @@ class Call:
         except AgentDied as died:
             self.miss(f"{flow} {what} at {listener.name}", died)
         except EventMissed:
-            self.broken = True
+            self._break()
             newest = listener.remote.media(self.id, flow)
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
@@ -274,7 +284,7 @@ class Call:
 
     def miss(self, name: str, error: AgentRefused | EventMissed | AgentDied) -> None:
         """Record that the stack did not do what the scenario waited for; of one that has died, that it could not be measured."""
-        self.broken = True
+        self._break()
         if isinstance(error, AgentDied):  # why it died, and whose doing that was, is told for the whole run
             self.lab.add(verdict.equal(name, Figure(None, note=f"not measured: {error}", call=self.id), 1, blame=Blame.AGENT))
             return
@@ -291,7 +301,8 @@ class Call:
         if self.closed is None:
             raise SpecError("lab.call", "figures are there after the call's block, when both agents have written their records")
         speaker = self.callee if listener is self.caller else self.caller
-        return self.lab.evidence.heard(self, speaker, listener, flow)
+        heard = self.lab.evidence.heard(self, speaker, listener, flow)
+        return heard if self.broken_at is None else severed.cut(heard, self.broken_at)
 
     def handshakes(self) -> Figure:
         """How many QUIC handshakes the caller began with the callee for this call, counted in both hosts' captures."""

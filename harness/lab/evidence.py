@@ -78,7 +78,7 @@ class Evidence:
         if key not in self._joined:
             sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
             came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
-            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.cut_short)
+            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.cut_short or bool(speaker.past))
             if joined.strays:
                 why = joined.strays[0].why
                 self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
@@ -194,7 +194,8 @@ class Evidence:
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
-        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        until = crash.again or self._lab.now()
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing and (packet.monotonic or 0) < until]
         last = max(sent, default=0)
         seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
         taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
@@ -309,14 +310,20 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _records(peer: Peer) -> list[records.Record]:
-    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    """What it recorded, in all of its lives."""
+    lives = [(life.folder, True) for life in peer.past] + [(peer.folder, peer.cut_short)]
+    return [record for folder, killed in lives for record in _recorded(peer, folder, killed)]
+
+
+def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
+    path = folder / f"{peer.name}.media.jsonl"
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
-    if peer.cut_short and not path.exists():
+    if killed and not path.exists():
         return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.cut_short))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -23,12 +23,12 @@ from harness import verdict
 from harness.agent.event_log import Said
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
 from harness.agent.remote import AgentDied, AgentRefused, RemoteAgent
-from harness.errors import AgentCrashed, AgentError, BlamedError, EnvironmentUnfit, SpecError
+from harness.errors import AgentCrashed, AgentError, BlamedError, EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
-from harness.lab import deaths, demands, exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings
+from harness.lab import deaths, demands, exchange, left, merged, network_lines, occupancy, proofs, recordings, rulings, severed
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -137,6 +137,9 @@ class Lab:
         self._memory = deaths.Memory()
         self._expected: list[_Expected] = []
         self._live = self.now()
+        self._live_now = False
+        """Whether the network has been probed and is captured."""
+        self._authority: trustme.CA | None = None
         self._began: occupancy.Occupancy | None = None
         """When agents began to tell of their stalls."""
         self._stack = AsyncExitStack()
@@ -199,11 +202,11 @@ class Lab:
 
     async def _mourn(self, peer: Peer) -> None:
         """Wait for the end of a peer's process; when nobody had asked for it, say how it was and let everybody who waits know."""
-        process, remote = peer.process, peer.remote
+        process, remote, judged = peer.process, peer.remote, peer.judged
         await process.ended.wait()
         with trio.move_on_after(_LAST_WORDS.s):  # a child may hold its pipe open for ever
             await remote.closed.wait()
-        unasked = remote.hello_said is not None and peer.crashed is None and not peer.leaving
+        unasked = remote.hello_said is not None and peer.crashed is None and not peer.leaving and peer.process is process
         if unasked and not (remote.shut_down and process.code == 0):
             peer.died = True
             error = deaths.judge(peer.name, process.code or 0, peer.log, self.timeline.started, self._memory.ran_out(process))
@@ -213,7 +216,7 @@ class Lab:
                 self._befallen.append(error)
             self.timeline.note(peer.name, "died", f"{peer.name} {deaths.how(process.code or 0)}, unasked", aloud=True)
             remote.died(deaths.how(process.code or 0))
-        peer.judged.set()
+        judged.set()
 
     async def _know_the_dead(self) -> None:
         """Wait until it is known how those agents ended that have closed their pipes; one that goes on has broken its contract."""
@@ -242,7 +245,9 @@ class Lab:
 
     def gather_keys(self) -> Path:
         """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
-        return left.gather_keys(self.folder, {name: peer.folder for name, peer in self.peers.items() if peer.folder != self.folder})
+        owners = {peer.name: peer.folder for peer in self.peers.values() if peer.folder != self.folder}
+        owners |= {f"{peer.name}, life {n}": life.folder for peer in self.peers.values() for n, life in enumerate(peer.past, 1)}
+        return left.gather_keys(self.folder, owners)
 
     def _take_over(self) -> None:
         """Bring what the agents left together, now that they have ended; that it cannot be done changes no verdict."""
@@ -251,6 +256,8 @@ class Lab:
             for name, peer in self.peers.items():
                 left.take_over(self.folder, name, peer.folder)
                 peer.folder = self.folder
+                for life in peer.past:  # of its records the newest life's are there by now: those before stay where they are
+                    left.take_over(self.folder, name, life.folder)
         except (BlamedError, OSError) as error:
             self.timeline.note("lab", "left", f"not all that the agents left could be taken over: {error}", aloud=True)
 
@@ -302,9 +309,9 @@ class Lab:
         self.receipts.extend(self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves)
         self.receipts.extend(self._proven(expected) for expected in self._expected)
         self.receipts.extend(
-            self.evidence.last_words(peer, peer.crashed, self.fault_at(peer.crashed.killed, f"{peer.name} is killed"))
+            self.evidence.last_words(peer, crash, self.fault_at(crash.killed, f"{peer.name} is killed"))
             for peer in self.peers.values()
-            if peer.crashed is not None
+            for crash in peer.crashes
         )
         self.evidence.audit()
         if self.attackers:
@@ -391,28 +398,70 @@ class Lab:
         ``options``: of all of them, or by name; those not named get the usual ones, ``auto_answer``.
         """
         network = self._built("lab.agents")
+        self._expect_new(names)
+        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
         for name in names:
-            await self._start(network, name)
+            await self._start(network, name, wanted[name], listen)
         self._certify(names)  # while the agents import what they need, as does the probe
-        try:
-            probed = await network.probe()
-        except EnvironmentUnfit:  # agents that start can slow a packet, and never speed one: what still differs with them at rest, differs
-            await self._greet(names)
-            probed = await network.probe()
+        probed = await self._probe(network, names) if not self._live_now else None
         await self._greet(names)
         media = Need(kinds.CAPABILITIES[self.orders.media])
-        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
         answering = [Need(("auto_answer",), of=(name,)) for name in names if wanted[name].auto_answer]
         demands.check((media, *self.needs, *answering), {name: self.peers[name].offers for name in names})
-        self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
-        self._live = self.now()
-        await network.capture()
-        self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
+        if probed is not None:
+            await self._go_live(network, probed)
         async with trio.open_nursery() as nursery:
             for name in names:
-                nursery.start_soon(self._introduce, self.peers[name], wanted[name], listen)
+                nursery.start_soon(self._introduce, self.peers[name])
         self._began = self._began or occupancy.read()
         return [self.peers[name] for name in names]
+
+    def _expect_new(self, names: Sequence[str]) -> None:
+        """SpecError unless each of ``names`` is a host of the network, and runs no agent yet."""
+        hosts = [host.name for host in self._built("lab.agents").topology.hosts]
+        for name, times in Counter(names).items():
+            if name not in hosts:
+                raise SpecError("lab.agents", f"the network has no host {name!r}; allowed are {', '.join(hosts)}")
+            if times > 1 or name in self.peers:
+                raise SpecError("lab.agents", f"{name!r} is started already; one that was killed starts again with `await peer.restart()`")
+
+    async def _probe(self, network: Network, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure the network, while agents start."""
+        try:
+            return await network.probe()
+        except EnvironmentUnfit:  # agents that start can slow a packet, and never speed one: what still differs with them at rest, differs
+            await self._greet(names)
+            return await network.probe()
+
+    async def _go_live(self, network: Network, probed: dict[str, Any]) -> None:
+        """The network is what was asked for: begin to capture; from here on it is not probed any more."""
+        self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
+        self._live, self._live_now = self.now(), True
+        await network.capture()
+        self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
+
+    async def restart(self, peer: Peer) -> None:
+        """Start the agent of ``peer``, which was killed, again on its host, as it was started first; see ``Peer.restart``."""
+        network, old = self._built("peer.restart"), peer.process
+        if peer.crashed is None:
+            raise SpecError(f"agent {peer.name}, restart", "it has not been killed; `await peer.crash()` first")
+        if old.code is None:
+            raise HarnessError(f"agent {peer.name} was killed, and its process {old.pid} has not ended")
+        at = self.now()
+        peer.bury(at)
+        await self._start(network, peer.name, peer.options, peer.listens, again=peer)
+        await self._greet((peer.name,))
+        await self._introduce(peer)
+        addresses = {path.name: [one for one in (path.v4, path.v6) if one] for path in peer.paths()}
+        new = peer.process
+        seen = {
+            "old pid": old.pid,
+            "old exit code": old.code,
+            "new pid": new.pid,
+            "addresses": addresses,
+        }
+        taken = new.code is None and new.pid != old.pid  # that it is in its host's namespace was seen as it started
+        self.observe(Observation(f"{peer.name} starts again", "process restarted", at, seen, taken, "keeper"))
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
@@ -426,24 +475,29 @@ class Lab:
             self.timeline.note(name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
 
     def _certify(self, names: tuple[str, ...]) -> None:
-        """A certificate authority of this run, and from it a certificate for each name."""
-        authority = trustme.CA()
+        """The certificate authority of this run, and from it a certificate for each name."""
+        authority = self._authority = self._authority or trustme.CA()
         for name in names:
             leaf, folder = authority.issue_cert(name), self.folder / "tls" / name
             authority.cert_pem.write_to_path(folder / "ca.pem")
             leaf.private_key_pem.write_to_path(folder / "key.pem")
             leaf.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
 
-    async def _start(self, network: Network, name: str) -> None:
+    async def _start(self, network: Network, name: str, options: Options, listens: bool, again: Peer | None = None) -> None:
         command = self.orders.agents.get(name)
         argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
         compile_ahead()
-        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine)
+        life = 1 if again is None else len(again.past) + 1
+        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine, life=life)
         self._tell_confinement(name, process)
         remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
-        self.peers[name] = Peer(name, remote, process, network, own_folder(self.folder, name), log)
+        own = own_folder(self.folder, name, life)
+        if again is None:
+            self.peers[name] = Peer(name, remote, process, network, own, log, options=options, listens=listens, lab=self)
+        else:
+            again.remote, again.process, again.folder, again.log = remote, process, own, log
         self._nursery.start_soon(self._mourn, self.peers[name])
 
     def _tell_confinement(self, name: str, process: Process) -> None:
@@ -455,7 +509,7 @@ class Lab:
             text = f"confined, but: {'; '.join(process.how.lacks)}" if lacking else "confined"
         self.timeline.note(name, "confined", f"{name} {text}" if lacking else text, aloud=lacking, seen=process.confined)
 
-    async def _introduce(self, peer: Peer, options: Options, listen: bool) -> None:
+    async def _introduce(self, peer: Peer) -> None:
         tls = self.folder / "tls" / peer.name
         await peer.remote.configure(
             paths=peer.paths(),
@@ -465,9 +519,9 @@ class Lab:
             key=str(tls / "key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
-            options=msgspec.structs.replace(options, media=self.orders.media),
+            options=msgspec.structs.replace(peer.options, media=self.orders.media),
         )
-        if listen:
+        if peer.listens:
             await peer.remote.listen(self.port)
 
     def _built(self, where: str) -> Network:
@@ -508,13 +562,14 @@ class Lab:
         mode: Mode = "datagram",
         within: Duration = 10 * s,
     ) -> AsyncIterator[Call]:
-        """A call with audio (video, screen) both ways for the length of the block, hung up cleanly at its end."""
+        """A call with audio (video, screen) both ways for the length of the block, hung up cleanly at its end if it still goes on."""
         call = await self.dial(caller, callee, video=video, screen=screen, path=path, version=version)
         await call.connected(within)
         await call.talk(mode)
         with _outliving():
             yield call
-        await call.hang_up()
+        if call.closed is None:
+            await call.hang_up()
         await caller.network.flush()
 
     @contextlib.asynccontextmanager
@@ -651,7 +706,9 @@ class Lab:
         self.add(verdict.judge(name, Relation.EQUAL, value, bound, **detail))
 
     def add(self, one: Verdict) -> None:
-        """Take a verdict into the run's table."""
+        """Take a verdict into the run's table; a PASS of what began after a call's wait was missed is taken as not measured."""
+        calls = {call.id: call.broken_at for peer in self.peers.values() for call in peer.calls}
+        one = severed.judged(one, {call: at for call, at in calls.items() if at is not None})
         self.verdicts.append(one)
         self.timeline.note("lab", "verdict", f"{one.name}: {one.value} ({one.result})", verdict=msgspec.to_builtins(one, enc_hook=str))
 

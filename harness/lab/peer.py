@@ -6,14 +6,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Lag, Mode, PathChanged, PathSpec
+from harness.agent.event_log import Said
+from harness.agent.messages import CallHeld, CallResumed, ClockStep, Holdings, Lag, Mode, Options, PathChanged, PathSpec
 from harness.agent.remote import UNDONE, AgentDied, AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError, SpecError
 from harness.fabric.agent_view import environment, sockets
@@ -27,6 +29,7 @@ from harness.verdict import AGENT, Stall
 
 if TYPE_CHECKING:
     from harness.lab.conversation import Call
+    from harness.lab.lab import Lab
 
 PORT = 4433
 
@@ -42,10 +45,20 @@ class Move:
 
 
 class Crash(NamedTuple):
-    """When an agent was killed, and when its process had been seen to be gone (ns)."""
+    """When an agent was killed, when its process had been seen to be gone, and when another was started in its place, if any (ns)."""
 
     killed: int
     gone: int
+    again: int | None = None
+
+
+class Life(NamedTuple):
+    """What is left of a process of an agent that was killed and started again: its own folder, its log, what it said, its end."""
+
+    folder: Path
+    log: Path
+    remote: RemoteAgent
+    crash: Crash
 
 
 @dataclass(eq=False)
@@ -62,6 +75,11 @@ class Peer:
     crashed: Crash | None = None
     """Set when it was killed on purpose: from then on nothing is expected of it."""
     moves: list[Move] = field(default_factory=list)
+    options: Options = field(default_factory=Options)
+    listens: bool = True
+    past: list[Life] = field(default_factory=list)
+    """Its lives before this one, oldest first."""
+    lab: Lab | None = None
     leaving: bool = False
     """Set when the run ends: from then on it may end, however it likes."""
     died: bool = False
@@ -188,6 +206,31 @@ class Peer:
         await self.network.kill(self.process)
         self.crashed = Crash(killed, time.monotonic_ns())
 
+    async def restart(self) -> None:
+        """Start the agent again on its host, after ``crash``: same command, options, paths and port, in a new process that knows nothing.
+
+        It gives its fault a receipt: the old process gone, the new one there, the same addresses.  Records, keys, qlogs and logs of both
+        lives are kept (``agents/<name>.2.log``, …); what is heard of a call is read from all of them.  Its calls of before are over.
+        SpecError when it has not been killed.
+        """
+        assert self.lab is not None
+        await self.lab.restart(self)
+
+    def bury(self, at: int) -> None:
+        """At ``at`` (ns) the agent that was killed is about to be started again: keep what is left of it."""
+        assert self.crashed is not None
+        self.past.append(Life(self.folder, self.log, self.remote, self.crashed._replace(again=at)))
+        self.crashed, self.died, self.judged = None, False, trio.Event()
+
+    @property
+    def crashes(self) -> list[Crash]:
+        """When it was killed on purpose, each time."""
+        return [life.crash for life in self.past] + ([self.crashed] if self.crashed is not None else [])
+
+    def _said(self) -> Iterator[Said]:
+        """What it said in all of its lives."""
+        return chain(*(life.remote.events for life in self.past), self.remote.events)
+
     def heard(self, flow: str = "audio", call: Call | None = None) -> Heard:
         """What this agent heard of ``flow`` in ``call``: every packet that the other side offered, and its fate."""
         return (call or self.call).heard_by(self, flow)
@@ -195,7 +238,7 @@ class Peer:
     @property
     def clock_stepped(self) -> bool:
         """Whether it told that the wall clock was set: delay figures are void then."""
-        return any(isinstance(said.message, ClockStep) for said in self.remote.events)
+        return any(isinstance(said.message, ClockStep) for said in self._said())
 
     @property
     def who(self) -> str:
@@ -206,7 +249,7 @@ class Peer:
         """When the agent's own loop was late, as it told."""
         return [
             Stall(said.message.at - said.message.late_ns, said.message.at, self.who)
-            for said in self.remote.events
+            for said in self._said()
             if isinstance(said.message, Lag)
         ]
 
@@ -243,15 +286,18 @@ async def refusal(asked: Awaitable[object]) -> AgentRefused | None:
     return None
 
 
-async def spawn(network: Network, name: str, argv: list[str], folder: Path, *, confined: bool) -> tuple[Process, int, int, Path]:
+async def spawn(
+    network: Network, name: str, argv: list[str], folder: Path, *, confined: bool, life: int = 1
+) -> tuple[Process, int, int, Path]:
     """Start ``argv`` as an agent in host ``name``; the process, the descriptors to write to it and read from it, and its log.
 
-    It can write in ``own_folder(folder, name)`` alone and sees nothing else of this run, nor of others of this test.
+    It can write in ``own_folder(folder, name, life)`` alone and sees nothing else of this run, nor of others of this test, nor of its own
+    lives before.
     """
-    log = folder / "agents" / f"{name}.log"
-    own, tls = own_folder(folder, name), folder / "tls" / name
+    own, tls = own_folder(folder, name, life), folder / "tls" / name
+    log = folder / "agents" / f"{own.name}.log"
     own.mkdir()
-    tls.mkdir()
+    tls.mkdir(exist_ok=life > 1)
     confine = Confinement(own, hidden=(folder.parent, *map(Path, sockets())), shown=(tls,)) if confined else None
     their_in, to_agent = os.pipe2(os.O_CLOEXEC)
     from_agent, their_out = os.pipe2(os.O_CLOEXEC)
@@ -268,9 +314,9 @@ async def spawn(network: Network, name: str, argv: list[str], folder: Path, *, c
     return process, to_agent, from_agent, log
 
 
-def own_folder(folder: Path, name: str) -> Path:
-    """Where agent ``name`` of the run in ``folder`` writes."""
-    return folder / "agents" / name
+def own_folder(folder: Path, name: str, life: int = 1) -> Path:
+    """Where agent ``name`` of the run in ``folder`` writes; of one that was started again each ``life`` has its own."""
+    return folder / "agents" / (name if life == 1 else f"{name}.{life}")
 
 
 def _close(fds: Iterable[int]) -> None:
