@@ -11,8 +11,9 @@ from itertools import pairwise
 
 from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab import decrypted
 from harness.lab.crossings import Crossing, Talk, arrivals, crossings, signalling
-from harness.lab.decrypted import Packet, decrypt
+from harness.lab.decrypted import Packet
 from harness.lab.quic_keys import Secret
 from harness.lab.taking import Amplification, Bounds, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
@@ -94,12 +95,14 @@ class Opener:
     def __init__(self) -> None:
         self._known: dict[bytes, Packet] = {}
         self._sealed: set[bytes] = set()
+        self._opener = decrypted.Opener()  # which packet numbers and key phases come next is known from what was opened before
 
     def open(self, outgoing: Iterable[UdpPacket], keys: list[Secret]) -> tuple[list[Packet], list[UdpPacket]]:
         """The 1-RTT packets in ``outgoing``, datagrams by time, and those datagrams with one that no key opens."""
         outgoing = list(outgoing)
         fresh = [udp for udp in outgoing if udp.payload not in self._known]
-        found = decrypt(fresh, keys)
+        self._opener.add(keys)
+        found = self._opener.decrypt(fresh)
         self._known |= {packet.udp.payload: packet for packet in found.packets}
         self._sealed = (self._sealed | {udp.payload for udp in found.sealed}) - self._known.keys()
         opened = []
