@@ -1,4 +1,7 @@
-"""Silence against the lab's schedule: the worked examples of its definition, in ms: I 20, P 200, G 100, O 0, d 20, window 0 to 5990."""
+"""Silence against the lab's schedule: the worked examples of its definition, in ms.
+
+I 20 (``STEP``), P 200, G 100, O 0, d 20, window 0 to 5990.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from harness.media.figure import Gap
-from harness.media.schedule import AUDIO, FOREVER, GRACE, Pace, Schedule, SentFrame, Span
+from harness.media.schedule import AUDIO, FOREVER, GRACE, SECOND, VIDEO, Pace, Schedule, SentFrame, Span
 from harness.media.silence import TakenFrame, longest, silences
 
 MS = 1_000_000
-I, P, D = 20, 200, 20
+STEP, P, D = 20, 200, 20
 VIDEO_EVEN = Pace(90_000, 90_000 // 25)
 """25 frames a second: whole milliseconds."""
 
@@ -41,7 +44,7 @@ class Flow:
 
     def steady(self, since: int, until: int, *, delay: int = D, late: int = 0, shift: int = 0) -> None:
         """A frame every 20 ms from ``since`` to ``until``, both included; stamped ``shift`` ms less than it departs."""
-        for at in range(since, until + 1, I):
+        for at in range(since, until + 1, STEP):
             self.sent(at - shift, at + late, at + late + delay, delay=delay)
 
     def missing(self, until: int = 5990) -> int:
@@ -69,7 +72,7 @@ class Flow:
 def blocked(flow: Flow) -> None:
     """Example 2: frames 1020 to 1400 depart in a burst at 1401, stamped as they were due."""
     flow.steady(0, 1000)
-    for at in range(1020, 1401, I):
+    for at in range(1020, 1401, STEP):
         flow.sent(at, 1401, 1421)
     flow.steady(1420, 5980)
 
@@ -89,7 +92,7 @@ def stamped_later(flow: Flow) -> None:
 def lost(flow: Flow) -> None:
     """Example 5: twelve frames are lost."""
     flow.steady(0, 1000)
-    for at in range(1020, 1241, I):
+    for at in range(1020, 1241, STEP):
         flow.sent(at, at, None)
     flow.steady(1260, 5980)
 
@@ -99,22 +102,22 @@ def lost_and_overtaken(flow: Flow) -> None:
     flow.steady(0, 960)
     flow.sent(980, 980, 1150)
     flow.sent(1000, 1000, 1020)
-    for at in range(1020, 1241, I):
+    for at in range(1020, 1241, STEP):
         flow.sent(at, at, None)
     flow.steady(1260, 5980)
 
 
 def three_a_second(flow: Flow) -> None:
     """Example 6: every 17th place is filled."""
-    for at in range(0, 5981, 17 * I):
+    for at in range(0, 5981, 17 * STEP):
         flow.sent(at, at, at + D)
 
 
 def half_speed(flow: Flow) -> None:
     """Example 7: from 1000 on each frame in turn, 25 a second."""
     flow.steady(0, 980)
-    for number, at in enumerate(range(1000, 5981, I)):
-        departed = 1000 + 2 * I * number
+    for number, at in enumerate(range(1000, 5981, STEP)):
+        departed = 1000 + 2 * STEP * number
         if departed <= 5990:
             flow.sent(at, departed, departed + D)
 
@@ -122,7 +125,7 @@ def half_speed(flow: Flow) -> None:
 def deaf(flow: Flow) -> None:
     """Example 8: the listener reads nothing from 1001 to 1401."""
     flow.steady(0, 980)
-    for at in range(1000, 1381, I):
+    for at in range(1000, 1381, STEP):
         arrived = at + D
         flow.sent(at, at, arrived if arrived <= 1001 else max(arrived, 1402))
     flow.steady(1400, 5980)
@@ -180,7 +183,7 @@ MUTE_EXAMPLES = [
 def test_a_mute_is_free_and_what_follows_its_end_is_not(on: int, silence: int, missing: int) -> None:
     flow = Flow([(0, 1010), (3000, None)])
     flow.steady(0, 1040)
-    for at in range(on, 5990, I):
+    for at in range(on, 5990, STEP):
         flow.sent(at, at, at + D)
     assert flow.silence()[0] == silence
     assert flow.missing() == missing
@@ -189,9 +192,9 @@ def test_a_mute_is_free_and_what_follows_its_end_is_not(on: int, silence: int, m
 def test_two_mutes_in_one_gap_are_two() -> None:
     flow = Flow([(0, 1000), (2000, 2100), (3100, None)])  # example 12: the five frames between the mutes are lost
     flow.steady(0, 980)
-    for at in range(2000, 2100, I):
+    for at in range(2000, 2100, STEP):
         flow.sent(at, at, None)
-    for at in range(3100, 5981, I):
+    for at in range(3100, 5981, STEP):
         flow.sent(at, at, at + D)
     assert flow.silence()[0] == 100
     assert flow.unheard == 5
@@ -208,7 +211,7 @@ def test_a_move_to_a_slower_path_is_silence_of_the_difference() -> None:
 def test_the_first_frame_after_a_fault_may_come_by_the_old_path() -> None:
     flow = Flow()  # example 14
     flow.steady(0, 1080)
-    for at in range(1100, 1381, I):
+    for at in range(1100, 1381, STEP):
         flow.sent(at, at, None)
     flow.steady(1400, 5980)
     assert flow.silence(since=1000)[0] == 300
@@ -219,7 +222,7 @@ def test_a_source_may_differ_by_its_clock_and_no_more(step: float, late: int) ->
     flow = Flow()
     frames = 60 * 50
     for number in range(frames):
-        at = round(number * I * step * MS)
+        at = round(number * STEP * step * MS)
         due = flow.schedule.place(SentFrame(1, number * 960, at, at))
         flow.frames.append(TakenFrame(due, at, at + D * MS, at + D * MS, D * MS))
     worst = max(frame.late for frame in flow.frames)
@@ -250,6 +253,12 @@ def test_video_has_its_own_interval() -> None:
     for at in range(0, 5961, 80):
         halved.sent(at, at, at + D)
     assert halved.silence()[0] == 40
+
+
+def test_pictures_on_time_are_not_silent_although_a_thirtieth_is_no_whole_number_of_ns() -> None:
+    frames = [TakenFrame(at, at, at + D * MS, at + D * MS, D * MS) for at in map(VIDEO.after, range(180))]
+    assert silences(frames, [(-FOREVER, 0)], interval=VIDEO.interval, since=0, until=6 * SECOND, deadline=P * MS) == []
+    assert (VIDEO.interval, AUDIO.interval) == (33_333_334, 20_000_000)
 
 
 def test_nothing_heard_at_all_is_silence_from_the_first_place_on() -> None:
@@ -288,11 +297,11 @@ def places(flow: Flow, stamps: Iterable[int]) -> list[int]:
 def test_timestamps_wrap() -> None:
     schedule = Schedule(AUDIO, [Span(0, 0)])
     wrap = 1 << 32
-    due = [schedule.place(SentFrame(1, (wrap - 960 + number * 960) % wrap, number * I * MS, number * I * MS)) for number in range(4)]
+    due = [schedule.place(SentFrame(1, (wrap - 960 + number * 960) % wrap, number * STEP * MS, number * STEP * MS)) for number in range(4)]
     assert due == [0, 20 * MS, 40 * MS, 60 * MS]
 
 
 def test_what_departed_before_anything_was_asked_for_has_no_place() -> None:
     schedule = Schedule(AUDIO, [Span(1000 * MS, 1100 * MS)])
     assert schedule.place(SentFrame(1, 0, 500 * MS, 500 * MS)) == 500 * MS
-    assert schedule.empty(1200 * MS) == [1100 * MS + n * I * MS for n in range(5)]
+    assert schedule.empty(1200 * MS) == [1100 * MS + n * STEP * MS for n in range(5)]
