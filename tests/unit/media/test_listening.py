@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from harness.media.continuity import longest_gap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
