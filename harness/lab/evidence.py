@@ -334,7 +334,7 @@ class Evidence:
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
-        for name, one in self._view().sealed.items():
+        for name, one in self._view().sealed.items() if self._lab.peers else ():
             if name in self._lab.peers and one.many:
                 self.sealed.add(name)
                 if not (self._lab.orders.sealed and one.whole):
