@@ -104,6 +104,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="CAPABILITIES",
         help="hold,redial: a scenario that is NOT RUN because an agent lacks nothing but these is skipped instead (default: none)",
     )
+    group.addoption(
+        "--sealed", action="store_true", help="agents may leave no keys: silence and loss are then judged by sizes and times of datagrams"
+    )
     group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
     group.addoption(
         "--endurance",
@@ -256,6 +259,7 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         media=config.getoption("--media"),
         endurance=config.getoption("--endurance"),
         confine=config.getoption("--confine") == "yes",
+        sealed=config.getoption("--sealed"),
     )
     scenario, test = node.path.stem, node.name.removeprefix("test_")
     view = onlooker(config, f"{test}, seed {seed}", orders.artifacts / plain(scenario) / plain(test))
@@ -277,6 +281,8 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
         extra.append(f"--keep={keep}")
     if config.getoption("--confine") == "no":
         extra.append("--confine=no")
+    if config.getoption("--sealed"):
+        extra.append("--sealed")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 
@@ -353,6 +359,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
     finally:
         lab_.close()
     lab_.lacking = frozenset(name for error in errors if isinstance(error, CapabilityLacking) for name in error.lacking)
+    errors = [error for error in errors if not lab_.followed(error)]
     faults, receipts = [mark.name for mark in lab_.faults], tuple(lab_.receipts)
     try:
         outcome = conclude(
@@ -360,10 +367,10 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
             faults=faults,
             receipts=receipts,
             stalls=lab_.stalls,
-            errors=[*errors, *lab_.evidence.errors],
+            errors=[*lab_.crashes, *errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
             life=lab_.life,
-            voids=lab_.voids() if errors or lab_.verdicts else (),
+            voids=lab_.voids() if errors or lab_.verdicts or lab_.crashes else (),
             scenario=lab_.test,
         )
     except SpecError as error:

@@ -87,11 +87,15 @@ class Life(NamedTuple):
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """A stack that ran: the agent's name in the scenario (``agent``), and ``name`` and ``version`` as its hello gave them."""
+    """A stack that ran: the agent's name in the scenario (``agent``), and ``name`` and ``version`` as its hello gave them.
+
+    ``sealed``: no key opened what it sent, so that it was judged by the sizes and times of datagrams alone.
+    """
 
     agent: str
     name: str
     version: str
+    sealed: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

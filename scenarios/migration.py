@@ -15,7 +15,7 @@ from harness.media.figure import counted
 from harness.spec.link import Impairment, Pick
 from harness.units import Duration, ms, s
 from topologies.phone_three_radios import phone_three_radios
-from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, phone_two_radios
+from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, WIFI_ROUND_TRIP, phone_two_radios
 from topologies.two_homes import two_homes
 
 UNHEARD = 100 * ms
@@ -146,7 +146,7 @@ async def test_double_handover(lab: Lab) -> None:
             await alice.start_migrating("lte")
             await alice.start_migrating("nr")
             lab.expect_unanswered(alice, since=fault.began, at=lab.now())
-            await alice.path_event("migrated", "nr", doing="migrated to nr")
+            await alice.moved("nr", since=alice.moves[-1].at, doing="migrated to nr")
             await call.heard_both_ways(for_=500 * ms)
             for left in ("wifi", "lte"):
                 await net.link(f"alice/{left}").down()
@@ -186,6 +186,52 @@ async def test_lost_path_response(lab: Lab) -> None:
     moved = time_to_move(lab.evidence.decrypted(bob), asked=alice.moves[-1].at)
     lab.at_most("time to move", moved, PROBE_RETRY + LTE_ROUND_TRIP + LTE_DELAY + CORE_DELAY + 60 * ms)
     judge_handover(lab, call, fault)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
+NOTICED = 250 * ms
+"""How long the stack leaves it to the application to say where to go, once an interface is down."""
+UNANSWERED = 1 * s
+"""How long, beyond a round trip, nothing may be acknowledged before the stack looks for another path although the interface is up."""
+FRAME = 20 * ms
+TO_MOVE = 2 * LTE_ROUND_TRIP + 60 * ms
+
+
+@pytest.mark.parametrize(
+    ("interface_up", "within"),
+    [
+        pytest.param(False, NOTICED + TO_MOVE, id="interface down"),
+        pytest.param(True, FRAME + WIFI_ROUND_TRIP + UNANSWERED + TO_MOVE, id="uplink dead"),
+    ],
+)
+@control("alice", "stays-put", caught_by="first fresh audio after the loss", silent=True, also=("addresses that Alice",))
+async def test_untold_change(lab: Lab, interface_up: bool, within: Duration) -> None:
+    """Alice's Wi-Fi is gone and nobody tells her call: it finds LTE by itself.
+
+    Field story: the app's network callback never comes, or the Wi-Fi shows full bars and has no internet behind it; the call is silent for
+    good although the phone has another network.
+    Fault: "interface down": the Wi-Fi is switched off, which only rtnetlink says.  "uplink dead": it stays up and carries nothing any more,
+    either way, proven by the executor's own account.  In neither is the call asked to move.
+    Bounds: first fresh audio within two round trips by LTE and 60 ms, as when the move is asked for, and the time in which the stack
+    notices: 250 ms from the interface's end, or a second and a round trip without an acknowledgement from the next packet on; one
+    handshake, and Alice's packets come from two addresses, in Bob's capture.
+    Control: a caller that moves only when it is told to.
+    """
+    net = await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    wifi = net.link("alice/wifi")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the Wi-Fi is gone, and nobody says so"):
+            await (wifi.dark() if interface_up else wifi.down())
+            gone = lab.now()
+            await call.heard_both_ways(for_=within + 500 * ms)
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        lab.at_most("first fresh audio after the loss", listener.heard("audio").recovery(after=gone), within)
+    came = (packet for packet in lab.evidence.captured(bob) if not packet.outgoing)
+    first = {packet.source[0]: packet for packet in reversed([*came])}
+    lab.equal("addresses that Alice's packets came from", counted(of_packets(first.values())), 2)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 

@@ -5,6 +5,7 @@
 * fabric knows no call and agent knows no fabric; only lab, report and the modules at the top see both.
 * Nothing under harness imports scenarios, topologies, tests or benchmarks, nor scapy, which is GPL-2.0-only.
 * Private attributes of aioquic are touched in ``harness/call/quic.py`` alone.
+* The independent judge, tests/judge, imports nothing but the standard library and itself.
 * No command is built as a shell string, and nothing is killed by name.
 * A scenario never sleeps; a test never sleeps for a bare number of seconds (0, which only yields, is no wait).
 
@@ -154,6 +155,14 @@ def check_aioquic(path: PurePosixPath, tree: ast.AST) -> Found:
                 yield node.lineno, f"touches {texts[0]}; private attributes of aioquic are for {AIOQUIC_INSIDE} alone"
 
 
+def check_judge(path: PurePosixPath, tree: ast.AST) -> Found:
+    if path.parts[:2] != ("tests", "judge"):
+        return
+    for line, name in imports(path, tree):
+        if name.partition(".")[0] not in sys.stdlib_module_names and not name.startswith("tests.judge"):
+            yield line, f"the judge is independent and imports {name}"
+
+
 def check_shell(path: PurePosixPath, tree: ast.AST) -> Found:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -186,7 +195,14 @@ def check_sleep(path: PurePosixPath, tree: ast.AST) -> Found:
             yield node.lineno, f"sleeps for the bare number {ast.unparse(node.args[0])}: wait for a condition"
 
 
-CHECKS: tuple[Callable[[PurePosixPath, ast.AST], Found], ...] = (check_rooms, check_randomness, check_aioquic, check_shell, check_sleep)
+CHECKS: tuple[Callable[[PurePosixPath, ast.AST], Found], ...] = (
+    check_rooms,
+    check_randomness,
+    check_aioquic,
+    check_judge,
+    check_shell,
+    check_sleep,
+)
 
 
 def _name(node: ast.AST) -> tuple[str, ...]:
@@ -291,6 +307,9 @@ PLANTED = [
     ("scenarios/a.py", "from trio import sleep_until\nsleep_until(5)", "a scenario waits for a condition"),
     ("tests/a.py", "import time\ntime.sleep(0.3)", "sleeps for the bare number 0.3"),
     ("tests/a.py", "from trio import sleep\nasync def f():\n    await sleep(3 * 0.1)", "sleeps for the bare number 3 * 0.1"),
+    ("tests/judge/a.py", "from harness.media.figure import Gap", "the judge is independent and imports harness.media.figure.Gap"),
+    ("tests/judge/a.py", "import aioquic.buffer", "the judge is independent and imports aioquic.buffer"),
+    ("tests/judge/a.py", "from tests.unit.report.runs import made", "the judge is independent and imports tests.unit.report.runs.made"),
     ("harness/call/a.py", "def f(quic):\n    quic._loss = 1", "touches quic._loss"),
     ("harness/call/a.py", "class C:\n    def f(self):\n        return self.quic._loss._rtt_latest", "touches self.quic._loss"),
     ("harness/call/a.py", "def f(quic):\n    return getattr(quic, '_loss')", "touches _loss"),
@@ -322,6 +341,8 @@ ALLOWED = [
     ("harness/fabric/a.py", "import subprocess\nsubprocess.run(['nft', 'list', 'ruleset'], shell=False)"),
     ("tests/a.py", "import trio\nasync def f():\n    await trio.sleep(0)\n    await trio.sleep(POLL)\n    await trio.sleep_forever()"),
     ("tests/a.py", "import scapy.all\nfrom harness.fabric import build\nfrom harness.call import session"),
+    ("tests/judge/a.py", "import json, subprocess\nfrom tests.judge import silence\nfrom tests.judge.wire import varint"),
+    ("tests/unit/judge/a.py", "from harness.media.figure import Gap\nfrom tests.judge import silence"),
     ("scenarios/a.py", "from topologies.two_homes import two_homes\nfrom harness.lab import Lab"),
     ("harness/fabric/a.py", 'WORDS = "never pkill nor sh -c"\nargv = [sys.executable, "-c", program]'),
 ]

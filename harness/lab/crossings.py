@@ -7,7 +7,7 @@ that arrives first is that datagram's arrival, as the listener's stack takes it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.fabric.udp_packets import UdpPacket
@@ -42,24 +42,33 @@ def crossings(captured: Mapping[str, Sequence[UdpPacket]], opened: Iterable[Pack
     ``captured``: by peer, what passed at its host, in order of time.  ``opened``: packets that left a peer's host.  ``held``: by interface,
     for how long (ns) a packet is surely kept there before it is captured on its way out (``Evidence.held``).
     """
+    by_datagram = {id(packet.udp): packet for packet in opened}
+    found = []
+    for speaker, udp, listener, arrival in arrivals(captured, (packet.udp for packet in by_datagram.values())):
+        packet = by_datagram[id(udp)]
+        found.append(Crossing(speaker, packet.at - held.get(udp.interface, 0), packet, listener, arrival))
+    found.sort(key=lambda one: one.departed)
+    return found
+
+
+def arrivals(
+    captured: Mapping[str, Sequence[UdpPacket]], outgoing: Iterable[UdpPacket]
+) -> Iterator[tuple[str, UdpPacket, str, UdpPacket | None]]:
+    """Of each datagram of ``outgoing``: the peer that sent it, itself, the peer that it came to ("" for none) and its copy there."""
     owner = {packet.interface: peer for peer, packets in captured.items() for packet in packets}
-    arrivals: dict[bytes, list[tuple[str, UdpPacket]]] = defaultdict(list)
+    there: dict[bytes, list[tuple[str, UdpPacket]]] = defaultdict(list)
     for peer, packets in captured.items():
         for udp in packets:
             if not udp.outgoing:
-                arrivals[udp.payload].append((peer, udp))
-    found = []
-    for packet in opened:
-        udp = packet.udp
+                there[udp.payload].append((peer, udp))
+    for udp in outgoing:
         speaker = owner.get(udp.interface, "")
-        left = packet.at - held.get(udp.interface, 0)
-        there = arrivals.get(udp.payload, [])
-        came = next((one for one in there if one[0] != speaker and (one[1].monotonic or 0) >= left - SLACK), None)
+        copies = there.get(udp.payload, [])
+        earliest = (udp.monotonic or 0) - SLACK
+        came = next((one for one in copies if one[0] != speaker and (one[1].monotonic or 0) >= earliest), None)
         if came is not None:
-            there.remove(came)  # the same bytes can leave again, and come again
-        found.append(Crossing(speaker, left, packet, *(came or ("", None))))
-    found.sort(key=lambda one: one.departed)
-    return found
+            copies.remove(came)  # the same bytes can leave again, and come again
+        yield (speaker, udp, *(came or ("", None)))
 
 
 class Talk(NamedTuple):

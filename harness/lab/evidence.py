@@ -33,11 +33,14 @@ from harness.lab.moments import of_packets
 from harness.lab.path_delay import PathDelays
 from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.record_audit import RecordAudit
-from harness.lab.wire_view import NEVER, CallEnds, Opener, View, view
+from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
 from harness.media.measures import Heard
-from harness.media.schedule import Schedule, pace_of
+from harness.media.schedule import Schedule, Span, pace_of
+from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
+from harness.media.source import AUDIO_PAYLOAD_BYTES
+from harness.rtp.packet import HEADER
 from harness.units import Duration, ms
 from harness.verdict import Receipt
 
@@ -60,6 +63,8 @@ class Evidence:
         self._lab = lab
         self.errors: list[BaseException] = []
         self.quality: dict[str, Any] = {}
+        self.sealed: set[str] = set()
+        """The agents of whose datagrams too many open under no key, once the run is audited."""
         self._opener = Opener()
         self._seen: tuple[Any, View] | None = None
         self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
@@ -77,14 +82,17 @@ class Evidence:
     def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
         assert call.closed is not None
         talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
-        killed = [speaker.crashed.killed] if speaker.crashed is not None else []
-        asked = owed.spans(call.id, flow, speaker.name, speaker.remote.requests, talks, ends=killed)
+        killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
+        asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
         schedule = Schedule(pace_of(flow), asked)
         wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
         records_ = self._records(speaker)
         unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
         unsent = [one for one in unsent if one.call == call.id and one.flow == flow]
         ends = FlowEnds(call.id, flow, speaker.name, listener.name)
+        sealed = view.sealed.get(speaker.name)
+        if sealed is not None and sealed.hides:
+            return self._sealed(call, speaker, listener, flow, sealed, asked)
         return Heard(
             media_packets(ends, wire, unsent, schedule, self._delays(), call.closed),
             direction(speaker, listener, flow),
@@ -98,13 +106,37 @@ class Evidence:
             listener=listener.name,
         )
 
+    def _sealed(self, call: Call, speaker: Peer, listener: Peer, flow: str, sealed: Sealed, asked: list[Span]) -> SealedHeard:
+        """A flow whose packets no key opens, as far as sizes and times show it."""
+        assert call.closed is not None
+        size = AUDIO_PAYLOAD_BYTES + HEADER.size
+        datagrams = [
+            SealedDatagram(udp.monotonic or 0, None if arrival is None else arrival.monotonic)
+            for udp, there, arrival in sealed.datagrams
+            if there in ("", listener.name) and size + LEAST <= udp.size <= size + MOST
+        ]
+        return SealedHeard(
+            [],
+            direction(speaker, listener, flow),
+            call.opened,
+            call.closed,
+            PLAYOUT,
+            pace=pace_of(flow),
+            free=Schedule(pace_of(flow), asked).free() if asked else None,
+            speaker=speaker.name,
+            listener=listener.name,
+            datagrams=datagrams if flow == "audio" and sealed.whole else (),
+            why=NOT_MEASURED if sealed.whole else f"not measured: {sealed}",
+        )
+
     def _view(self, call: Call | None = None) -> View:
         """What the captures show as they are now; parts that were let go are an error."""
         sizes = tuple(
             part.stat().st_size for peer in self._lab.peers.values() for path in self._captures(peer) for part in rotation.parts(path)
         )
         calls = tuple(self._call_ends())
-        known = sizes, calls, bool(self._lab.final)
+        samples = self._lab.queue_samples()
+        known = sizes, calls, bool(self._lab.final), sum(map(len, samples.values()))
         if self._seen is None or self._seen[0] != known:
             captured = {name: self.captured(peer) for name, peer in self._lab.peers.items()}
             log = self._lab.gather_keys()
@@ -112,7 +144,7 @@ class Evidence:
             opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
             held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
             first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
-            made = view(captured, opened, sealed, calls=calls, held=held, samples=self._lab.queue_samples(), quiet_until=first_fault)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault)
             self._seen = known, made
         return self._seen[1]
 
@@ -141,7 +173,8 @@ class Evidence:
         """
         if peer.name in self._captured:
             return self._captured[peer.name]
-        self._flushed()
+        if whole:
+            self._flushed()
         if whole and (missing := self.gone(peer)):
             raise HarnessError(f"this needs all that was captured, and {missing[0]}; long calls are judged leg by leg")
         found: list[UdpPacket] = []
@@ -227,7 +260,8 @@ class Evidence:
     ) -> Receipt:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
 
-        By then it must have left its host by the path that it was to move to.  ``captured``, ``sent``: what was captured around it at the
+        By then it must have left its host by the path that it was to move to, if only with a probe where it was told to move elsewhere
+        meanwhile.  ``captured``, ``sent``: what was captured around it at the
         callee's host and at the mover's, if that is known already.
         """
         callee = move.call.callee
@@ -248,7 +282,8 @@ class Evidence:
         until = (run[-1].monotonic or 0) if run else self._lab.now()
         left = [p for p in (self.captured(move.peer) if sent is None else sent) if p.outgoing and move.at <= (p.monotonic or 0) <= until]
         by_path = sum(packet.interface == wanted for packet in left)
-        taken = before is not None and len(run) >= _SETTLED and by_path >= _SETTLED
+        overtaken = any(one.peer is move.peer and one.call is move.call and move.at < one.at <= until for one in self._lab.moves)
+        taken = before is not None and len(run) >= _SETTLED and by_path >= (1 if overtaken else _SETTLED)
         observed: dict[str, Any] = {"before": _shown(before), "after": _shown(run[0].source if run else None)}
         observed[f"packets by {wanted} until then"] = by_path
         if taken:
@@ -262,7 +297,8 @@ class Evidence:
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
-        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        until = crash.again or self._lab.now()
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing and (packet.monotonic or 0) < until]
         last = max(sent, default=0)
         seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
         taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
@@ -298,6 +334,11 @@ class Evidence:
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
+        for name, one in self._view().sealed.items():
+            if name in self._lab.peers and one.many:
+                self.sealed.add(name)
+                if not (self._lab.orders.sealed and one.whole):
+                    self.errors.append(AgentError(name, str(one)))
 
     def legs(self, call: Call) -> Legs:
         """Have ``call``, the only one of its run, judged leg by leg while it goes on."""
@@ -359,7 +400,7 @@ class Evidence:
         if view.sealed.get(peer.name) or not found:
             return  # what was not opened cannot be told apart; that it was not is named by ``_sealed``
         packets = [packet for its in view.media.values() for packet in its]
-        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.crashed is not None)
+        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.cut_short or bool(peer.past))
         audit.take(
             found,
             (packet for packet in packets if packet.speaker == peer.name),
@@ -386,14 +427,22 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _records(peer: Peer) -> list[records.Record]:
-    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    """What it recorded, in all of its lives."""
+    lives = [(life.folder, True) for life in peer.past] + [(peer.folder, peer.cut_short)]
+    return [record for folder, killed in lives for record in _recorded(peer, folder, killed)]
+
+
+def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
+    path = folder / f"{peer.name}.media.jsonl"
     if not rotation.parts(path):
         return []  # an agent need not leave records
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    if killed and not path.exists():
+        return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -17,8 +17,9 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.crossings import Crossing
 
@@ -30,16 +31,6 @@ ACK_SIZE = 100
 _TRUESIZES = ((320, 832), (800, 1280))
 _LARGE_TRUESIZE = 2304
 """By payload size: measured on Linux 6.18, for packets that crossed a veth or a TAP."""
-
-
-class QueueSample(Protocol):
-    """One look at a UDP socket: ``at`` (ns), its local ``address`` and ``port``, bytes in its receive queue, drops since it was opened."""
-
-    at: int
-    address: str
-    port: int
-    rqueue: int
-    drops: int
 
 
 def untaken_until(arrivals: Sequence[tuple[int, int]], samples: Sequence[QueueSample]) -> list[int]:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
-from harness.lab.crossings import Crossing, Talk, crossings, signalling
-from harness.lab.decrypted import Packet, decrypt
+from harness.lab import decrypted
+from harness.lab.crossings import Crossing, Talk, arrivals, crossings, signalling
+from harness.lab.decrypted import Packet
 from harness.lab.quic_keys import Secret
-from harness.lab.taking import Amplification, Bounds, QueueSample, first_acks, taken_at, untaken_until, usual_delay
+from harness.lab.taking import Amplification, Bounds, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
 
 NEVER = 1 << 62
@@ -31,12 +33,52 @@ class CallEnds:
 
 
 @dataclass(frozen=True)
+class Sealed:
+    """What a speaker sent that no key opens: ``datagrams``, each with its first copy elsewhere; beside them so many were ``opened``.
+
+    ``missing``: packet numbers that none of the opened has.  Packets that cannot be opened leave such holes; bytes that are no packets do
+    not.
+    """
+
+    datagrams: Sequence[tuple[UdpPacket, str, UdpPacket | None]]
+    opened: int
+    missing: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing at all was opened."""
+        return self.opened == 0
+
+    @property
+    def many(self) -> bool:
+        """Whether they are more than one in ``_FEW``."""
+        return len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
+
+    @property
+    def hides(self) -> bool:
+        """Whether packets are among them that the figures would need."""
+        return self.many and (self.whole or 2 * self.missing >= len(self.datagrams))
+
+    def __str__(self) -> str:
+        count = len(self.datagrams)
+        return f"no key in its key log opens {count} of the {self.opened + count} datagrams with short headers that it sent"
+
+
+_FEW = 100
+"""One datagram in so many may open under no key: a stateless reset looks like a packet."""
+
+
+@dataclass(frozen=True)
 class View:
-    """``captured``: by peer, by time.  ``sealed``: by peer, how many of its datagrams no key opens.  ``calls``: by connection, its call."""
+    """What was captured, opened and understood.
+
+    ``captured``: by peer, by time.  ``sealed``: by speaker, what of its datagrams no key opens, those without any left out.  ``calls``: by
+    connection, its call.  ``media``: by connection and speaker.
+    """
 
     captured: Mapping[str, Sequence[UdpPacket]]
     crossed: Sequence[Crossing]
-    sealed: Mapping[str, int]
+    sealed: Mapping[str, Sealed]
     talks: Sequence[Talk]
     calls: Mapping[str, str]
     media: Mapping[tuple[str, str], Sequence[WirePacket]]
@@ -53,12 +95,14 @@ class Opener:
     def __init__(self) -> None:
         self._known: dict[bytes, Packet] = {}
         self._sealed: set[bytes] = set()
+        self._opener = decrypted.Opener()  # which packet numbers and key phases come next is known from what was opened before
 
     def open(self, outgoing: Iterable[UdpPacket], keys: list[Secret]) -> tuple[list[Packet], list[UdpPacket]]:
-        """The 1-RTT packets in ``outgoing``, datagrams by time, and those datagrams that no key opens."""
+        """The 1-RTT packets in ``outgoing``, datagrams by time, and those datagrams with one that no key opens."""
         outgoing = list(outgoing)
         fresh = [udp for udp in outgoing if udp.payload not in self._known]
-        found = decrypt(fresh, keys)
+        self._opener.add(keys)
+        found = self._opener.decrypt(fresh)
         self._known |= {packet.udp.payload: packet for packet in found.packets}
         self._sealed = (self._sealed | {udp.payload for udp in found.sealed}) - self._known.keys()
         opened = []
@@ -86,12 +130,29 @@ def view(
     crossed = crossings(captured, opened, held)
     talks = signalling(crossed)
     taken = _Taking(captured, crossed, samples, quiet_until)
-    owner = {packet.interface: peer for peer, packets in captured.items() for packet in packets}
-    shut: dict[str, int] = {}
-    for udp in sealed:
-        peer = owner.get(udp.interface, "")
-        shut[peer] = shut.get(peer, 0) + 1
-    return View(captured, crossed, shut, talks, _calls(crossed, talks, calls), by_direction(wire_packets(crossed, taken)))
+    return View(
+        captured,
+        crossed,
+        _sealed(captured, crossed, sealed),
+        talks,
+        _calls(crossed, talks, calls),
+        by_direction(wire_packets(crossed, taken)),
+    )
+
+
+def _sealed(captured: Mapping[str, Sequence[UdpPacket]], crossed: Iterable[Crossing], sealed: Iterable[UdpPacket]) -> dict[str, Sealed]:
+    found: dict[str, list[tuple[UdpPacket, str, UdpPacket | None]]] = {}
+    for speaker, udp, listener, arrival in arrivals(captured, sealed):
+        found.setdefault(speaker, []).append((udp, listener, arrival))
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for one in crossed:
+        numbers.setdefault((one.packet.connection, one.speaker), set()).add(one.packet.number)
+    holes: dict[str, int] = {}
+    opened: dict[str, int] = {}
+    for (_, speaker), its in numbers.items():
+        holes[speaker] = holes.get(speaker, 0) + max(its) - min(its) + 1 - len(its)
+        opened[speaker] = opened.get(speaker, 0) + len(its)
+    return {speaker: Sealed(its, opened.get(speaker, 0), holes.get(speaker, 0)) for speaker, its in found.items()}
 
 
 def _calls(crossed: Iterable[Crossing], talks: Iterable[Talk], calls: Sequence[CallEnds]) -> dict[str, str]:

@@ -11,6 +11,7 @@ Reordering is RFC 4737's singleton: a packet whose first copy arrives after one 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import msgspec
 
@@ -21,6 +22,12 @@ from harness.units import Duration, Ratio
 
 GIVEN_UP = frozenset({"expired", "queue full"})
 """The stack's words for what became too old in its queue, or was pushed out of it: delay alone does that.  A refusal is none of these."""
+
+
+Fate = Literal["heard", "late", "lost", "never sent", "not taken"]
+"""``lost``: it left the sender's host and never came to the listener's: the network's doing.  ``not taken``: it came there, and the process
+that listens did not take it: not the network's."""
+FATES: tuple[Fate, ...] = get_args(Fate)
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +101,17 @@ def was_late(packet: MediaPacket, deadline: int | None) -> bool:
 def was_not_taken(packet: MediaPacket) -> bool:
     """Whether it came to the listener's host, and its process never took it."""
     return bool(packet.arrivals) and packet.taken is None
+
+
+def fate(packet: MediaPacket, deadline: int | None) -> Fate:
+    """What became of ``packet`` for its listener; ``deadline``: ns of lateness in which it can still be played, None for any."""
+    if packet.sent is None and not packet.arrivals:
+        return "never sent"
+    if was_lost(packet):
+        return "lost"
+    if was_not_taken(packet):
+        return "not taken"
+    return "late" if was_late(packet, deadline) else "heard"
 
 
 def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:

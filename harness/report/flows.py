@@ -13,6 +13,7 @@ from pathlib import PurePath
 import msgspec
 
 from harness.media import emodel, freezes, record_join, records
+from harness.media.delivery import FATES, fate
 from harness.media.measures import Heard
 from harness.media.records import Arrival, MediaLine, MediaPacket
 from harness.media.schedule import FOREVER, pace_of
@@ -131,6 +132,8 @@ def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: in
         standstills=[[since_zero(gap.start), since_zero(gap.end)] for gap in video.intervals if gap.excess.ns >= STANDSTILL]
         if video
         else [],
+        taken=[-1 if packet.taken is None else max(0, packet.taken - packet.offered) // 1000 for packet in packets],
+        fate=runs(FATES.index(fate(packet, deadline)) for packet in packets),
     )
 
 
@@ -156,7 +159,7 @@ def _packet(line: MediaLine) -> MediaPacket:
         mode="datagram",
         unsent=line.unsent,
         arrivals=arrivals,
-        taken=line.arrived if line.taken is None else line.taken,
+        taken=line.arrived if line.taken is msgspec.UNSET else line.taken,
         delay=line.delay,
     )
 

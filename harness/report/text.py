@@ -128,7 +128,8 @@ def stacks(report: Report) -> str:
     """The stacks that ran, each with the agents that it was: ``alice, bob: reference 0.1.0``; "" when no agent said hello."""
     agents: dict[str, list[str]] = {}
     for stack in report.stacks:
-        agents.setdefault(f"{stack.name} {stack.version}".strip(), []).append(stack.agent)
+        sealed = " (sealed: judged by sizes and times)" if stack.sealed else ""
+        agents.setdefault(f"{stack.name} {stack.version}".strip() + sealed, []).append(stack.agent)
     return "; ".join(f"{', '.join(names)}: {stack}" for stack, names in agents.items())
 
 
