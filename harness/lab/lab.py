@@ -363,6 +363,11 @@ class Lab:
             self.stalls += [Stall(start, end, RELAY) for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
 
+    def forget_queue_samples(self, before: int) -> None:
+        """Let go of what ``queue_samples`` tells of the time ``before`` (ns)."""
+        if self._sampler is not None:
+            self._sampler.read().forget_queues(before)
+
     def outside_stalls(self) -> list[Stall]:
         """What was seen until now, from outside, of agents and machine that did not run, and of requests that were slow to be written."""
         if self._sampler is None:
