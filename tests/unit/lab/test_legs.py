@@ -47,6 +47,8 @@ class Side:
         self.name = name
         self.folder = folder
         self.remote = SimpleNamespace(events=GoesOn())
+        self.past: list[Path] = []
+        self.cut_short = False
         self.records = RotatedFile(folder / f"{name}.media.jsonl")
         (folder / "capture").mkdir(exist_ok=True)
         self.file = (folder / "capture" / f"{name}.eth.pcapng").open("wb", buffering=0)
