@@ -35,7 +35,7 @@ from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.record_audit import RecordAudit
 from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
-from harness.media.figure import Figure, Gap, Moment
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.media.schedule import Schedule, Span, pace_of
 from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
@@ -294,6 +294,16 @@ class Evidence:
             observed["last packet from the old one after"] = str(Duration(last_old - move.at))
         at = (run[0].monotonic or move.at) if run else move.at
         return Receipt(fault=fault, kind=MOVED, at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
+
+    def strayed(self, move: Move) -> Figure:
+        """The packets of a call that came to its callee from another address than before, after ``move`` had been asked for."""
+        callee = move.call.callee
+        until = move.call.closed or self._lab.now()
+        came = [p for p in self.captured(callee) if not p.outgoing and p.destination[1] == self._lab.port and (p.monotonic or 0) <= until]
+        before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
+        if before is None:
+            return Figure(None, note="not measured: nothing of the call had come before")
+        return counted(of_packets(p for p in came if (p.monotonic or 0) >= move.at and p.source != before), timeless=True)
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""

@@ -133,6 +133,8 @@ class Lab:
         """Of the agents, once it is over."""
         self.unfit: list[str] = []
         self.moves: list[Move] = []
+        self.stays: list[Move] = []
+        """Migrations that were asked for and must not happen."""
         self.switching: list[Observation] = []
         """Links that went up or down, with the time that it took."""
         self.peers: dict[str, Peer] = {}
@@ -328,6 +330,8 @@ class Lab:
             await peer.end()
         await self._close_captures()
         self.receipts.extend(self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves)
+        for move in self.stays:
+            self.equal(f"{move.peer.name} stays where it is: packets from elsewhere", self.evidence.strayed(move), 0)
         self.receipts.extend(self._proven(expected) for expected in self._expected)
         self.receipts.extend(
             self.evidence.last_words(peer, crash, self.fault_at(crash.killed, f"{peer.name} is killed"))
@@ -714,6 +718,12 @@ class Lab:
     def expect_move(self, move: Move) -> None:
         """A migration was asked for: its receipt will be looked for in the captures."""
         self.moves.append(move)
+
+    def expect_stay(self, move: Move) -> None:
+        """A migration was asked for that must not happen: whether it did will be judged by the captures."""
+        self.stays.append(move)
+        seen = {"asked to move to": move.path, "answer": move.answer}
+        self.observe(Observation(f"{move.peer.name} is asked to move", "request", move.at, seen, True, f"agent {move.peer.name}"))
 
     def expect_lost(self, dropped: Sequence[Dropped], sender: Peer, frame: str) -> None:
         """Packets that ``sender`` sent were ``dropped`` by a link: the receipt of each will be that it carried a ``frame``."""
