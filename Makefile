@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser browser-long accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: controls-first controls-long cheats cheats-short variants busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: controls-first controls-long cheats cheats-short judge variants busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -99,6 +99,10 @@ cheats-short: $(STAMP)
 variants: $(STAMP) ## ONLY=greased-bit: healthy stacks of other kinds, over rebinding, migration and call_flow: none may FAIL; goes on
 	$(BIN)/python -m tests.variants $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
+judge: $(STAMP) ## a dozen scenarios and controls (ARGS=--all: all) judged anew by tshark's fields alone: is any figure of ours different?
+	@./.ci/tshark
+	$(BIN)/python -m tests.judge --figures=artifacts/judge/judge.json $(ARGS)
+
 busy: $(STAMP) ## N=200: scenarios and sabotaged stacks while others take the machine away: no run may FAIL, no sabotage PASS
 	$(BIN)/python -m tests.busy $(or $(N),200) $(ARGS)
 
@@ -113,9 +117,10 @@ browser-long: $(STAMP) ## the page of a real call of ten minutes there
 	@./.ci/browser
 	$(BIN)/pytest tests/browser -q -m long
 
-accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`
+accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`, the judge by the latest `make judge`
 	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json
 	$(BIN)/python -m tests.accuracy artifacts/conformance/relay.json artifacts/vm/netem.json
+	$(BIN)/python -m tests.accuracy --judge artifacts/judge/judge.json
 
 $(VENV)/.fuzz: .ci/fuzz.lock $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/fuzz.lock

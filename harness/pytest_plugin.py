@@ -359,6 +359,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
     finally:
         lab_.close()
     lab_.lacking = frozenset(name for error in errors if isinstance(error, CapabilityLacking) for name in error.lacking)
+    errors = [error for error in errors if not lab_.followed(error)]
     faults, receipts = [mark.name for mark in lab_.faults], tuple(lab_.receipts)
     try:
         outcome = conclude(
@@ -366,10 +367,10 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
             faults=faults,
             receipts=receipts,
             stalls=lab_.stalls,
-            errors=[*errors, *lab_.evidence.errors],
+            errors=[*lab_.crashes, *errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
             life=lab_.life,
-            voids=lab_.voids() if errors or lab_.verdicts else (),
+            voids=lab_.voids() if errors or lab_.verdicts or lab_.crashes else (),
             scenario=lab_.test,
         )
     except SpecError as error:

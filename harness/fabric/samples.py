@@ -16,7 +16,7 @@ M     core, start, end                                         the ticker of a c
 H     start, end                                               a control group was throttled
 L     start, end                                               the sampler itself was late
 C     at, used                                                 CPU time of all agents since they are watched
-E     since, until, used                                       the sampler's own CPU time, tickers included
+E     since, until, used                                       its own CPU time since it began to sample, tickers included
 ====  =======================================================  =================================================================
 """
 

@@ -82,8 +82,8 @@ class Evidence:
     def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
         assert call.closed is not None
         talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
-        killed = [speaker.crashed.killed] if speaker.crashed is not None else []
-        asked = owed.spans(call.id, flow, speaker.name, speaker.remote.requests, talks, ends=killed)
+        killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
+        asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
         schedule = Schedule(pace_of(flow), asked)
         wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
         records_ = self._records(speaker)
@@ -297,7 +297,8 @@ class Evidence:
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
-        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        until = crash.again or self._lab.now()
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing and (packet.monotonic or 0) < until]
         last = max(sent, default=0)
         seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
         taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
@@ -399,7 +400,7 @@ class Evidence:
         if view.sealed.get(peer.name) or not found:
             return  # what was not opened cannot be told apart; that it was not is named by ``_sealed``
         packets = [packet for its in view.media.values() for packet in its]
-        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.crashed is not None)
+        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.cut_short or bool(peer.past))
         audit.take(
             found,
             (packet for packet in packets if packet.speaker == peer.name),
@@ -426,14 +427,22 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _records(peer: Peer) -> list[records.Record]:
-    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    """What it recorded, in all of its lives."""
+    lives = [(life.folder, True) for life in peer.past] + [(peer.folder, peer.cut_short)]
+    return [record for folder, killed in lives for record in _recorded(peer, folder, killed)]
+
+
+def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
+    path = folder / f"{peer.name}.media.jsonl"
     if not rotation.parts(path):
         return []  # an agent need not leave records
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    if killed and not path.exists():
+        return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -126,7 +126,7 @@ class Legs:
         ended = self.call.closed or now - SETTLED.ns
         stepped = any(peer.clock_stepped for peer in self._ends)
         history = self._lab.history()
-        requests = {peer.name: list(peer.remote.requests) for peer in peers}
+        requests = {peer.name: peer.requests for peer in peers}
         # Nothing in that thread may look at what goes on meanwhile.
         return await trio.to_thread.run_sync(self._read, now, ended, stepped, history, requests)
 

@@ -135,8 +135,10 @@ class Run:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one in each line; a last line that is torn is left out."""
-    found = []
+    """The JSON objects of a file with one in each line, none when it is not there; a last line that is torn is left out."""
+    found: list[dict[str, Any]] = []
+    if not path.exists():
+        return found
     for line in path.read_text().splitlines():
         try:
             found.append(json.loads(line))

@@ -29,6 +29,22 @@ LISTENER = (
     "    time.sleep(0.01)\n"
 )
 SPINNERS = "import os\nfor _ in range(6):\n    if os.fork() == 0:\n        {before}\n        while True:\n            pass\nos.wait()\n"
+TIMER = """
+import ctypes, os, signal, struct, time
+libc = ctypes.CDLL(None)
+stopped = os.getpid()
+if os.fork() == 0:
+    while True:
+        time.sleep(0.1)
+        os.kill(stopped, signal.SIGCONT)
+event = ctypes.create_string_buffer(struct.pack("=QiiQ", 0, signal.SIGSTOP, 0, 0), 64)  # SIGEV_SIGNAL
+timer = ctypes.c_void_p()
+assert libc.timer_create(time.CLOCK_MONOTONIC, event, ctypes.byref(timer)) == 0
+assert libc.timer_settime(timer, 0, ctypes.create_string_buffer(struct.pack("=4q", 0, 150_000_000, 0, 50_000_000)), None) == 0
+while True:
+    time.sleep(1)
+"""
+"""Stops itself by a timer, and is made to go on by its child."""
 
 
 @pytest.fixture
@@ -154,6 +170,15 @@ def test_what_is_not_read_is_seen_and_so_is_a_stop(sampler: Sampler, start: Call
     (stop,) = seen.stops["alice"]
     assert not stop.own
     assert began - 30 * MS < stop.start < stop.end < time.monotonic_ns()
+
+
+def test_a_stop_that_a_timer_of_its_own_may_have_sent_is_told_as_such(
+    sampler: Sampler, start: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = start(TIMER)
+    sampler.watch("alice", process.pid, process.pid)
+    seen = read_until(sampler, lambda seen: bool(seen.stops.get("alice")))
+    assert all(stop.own for stop in seen.stops["alice"])
 
 
 @pytest.mark.parametrize(
