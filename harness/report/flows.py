@@ -180,7 +180,8 @@ def _joined(artifacts: Artifacts, calls: Sequence[CallLine], clock: Clock) -> It
             sent = [one for one in of[speaker] if isinstance(one, records.SentRecord) and one.call == call.call]
             came = [one for one in of[listener] if isinstance(one, records.ArrivedRecord) and one.call == call.call]
             for packet in record_join.join(sent, came, sender_killed=True).packets:
-                yield msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
+                line = msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
+                yield msgspec.structs.replace(line, taken=msgspec.UNSET)  # an agent's records tell arrivals alone
 
 
 def _records(artifacts: Artifacts, name: str, clock: Clock) -> Iterator[records.Record]:

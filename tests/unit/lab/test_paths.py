@@ -90,7 +90,6 @@ def test_a_capture_is_not_read_before_the_end_of_the_call_is_in_it() -> None:
 class Side:
     """As much of a peer as a call that is concluded asks for."""
 
-    network: Any
     inventory: Callable[[], Awaitable[None]]
     cut_short: bool = False
 
@@ -101,8 +100,8 @@ def test_a_call_that_is_concluded_is_in_the_captures() -> None:
     async def noted(what: str) -> None:
         did.append(what)
 
-    lab: Any = SimpleNamespace(settle=lambda: noted("captures"))
-    sides: list[Any] = [Side(None, lambda: noted("records")) for _ in range(2)]
-    made = Call(lab, *sides, ("audio",), 4, None)  # type: ignore[arg-type]  # nothing is optional, and it is not asked for
+    lab: Any = SimpleNamespace(settle=lambda: noted("packets"))
+    sides: list[Any] = [Side(lambda: noted("records")) for _ in range(2)]
+    made = Call(lab, *sides, ("audio",), 4, None)  # type: ignore[arg-type]  # nothing optional is asked for
     trio.run(made.conclude)
-    assert did == ["records", "records", "captures"]
+    assert did == ["records", "records", "packets"]
