@@ -84,6 +84,8 @@ class Connection:
         self.expired = 0
         """Packets that left the queue unsent because the network took less than was offered."""
         self.on_sent: Callable[[Waiting, int], None] | None = None
+        self.inbound: Callable[[int], float] = lambda now: 0.0
+        """How long what the peer sends queues on its way here at a time (ns), in seconds."""
         self._core = self.core_class(
             configuration,
             odcid=odcid,
@@ -469,7 +471,10 @@ class Connection:
     def queues(self, now: int) -> bool:
         """Whether packets queue on the way for so long that audio will be late."""
         bound = self.settings.queue_bound
-        return bound is not None and self._core.queueing(seconds(now)) > bound.s
+        if bound is None:
+            return False
+        at = seconds(now)
+        return self._core.queueing(at) > bound.s and self._core.queueing(at, self.inbound(now)) > bound.s
 
     def yields(self, entry: Waiting, now: int) -> bool:
         """Whether ``entry``, which is not urgent, must wait so that audio need not."""
