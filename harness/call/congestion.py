@@ -26,6 +26,8 @@ from aioquic.quic.packet_builder import QuicSentPacket
 NAME = "yielding reno"
 HORIZON = 1.0
 LEARN = 1 / 128  # of each sample, of which there are about 50 a second
+LOOKED_EVERY = 0.05
+"""Seconds: while packets wait they are looked at more often than that, at least when the next audio comes."""
 UNSTEADY = 0.03
 """Seconds of unsteadiness that are allowed for at most: with the bound itself and one large packet's turn, audio is still in time."""
 
@@ -88,6 +90,8 @@ class YieldingReno(RenoCongestionControl):
         """Bytes, of the whole connection: a control that takes over goes on counting."""
         self.yielded_at = -math.inf
         """When it last yielded."""
+        self.yielded_for = 0.0
+        """How long it has yielded in all."""
         self._delivered = Delivered(HORIZON / 2)
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
@@ -122,6 +126,7 @@ class YieldingReno(RenoCongestionControl):
 
         On a short path that is one packet; on a long one a single packet would be seconds of slow start.
         """
+        self.yielded_for += now - self.yielded_at if now - self.yielded_at < LOOKED_EVERY else 0.0
         self.yielded_at = now
         delivers = 0 if math.isinf(self.expected_rtt) else int(self._delivered.rate * self.expected_rtt)
         self.congestion_window = min(self.congestion_window, max(self._packet, delivers))

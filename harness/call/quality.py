@@ -38,6 +38,8 @@ PADDING = 255  # RTP's largest: its length is in one byte
 PADDING_LIFE = 100_000_000
 PADDING_PAYLOAD_TYPE = 127
 PATIENCE = 3  # steps
+YIELDS = 0.2
+"""Of a window: video that waits longer in all for packets on the way is too much for the way; one burst or one stall is over sooner."""
 
 
 class Padding:
@@ -105,6 +107,7 @@ class CallQuality:
         self._moving: set[str] = set()
         self._connection: Connection | None = None
         self._acknowledged = self._expired = self._unhurried = 0
+        self._yielded = 0.0
         self._round_trips = Shortest(LONG_HORIZON)
         self._loss = self._jitter = 0.0
         self._outage = False
@@ -161,14 +164,16 @@ class CallQuality:
     def _held_back(self, connection: Connection) -> float:
         """Of the packets of this window that may wait for room, the share (%) that expired here because the network takes no more.
 
-        Not while it has never said so: then the window is still small, and grows only by being used.
+        Not while it has not said so for a good part of the window: then the congestion window is still small, and grows by being used.
         """
         if connection is not self._connection:
             self._expired = 0
         unhurried = sum(count for flow, count in connection.sent.items() if CLASSES[flow] != URGENT)
         sent, self._unhurried = unhurried - self._unhurried, unhurried
         expired = connection.expired - self._expired
-        narrow = connection.careful or connection.core.narrowed_at >= self._began / SECOND
+        core = connection.core
+        yielded, self._yielded = core.yielded_for - self._yielded, core.yielded_for
+        narrow = connection.careful or core.narrowed_at >= self._began / SECOND or yielded >= YIELDS * self._config.quality.s
         return 100 * expired / (expired + sent) if expired and narrow else 0.0
 
     def _queueing(self, now: int, connection: Connection) -> float:

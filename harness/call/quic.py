@@ -230,9 +230,14 @@ class Core(QuicConnection):
         return K_INITIAL_WINDOW * self._max_datagram_size
 
     @property
+    def yielded_for(self) -> float:
+        """For how many seconds packets have been held back because others queued on the way, on this path."""
+        return self._control.yielded_for
+
+    @property
     def narrowed_at(self) -> float:
-        """When the network last showed that it takes no more: by a queue or by a loss; -inf before it has."""
-        return max(self._control.yielded_at, self._control._congestion_recovery_start_time or -math.inf)
+        """When a loss last made the window smaller; 0 when none has on this path."""
+        return self._control._congestion_recovery_start_time
 
     @property
     def in_slow_start(self) -> bool:
@@ -424,6 +429,12 @@ class Core(QuicConnection):
         rides with the next packet.
         """
         return max(0.0, self._pending(now) - self._control.expected_rtt - max(self._loss.max_ack_delay, inbound))
+
+    @property
+    def expected_rtt(self) -> float:
+        """How long a round trip may take without a queue, by those of lately; 0 before the first."""
+        expected = self._control.expected_rtt
+        return 0.0 if math.isinf(expected) else expected
 
     def yield_to_delay(self, now: float) -> None:
         """What is not urgent is held back now, and begins again with one packet."""
