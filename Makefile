@@ -12,7 +12,7 @@ LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo 
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
 .PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser browser-long accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: controls-first controls-long judge busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: controls-first controls-long cheats cheats-short judge variants busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -47,6 +47,7 @@ test: $(STAMP) ## check, every test, every scenario and its first control: under
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory stories
 	@$(MAKE) --no-print-directory controls-first
+	@$(MAKE) --no-print-directory cheats-short
 
 test-image: $(STAMP) # what `docker run IMAGE test` does: make test, as far as the image was built for it
 	@command -v pytest >/dev/null && $(BIN)/python -c 'import hypothesis, scapy, yaml' 2>/dev/null || \
@@ -56,6 +57,7 @@ test-image: $(STAMP) # what `docker run IMAGE test` does: make test, as far as t
 	@$(MAKE) --no-print-directory conformance
 	@$(MAKE) --no-print-directory stories
 	@$(MAKE) --no-print-directory controls-first
+	@$(MAKE) --no-print-directory cheats-short
 	@if [ -n "$(LEFT_OUT)" ]; then echo "$(LEFT_OUT)"; fi
 
 check: $(STAMP) ## lint, format, types
@@ -87,6 +89,15 @@ controls-first: $(STAMP)
 
 controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario, two at a time: nothing hurries them
 	$(BIN)/pytest tests/controls -q -n 2 -m long
+
+cheats: $(STAMP) ## PART=3/8: stacks that cheat, each in a scenario of each kind that it breaks, the worst in all: none may PASS; goes on
+	$(BIN)/python -m tests.cheats $(if $(PART),--part $(PART)) $(ARGS)
+
+cheats-short: $(STAMP)
+	$(BIN)/pytest tests/cheats -q -n 2
+
+variants: $(STAMP) ## ONLY=greased-bit: healthy stacks of other kinds, over rebinding, migration and call_flow: none may FAIL; goes on
+	$(BIN)/python -m tests.variants $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 judge: $(STAMP) ## a dozen scenarios and controls (ARGS=--all: all) judged anew by tshark's fields alone: is any figure of ours different?
 	@./.ci/tshark

@@ -92,7 +92,7 @@ class Scenario:
         found = [
             Judged(_text(call.args[0]), _SIGNS[kind], _text(call.args[2]), self._value(call.args[2]))
             for kind in _SIGNS
-            for call in self._calls(kind)
+            for call in self.calls(kind)
             if len(call.args) >= 3
         ]
         return list(dict.fromkeys(found))
@@ -105,6 +105,17 @@ class Scenario:
         for call in calls:
             caught_by = next(word.value for word in call.keywords if word.arg == "caught_by")
             found.append(Caught(_text(call.args[0]), _text(call.args[1]), _text(caught_by)))
+        return list(dict.fromkeys(found))
+
+    @property
+    def needs(self) -> list[str]:
+        """What it needs of its agents, of its decorator and of its parameters: ``hold (alice, bob)``, ``redial`` for all agents."""
+        calls = (n for d in self.node.decorator_list for n in ast.walk(d) if isinstance(n, ast.Call) and _called_name(n) == "needs")
+        found = []
+        for call in calls:
+            of = next((ast.literal_eval(word.value) for word in call.keywords if word.arg == "of"), ())
+            whose = of if isinstance(of, str) else ", ".join(of)
+            found += [f"{_text(name)} ({whose})" if whose else _text(name) for name in call.args]
         return list(dict.fromkeys(found))
 
     @property
@@ -133,7 +144,7 @@ class Scenario:
             return None
         return amount(value) if isinstance(value, units.Quantity) else str(value)
 
-    def _calls(self, method: str) -> Iterator[ast.Call]:
+    def calls(self, method: str) -> Iterator[ast.Call]:
         """Calls of ``….method(…)`` in it and in the functions of its module that it calls."""
         for function in self._functions():
             for node in ast.walk(function):
@@ -206,7 +217,8 @@ def _entry(scenario: Scenario, networks: dict[str, str]) -> str:
     parts += ["\n".join(judged), f"**Control.** {told['Control']}"]
     caught = [f"| {_cell(c.agent)} runs {_code(c.sabotage)} | {_cell(c.caught_by)} |" for c in scenario.controls]
     parts.append("\n".join(["| sabotage | caught by |", "|---|---|", *dict.fromkeys(caught)]))
-    parts.append(f"**Needs.** {told.get('Needs', _USUAL)}")
+    of_agents = f" Of its agents: {', '.join(scenario.needs)}." if scenario.needs else ""
+    parts.append(f"**Needs.** {told.get('Needs', _USUAL)}{of_agents}")
     return "\n\n".join(parts) + "\n"
 
 

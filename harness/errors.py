@@ -1,6 +1,6 @@
 """Errors, split by whose fault it is.  A missed bound is none of these: it is a verdict.
 
-``blame`` is the word that a report shows beside an INCONCLUSIVE result: product | environment | agent | harness.
+``blame`` is the word that a report shows beside a result that is no PASS: product | environment | agent | harness | author.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class BlamedError(Exception):
 
 
 class SpecError(BlamedError):
-    """The author of a topology or scenario asked for something that makes no sense: fix the spec.
+    """The author of a topology or scenario, or the command line, asked for something that makes no sense: the run's result is ERROR.
 
     ``where`` names the place ("link alice/wifi – home/lan, up.delay"), ``what`` says what is wrong and what is allowed.
     """
 
-    blame = "harness"
+    blame = "author"
 
     def __init__(self, where: str, what: str) -> None:
         self.where = where
@@ -48,8 +48,18 @@ class AgentError(BlamedError):
         super().__init__(f"agent {agent}: {what}")
 
 
+class AgentCrashed(AgentError):  # noqa: N818 - reads as a sentence
+    """An agent ended after its hello although nobody asked it to: a signal, an exit, an exception.  The run's result is FAIL."""
+
+    blame = "product"
+
+
 class CapabilityLacking(AgentError):  # noqa: N818 - reads as a sentence
-    """An agent did not say in its hello that it can do what the scenario needs: the scenario is skipped with that reason."""
+    """An agent did not say in its hello that it can do what the scenario needs (``lacking``): the run's result is NOT RUN."""
+
+    def __init__(self, agent: str, what: str, lacking: tuple[str, ...] = ()) -> None:
+        self.lacking = lacking
+        super().__init__(agent, what)
 
 
 class HarnessError(BlamedError):

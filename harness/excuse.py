@@ -1,132 +1,269 @@
-"""What the machine's own stalls explain: a red that they account for is INCONCLUSIVE, blame environment, with the evidence; never FAIL.
+"""What the machine explains of a red verdict: measured from outside the agents, subtracted, and only where it was on that direction's way.
 
-Stalls of the runner, the relay and the agents only add delay.  So a PASS on an upper bound stands, and of a FAIL it is asked what delay can
-have done:
-
-* a *gap* above its bound is explained when the stalls that were ``in_the_way`` add up to its excess over the bound;
-* a *packet* that came late, was overtaken, or that the stack gave up, is explained likewise; the bound must hold without those;
-* anything else is explained only by a machine that others kept from the run for ``BUSY`` of it, one on which a stack's timers and decisions
-  are not what its author meant: a count, a rate, a yes or no, which have no time of their own; and a gap of video, which a stack stops for
-  seconds when it takes what the machine did for a narrow path.
+* *Stalls* are seen by the sampler and the relay.  ``stolen``: a core was gone.  ``stopped``: by a signal that the agent cannot send itself.
+  ``waited``: a thread was runnable and did not run.  ``throttled``: by a control group.  What a stack says of itself excuses nothing.
+* A *gap* from x to y of a direction: a stall of the sender is felt later by the transit of the frame that ended the gap; one of the
+  listener or the relay when it is; one of the machine both ways, but never for more than its own length.  What of that lies in the gap
+  explains it, and so does a stall of an endpoint that ended before x by no more than the ``aftermath``, with all its length.
+* A stack can make a wait itself, by using the cores: waits and throttling count x (1 - own / (cores x their length)), where own is the CPU
+  time of all agents meanwhile.
+* What remains above the bound is a FAIL; else the verdict is INCONCLUSIVE, blame environment.  Of several gaps the worst remainder decides.
+* A *packet* that came late has three legs, each explained by its own process inside its own interval.
+* What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
+  explained by a machine that kept every agent from the cores for ``BUSY`` of the run.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
-from harness.media.figure import Overdue, share
+from harness.media.figure import Figure, Gap, Overdue, share
 from harness.units import Duration, Quantity, Ratio, percent
-from harness.verdict import AGENT, Blame, Life, Relation, Result, Stall, Verdict
+from harness.verdict import AGENT, MACHINE, RELAY, RUNNER, Blame, Life, Relation, Result, Stall, Verdict
 
-AFTERMATH = 200_000_000
-"""For how long after a stall, ns, and its own length, what it has left behind is in the way: the backlog of the sources, and a congestion
-window that was closed because acknowledgements came late."""
+LEAST_AFTERMATH = 50_000_000
+"""What a stall leaves behind lasts so long at least, ns: a backlog, a congestion window that late acknowledgements have closed."""
 WAITED = 4
 """A packet was given up because of stalls when they took a quarter of the time that it might wait, or more: less is not why it waited."""
 HELD = 10_000_000
 """A packet was overtaken because of stalls when they held it on its way for so long, ns: a core that is taken away keeps what is in its
-queue, and what the sender gives to another core meanwhile passes it.  Agents and runner record no shorter one."""
+queue, and what the sender gives to another core meanwhile passes it."""
 BUSY = 3 * percent
-"""Of the least stalled agent.  Measured over 65 scenarios each: 0.4 % in nine of ten runs on a quiet machine, 12 % in the median where both
-cores are taken away again and again.  The least stalled: a broken stack can keep its own agent's loop from running."""
-OTHERS = 50 * percent
-"""Of that, others must have taken the cores for so much at least: two agents that keep each other busy stand still by their own doing."""
+"""Of the least stalled agent.  Measured over 65 scenarios each, by the agents' own lateness: 0.4 % in nine of ten runs on a quiet machine,
+12 % in the median where both cores are taken away again and again."""
+LONG = 10_000_000
+"""Shorter stalls do not count for ``BUSY``, ns."""
+_SHARED = ("waited", "throttled")
+"""Kinds of stalls that agents can have made themselves."""
+
+
+class Explained(NamedTuple):
+    """How much (ns) the machine explains, and whose stalls that were."""
+
+    length: int
+    by: tuple[Stall, ...]
+
+    @property
+    def words(self) -> str:
+        """Who stalled, and how: "agent alice (stopped), machine (stolen)"."""
+        return ", ".join(sorted({f"{stall.who} ({stall.kind})" if stall.kind else stall.who for stall in self.by}))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What of ``stall`` counts, from ``start`` to ``end``, where it is felt: later by ``shift`` than it was."""
+
+    stall: Stall
+    start: int
+    end: int
+    shift: int
+
+    @property
+    def real(self) -> tuple[int, int]:
+        """When that was at the stalled process."""
+        return self.start - self.shift, self.end - self.shift
+
+
+class _Known:
+    """The stalls in order, so that those near a time are found without looking at all."""
+
+    def __init__(self, stalls: Iterable[Stall]) -> None:
+        self.all = sorted(stalls, key=lambda stall: stall.start)
+        self._starts = [stall.start for stall in self.all]
+        self._longest = max((stall.end - stall.start for stall in self.all), default=0)
+
+    def near(self, since: int, until: int) -> Sequence[Stall]:
+        """A few more than those that overlap the time from ``since`` to ``until``."""
+        return self.all[bisect_left(self._starts, since - self._longest) : bisect_right(self._starts, until)]
 
 
 def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) -> Verdict:
     """``verdict``, made INCONCLUSIVE with blame environment when stalls explain its FAIL; unchanged otherwise.
 
-    Where they explain some of its gaps, or packets, and not all, the verdict stands on what is not explained.  No machine is ``BUSY``
-    without a ``life``.
+    Where they explain some of its gaps, or packets, and not all, the verdict stands on what is not explained.  Without a ``life`` no
+    machine is ``BUSY``, and the agents' use of the cores is taken to be none.
     """
     figure = verdict.figure or None  # UNSET is false
     if verdict.result is not Result.FAIL or (figure is not None and figure.timeless):
         return verdict
-    known = sorted(stalls, key=lambda stall: stall.start)
+    known = _Known(stalls)
     judged, of_its_own = verdict, False
     if verdict.relation is Relation.AT_MOST and verdict.gaps and isinstance(verdict.bound, Duration):
-        judged, of_its_own = _excuse_gaps(verdict, verdict.bound, known), figure is None or not figure.yields
+        judged = _excuse_gaps(verdict, verdict.bound, figure or Figure(None), known, life)
+        of_its_own = figure is None or not figure.yields
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
-        judged, of_its_own = _excuse_packets(verdict, figure.overdue, figure.of, known), True
+        judged, of_its_own = _excuse_packets(verdict, figure, known, life), True
     if judged.result is not Result.FAIL or of_its_own or life is None:
         return judged
-    stood = still(known, life)
-    if stood < BUSY or life.taken.fraction < stood.fraction * OTHERS.fraction:
+    stood = still(known.all, life)
+    if stood < BUSY:
         return judged
-    why = f"every agent stalled for {stood.percent:.0f} % of the run or more, and others had {life.taken.percent:.0f} % of the cores"
+    why = f"every agent was kept from the cores for {stood.percent:.0f} % of the run or more"
     return _inconclusive(verdict, f"{why}: this machine is too busy")
 
 
+def aftermath(round_trip: int) -> int:
+    """For how long after its end a stall of an endpoint still explains what begins then, by the path's ``round_trip``; ns."""
+    return max(LEAST_AFTERMATH, 3 * round_trip + 25_000_000)
+
+
+def explain(gap: Gap, figure: Figure, stalls: Iterable[Stall], life: Life | None = None) -> Explained:
+    """How much of ``gap``, of the direction of ``figure``, the ``stalls`` explain."""
+    return _explain(gap, figure, _Known(stalls), life)
+
+
+def explained(packet: Overdue, figure: Figure, stalls: Iterable[Stall], life: Life | None = None) -> bool:
+    """Whether ``stalls`` explain what became of ``packet`` of the direction of ``figure``: see ``Overdue`` for the kinds."""
+    return _explains(packet, figure, _Known(stalls), life) is not None
+
+
 def still(stalls: Iterable[Stall], life: Life) -> Ratio:
-    """The share of ``life`` in which the least stalled of those agents stalled that did so at all (one that waits for nothing cannot)."""
-    since, until, _ = life
-    known = [stall for stall in stalls if stall.who.startswith(AGENT)]
-    each = [covered((stall for stall in known if stall.who == who), since, until) for who in sorted({stall.who for stall in known})]
-    return share(min(each), until - since) or Ratio(0) if len(each) > 1 else Ratio(0)
+    """The share of ``life`` in which the least stalled agent stalled, of those that did so at all (one that waits for nothing cannot).
+
+    What the machine was kept from as a whole counts for each of them, and alone where fewer than two stalled.
+    """
+    known = [stall for stall in stalls if stall.end - stall.start >= LONG]
+    machine = [stall for stall in known if stall.who == MACHINE]
+    agents = sorted({stall.who for stall in known if stall.who.startswith(AGENT)})
+    sets = [[stall for stall in known if stall.who in (who, MACHINE)] for who in agents] if len(agents) > 1 else [machine]
+    parts = [[_Part(stall, max(stall.start, life.since), min(stall.end, life.until), 0) for stall in some] for some in sets]
+    least = min(_weigh([part for part in some if part.end > part.start], life).length for some in parts)
+    return share(least, life.until - life.since) or Ratio(0)
 
 
-def _excuse_gaps(verdict: Verdict, bound: Duration, stalls: Sequence[Stall]) -> Verdict:
-    unexplained = [gap for gap in verdict.gaps if in_the_way(stalls, gap.start, gap.end) < gap.excess.ns - bound.ns]
-    if len(unexplained) == len(verdict.gaps):
+def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+    found = [(gap, _explain(gap, figure, known, life)) for gap in verdict.gaps]
+    if not any(one.length for _, one in found):
         return verdict
-    if unexplained:
-        forgiven = len(verdict.gaps) - len(unexplained)
-        note = _joined(verdict.note, f"{forgiven} longer or further gap{'s' if forgiven > 1 else ''} explained by stalls left out")
-        return msgspec.structs.replace(verdict, value=unexplained[0].excess, gaps=tuple(unexplained), where=unexplained[0], note=note)
-    worst = verdict.gaps[0]
-    length = Duration(in_the_way(stalls, worst.start, worst.end))
-    return _inconclusive(verdict, f"stalls of {_who(stalls, worst.start, worst.end)}, {length} together, were in the way")
+    found.sort(key=lambda pair: pair[1].length - pair[0].excess.ns)
+    standing = [(gap, one) for gap, one in found if gap.excess.ns - one.length > bound.ns]
+    worst, one = found[0] if standing else max(found, key=lambda pair: pair[0].excess.ns)
+    part = Duration(min(one.length, worst.excess.ns))
+    said = f"{worst.excess}, of which the machine explains {part}: {one.words}" if one.length else ""
+    if not standing:
+        return _inconclusive(verdict, said)
+    gaps = tuple(gap for gap, _ in standing)
+    left_out = len(found) - len(gaps)
+    more = f"{left_out} further gap{'s' if left_out > 1 else ''} explained by the machine left out" if left_out else ""
+    note = _joined(verdict.note, said, more)
+    return msgspec.structs.replace(verdict, value=worst.excess, gaps=gaps, where=worst, note=note)
 
 
-def _excuse_packets(verdict: Verdict, overdue: Sequence[Overdue], of: int, stalls: Sequence[Stall]) -> Verdict:
-    forgiven = [packet for packet in overdue if explained(packet, stalls)]
-    if not forgiven or verdict.value is None:
+def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+    found = [one for packet in figure.overdue if (one := _explains(packet, figure, known, life)) is not None]
+    if not found or verdict.value is None:
         return verdict
-    part = share(len(forgiven), of)  # None where the packets are counted
-    left: Quantity = type(verdict.value)(verdict.value.count - (len(forgiven) if part is None else part.count))
-    who = _who(stalls, min(packet.start for packet in forgiven), max(packet.end for packet in forgiven))
-    said = f"{len(forgiven)} of these packets explained by stalls of {who}"
+    part = share(len(found), figure.of)  # None where the packets are counted
+    left: Quantity = type(verdict.value)(verdict.value.count - (len(found) if part is None else part.count))
+    words = Explained(0, tuple(stall for one in found for stall in one.by)).words
+    said = f"{len(found)} of these packets explained by stalls: {words}"
     if verdict.holds(left):
         return _inconclusive(verdict, said)
-    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}, left out"))
+    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
 
 
-def explained(packet: Overdue, stalls: Iterable[Stall]) -> bool:
-    """Whether stalls explain what became of ``packet``: see ``Overdue`` for the kinds."""
+def _explain(gap: Gap, figure: Figure, known: _Known, life: Life | None) -> Explained:
+    after = aftermath(figure.round_trip)
+    parts = []
+    for stall in known.near(gap.start - gap.transit - after, gap.end):
+        for shift in _shifts(stall, figure, gap.transit):
+            start, end = stall.start + shift, stall.end + shift
+            if start < gap.end and end > gap.start:
+                parts.append(_Part(stall, max(start, gap.start), min(end, gap.end), shift))
+            elif stall.who not in (RELAY, RUNNER) and gap.start - after <= end <= gap.start:
+                parts.append(_Part(stall, start, end, shift))
+    return _weigh(parts, life)
+
+
+def _shifts(stall: Stall, figure: Figure, transit: int) -> Iterator[int]:
+    """By how much later it is felt at the listener, where it is felt at all; of the machine there are two ways."""
+    if stall.who == MACHINE:
+        yield from {0, transit}
+    elif stall.who in (RELAY, RUNNER) or (figure.listener and stall.who == AGENT + figure.listener):
+        yield 0
+    elif figure.speaker and stall.who == AGENT + figure.speaker:
+        yield transit
+
+
+def _explains(packet: Overdue, figure: Figure, known: _Known, life: Life | None) -> Explained | None:
+    """What explains that ``packet`` is overdue; None when nothing does."""
+    if packet.kind == "given up":
+        found = _explain(Gap(Duration(0), packet.start, packet.end), figure, known, life)
+        return found if found.length and found.length >= (packet.end - packet.start) // WAITED else None
+    sender, listener = AGENT + figure.speaker, AGENT + figure.listener
     if packet.kind == "overtaken":
-        return covered(stalls, packet.start, packet.end) >= HELD
-    needed = packet.excess.ns if packet.kind == "late" else (packet.end - packet.start) // WAITED
-    return in_the_way(stalls, packet.start, packet.end) >= needed
+        found = _weigh(_inside(known, packet.departed or packet.start, packet.arrived or packet.end, RELAY), life)
+        return found if found.length >= HELD else None
+    if packet.departed and packet.arrived:
+        legs = [(packet.start, packet.departed, sender), (packet.departed, packet.arrived, RELAY), (packet.arrived, packet.end, listener)]
+    else:  # where it was is not known
+        legs = [(packet.start, packet.end, who) for who in (sender, RELAY, listener)]
+    found = _weigh([part for since, until, who in legs for part in _inside(known, since, until, who)], life)
+    return found if found.length >= packet.excess.ns else None
 
 
-def in_the_way(stalls: Iterable[Stall], since: int, until: int) -> int:
-    """How long (ns) the stalls are together that lie between ``since`` and ``until``, or whose aftermath does; overlaps count once."""
-    return covered((stall for stall in stalls if _over(stall) > since), min(since, 0), until)
+def _inside(known: _Known, since: int, until: int, who: str) -> list[_Part]:
+    """What of the stalls of ``who`` and of the machine lies between ``since`` and ``until``."""
+    near = [stall for stall in known.near(since, until) if stall.who in (who, MACHINE) and stall.end > since and stall.start < until]
+    return [_Part(stall, max(stall.start, since), min(stall.end, until), 0) for stall in near]
+
+
+def _weigh(parts: Sequence[_Part], life: Life | None) -> Explained:
+    """What ``parts`` are together, each instant counted once, and waits less what the agents used meanwhile."""
+    shared = [part for part in parts if part.stall.kind in _SHARED]
+    alone = [part for part in parts if part.stall.kind not in _SHARED]
+    firm = _capped([part for part in alone if part.stall.who != MACHINE], [part for part in alone if part.stall.who == MACHINE])
+    more = 0
+    if shared:
+        processes = [part for part in parts if part.stall.who != MACHINE]
+        more = max(0, _capped(processes, [part for part in parts if part.stall.who == MACHINE]) - firm)
+        real = list(_merged(part.real for part in shared))
+        length = sum(end - start for start, end in real)
+        own = sum(life.used(start, end) for start, end in real) if life is not None else 0
+        room = length * (life.cores if life is not None else 1)
+        more = more * max(0, room - own) // room
+    return Explained(firm + more, tuple({part.stall: None for part in parts}))
+
+
+def _capped(parts: Sequence[_Part], both_ways: Sequence[_Part]) -> int:
+    """How long the ``parts`` are together with those that are felt ``both_ways``, of which none counts for more than its own length."""
+    base = _length((part.start, part.end) for part in parts)
+    if not both_ways:
+        return base
+    together = _length((part.start, part.end) for part in (*parts, *both_ways))
+    return min(together, base + _length((part.stall.start, part.stall.end) for part in both_ways))
+
+
+def _merged(intervals: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The union of ``intervals``, in order."""
+    begin = reached = None
+    for start, end in sorted(intervals):
+        if begin is None or reached is None:
+            begin, reached = start, end
+        elif start > reached:
+            yield begin, reached
+            begin, reached = start, end
+        else:
+            reached = max(reached, end)
+    if begin is not None and reached is not None:
+        yield begin, reached
+
+
+def _length(intervals: Iterable[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in _merged(intervals))
 
 
 def covered(stalls: Iterable[Stall], since: int, until: int) -> int:
     """How much (ns) of the time between ``since`` and ``until`` lies within stalls; where two of them overlap it counts once."""
-    total, reached = 0, since
-    for stall in sorted(stalls, key=lambda stall: stall.start):
-        start, end = max(stall.start, reached), min(stall.end, until)
-        if end > start:
-            total += end - start
-            reached = end
-    return total
-
-
-def _over(stall: Stall) -> int:
-    """When what ``stall`` left behind is gone."""
-    return stall.end + (stall.end - stall.start) + AFTERMATH
-
-
-def _who(stalls: Sequence[Stall], since: int, until: int) -> str:
-    """Whose stalls were in the way."""
-    return ", ".join(sorted({stall.who for stall in stalls if stall.start < until and _over(stall) > since}))
+    inside = ((max(stall.start, since), min(stall.end, until)) for stall in stalls)
+    return _length((start, end) for start, end in inside if end > start)
 
 
 def _inconclusive(verdict: Verdict, why: str) -> Verdict:

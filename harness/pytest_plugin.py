@@ -1,7 +1,7 @@
 """Runs scenarios as tests, by pytest's public hooks only.
 
 A scenario is ``async def test_*(lab)``.  Each gets a Lab and a deadline and runs under trio; what it comes to (verdicts, receipts, errors)
-is concluded in one place and written to ``report.json``.  PASS passes; FAIL and INCONCLUSIVE fail the test, the second in its own word.
+is concluded in one place and written to ``report.json``.  PASS passes; FAIL, ERROR, NOT RUN and INCONCLUSIVE do not, each in its own word.
 
 With ``--conclusive`` a run that came to INCONCLUSIVE through this machine (blame environment) is followed by one over another seed, beside
 which no other goes on.  All of them are kept, counted and shown; a FAIL is never followed by anything.
@@ -22,7 +22,7 @@ import os
 import platform
 import shlex
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
@@ -34,14 +34,15 @@ import msgspec
 import pytest
 import trio
 
-from harness import pages, rotation
+from harness import mistakes, pages, rotation
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
-from harness.lab import Lab
+from harness.lab import Lab, demands
 from harness.lab.control import Controls
 from harness.lab.endurance import HOURS, Pace
 from harness.lab.folder import plain
 from harness.lab.lab import Orders
+from harness.lab.stalls import notable
 from harness.media import kinds
 from harness.onlookers import columns, onlooker, prepare
 from harness.outcome import conclude
@@ -96,6 +97,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="yes",
         help="no: agents may do on this machine what the harness may (docs/protocol.md tells what they may otherwise; default yes)",
     )
+    group.addoption(
+        "--allow-not-run",
+        type=_capabilities,
+        default=frozenset(),
+        metavar="CAPABILITIES",
+        help="hold,redial: a scenario that is NOT RUN because an agent lacks nothing but these is skipped instead (default: none)",
+    )
+    group.addoption(
+        "--sealed", action="store_true", help="agents may leave no keys: silence and loss are then judged by sizes and times of datagrams"
+    )
     group.addoption("--patience", type=_seconds, default="5", metavar="S", help="seconds granted to a wait for media (default 5)")
     group.addoption(
         "--endurance",
@@ -120,6 +131,13 @@ def _seconds(value: str) -> Duration:
     if not 0 < seconds < DEADLINE_S:
         raise ArgumentTypeError(f"{value!r}: allowed is more than 0 and less than {DEADLINE_S} seconds")
     return Duration(round(seconds * 1e9))
+
+
+def _capabilities(value: str) -> frozenset[str]:
+    try:
+        return demands.allowed_to_lack(value)
+    except SpecError as error:
+        raise ArgumentTypeError(error.what) from None
 
 
 def _pace(value: str) -> Pace:
@@ -161,6 +179,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
     if (keep := config.getoption("--keep")) is not None:
         os.environ[rotation.VARIABLE] = keep  # agents and captures inherit it
+    config.addinivalue_line("markers", "needs(capabilities, of): what agents must offer, else the scenario is NOT RUN")
+    config.addinivalue_line("markers", "takes(options): options of single scenarios that this one takes")
     chosen = config.getoption("--media")
     if chosen != "synthetic" and (lacking := kinds.lacking()):
         raise pytest.UsageError(f"--media={chosen}: {lacking}")
@@ -195,11 +215,13 @@ def pytest_unconfigure() -> None:
 
 def agent_commands(options: list[str]) -> dict[str, str]:
     """``NAME=COMMAND`` each; SpecError names the one that is not."""
-    commands = {}
+    commands: dict[str, str] = {}
     for option in options:
         name, equals, command = option.partition("=")
         if not equals or not name or not command.strip():
             raise SpecError("--agent", f'{option!r} is not NAME=COMMAND; write for example --agent bob="python -m my_agent"')
+        if name in commands:
+            raise SpecError("--agent", f"{name!r} is given twice, as {commands[name]!r} and as {command!r}; give it once")
         commands[name] = command
     return commands
 
@@ -237,10 +259,13 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
         media=config.getoption("--media"),
         endurance=config.getoption("--endurance"),
         confine=config.getoption("--confine") == "yes",
+        sealed=config.getoption("--sealed"),
     )
     scenario, test = node.path.stem, node.name.removeprefix("test_")
     view = onlooker(config, f"{test}, seed {seed}", orders.artifacts / plain(scenario) / plain(test))
-    return Lab(scenario, test, orders, view, _command(config, node, seed))
+    lab = Lab(scenario, test, orders, view, _command(config, node, seed))
+    lab.needs = demands.needed(node.iter_markers("needs"))
+    return lab
 
 
 def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
@@ -256,6 +281,8 @@ def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
         extra.append(f"--keep={keep}")
     if config.getoption("--confine") == "no":
         extra.append("--confine=no")
+    if config.getoption("--sealed"):
+        extra.append("--sealed")
     extra += [f"--agent={shlex.quote(command)}" for command in config.getoption("--agent")]
     return " ".join(["harness run", shlex.quote(test.removeprefix("test_")), f"--seed={seed}", *extra])
 
@@ -269,18 +296,22 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames if hasattr(pyfuncitem, "_fixtureinfo") else inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
     told = pyfuncitem.stash[_OUTCOME] = []
+    config = pyfuncitem.config
+    given = ["endurance"] if config.getoption("--endurance") is not None else []
+    taken = [option for mark in pyfuncitem.iter_markers("takes") for option in mark.kwargs["options"]]
+    wrong = mistakes.found(pyfuncitem.obj, run_lab.orders.agents, given, taken)
     conclusive, follow = pyfuncitem.config.getoption("--conclusive"), True
     while follow:
         with turn(alone=bool(told)) if conclusive else nullcontext():
-            report = run(run_lab, pyfuncitem.obj, arguments)
+            report = run(run_lab, pyfuncitem.obj, arguments, wrong)
         told.append(Told(report.result.value, _table(report, columns(pyfuncitem.config)), str(run_lab.folder)))
         follow = conclusive and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER
         prefix = f"followed_{len(told)}." if follow else ""
         pyfuncitem.user_properties += junit.properties(report, near(run_lab.folder, Path.cwd()), prefix)
         if follow:
             run_lab = arguments["lab"] = _lab(pyfuncitem.config, pyfuncitem, run_lab.orders.seed + FURTHER_SEEDS)
-    if run_lab.lacking is not None and report.result is Result.INCONCLUSIVE:
-        pytest.skip(run_lab.lacking)
+    if report.result is Result.NOT_RUN and run_lab.lacking and run_lab.lacking <= config.getoption("--allow-not-run"):
+        pytest.skip(f"NOT RUN, which --allow-not-run allows: {report.reasons[0]}")
     if report.result is not Result.PASS:
         raise NotPassed(printable(f"{report.result} (blame: {report.blame}): {report.reasons[0]}"))
     return True
@@ -292,10 +323,13 @@ def _table(report: model.Report, width: int | None) -> str:
     return out.getvalue()
 
 
-def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> model.Report:
-    """Run ``scenario`` in ``lab_``, conclude, and write ``report.json`` and its page; never raises for what the run did."""
+def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wrong: Sequence[SpecError] = ()) -> model.Report:
+    """Run ``scenario`` in ``lab_``, conclude, and write ``report.json`` and its page; never raises for what the run did.
+
+    ``wrong``: mistakes that are known already; if there are any nothing is run.
+    """
     started = datetime.now(UTC)
-    errors: list[BaseException] = []
+    errors: list[BaseException] = [*wrong]
     endurance = lab_.orders.endurance
     within = DEADLINE_S + (endurance.length.s if endurance is not None else 0.0)
 
@@ -312,7 +346,9 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             raise HarnessError(f"the scenario did not end within {within:g} s")
 
     try:
-        trio.run(whole)
+        if not wrong:
+            trio.run(whole)
+            errors += [mistakes.not_there(name, lab_.peers) for name in lab_.orders.agents if name not in lab_.peers]
     except BaseExceptionGroup as group:
         errors += _leaves(group)
         if any(isinstance(error, KeyboardInterrupt) for error in errors):
@@ -322,7 +358,8 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         errors.append(error)
     finally:
         lab_.close()
-    lab_.lacking = next((str(error) for error in errors if isinstance(error, CapabilityLacking)), None)
+    lab_.lacking = frozenset(name for error in errors if isinstance(error, CapabilityLacking) for name in error.lacking)
+    errors = [error for error in errors if not lab_.followed(error)]
     faults, receipts = [mark.name for mark in lab_.faults], tuple(lab_.receipts)
     try:
         outcome = conclude(
@@ -330,10 +367,10 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
             faults=faults,
             receipts=receipts,
             stalls=lab_.stalls,
-            errors=[*errors, *lab_.evidence.errors],
+            errors=[*lab_.crashes, *errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
             life=lab_.life,
-            voids=lab_.voids() if errors or lab_.verdicts else (),
+            voids=lab_.voids() if errors or lab_.verdicts or lab_.crashes else (),
             scenario=lab_.test,
         )
     except SpecError as error:
@@ -344,7 +381,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         test=lab_.test,
         receipts=receipts,
         faults=tuple(lab_.fault_records()),
-        stalls=tuple(sorted(lab_.stalls, key=lambda stall: stall.start)),
+        stalls=tuple(sorted(notable(lab_.stalls), key=lambda stall: stall.start)),
         probe=lab_.measured,
         quality=lab_.evidence.quality,
         seed=lab_.orders.seed,
@@ -358,6 +395,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any]) -> m
         durations=lab_.durations,
         artifacts=tuple(sorted(str(p.relative_to(lab_.folder)) for p in lab_.folder.rglob("*") if p.is_file())),
         story=inspect.cleandoc(scenario.__doc__ or ""),
+        stacks=lab_.stacks,
     )
     try:
         pages.write(lab_.folder, report)
@@ -401,8 +439,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> Any:
-    """INCONCLUSIVE has its own word; it is no pass."""
+    """ERROR, NOT RUN and INCONCLUSIVE have their own words; none of them is a pass."""
     told = attached(report)
-    if told and report.failed and told[-1].result == Result.INCONCLUSIVE:
-        return "inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})
-    return None
+    return _WORDS.get(told[-1].result) if told and report.failed else None
+
+
+_WORDS = {
+    str(Result.ERROR): ("error", "E", ("ERROR", {"red": True})),
+    str(Result.NOT_RUN): ("not run", "N", ("NOT RUN", {"red": True})),
+    str(Result.INCONCLUSIVE): ("inconclusive", "I", ("INCONCLUSIVE", {"yellow": True})),
+}

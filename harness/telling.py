@@ -21,7 +21,7 @@ import msgspec
 import pytest
 
 from harness.errors import HarnessError
-from harness.report import github, markdown, model
+from harness.report import github, junit, markdown, model
 from harness.report.repetition import TOLERATED, Tally, sentence
 from harness.report.session import Case, Run
 from harness.report.text import sayable
@@ -101,25 +101,27 @@ class Telling:
     # -- telling ---------------------------------------------------------------------------------------------------------------------------
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """The table of every run with ``--story``, else of every run that was inconclusive (pytest shows what failed)."""
+        """The table of every run with ``--story``, else of every run that was inconclusive or not run (pytest shows the others)."""
         for nodeid, heard in self._heard.items():
             for number, one in enumerate(heard.told, 1):
                 last = number == len(heard.told)
                 if heard.skipped:
+                    terminalreporter.write_line(f"{nodeid}: {heard.skipped.removeprefix('Skipped: ')}")
                     continue
                 if self._config.getoption("--story"):
                     terminalreporter.section(nodeid)
                     terminalreporter.write(sayable(one.table, sys.stdout.encoding))
-                elif one.result == Result.INCONCLUSIVE:
-                    terminalreporter.section(f"{nodeid}: INCONCLUSIVE" + ("" if last else ", followed by another seed"))
+                elif one.result in (Result.INCONCLUSIVE, Result.NOT_RUN):
+                    terminalreporter.section(f"{nodeid}: {one.result}" + ("" if last else ", followed by another seed"))
                     terminalreporter.write(sayable(one.table, sys.stdout.encoding))
         followed, runs = self._followed()
         if followed:
             terminalreporter.write_line(f"{followed} of {runs} runs were inconclusive and followed by another seed")
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """An inconclusive run is no pass (pytest counts only what it calls failed), and a machine that makes many so proves nothing."""
-        undecided = any(one.told and one.told[-1].result == Result.INCONCLUSIVE and not one.skipped for one in self._heard.values())
+        """A run without a result is no pass (pytest counts only what it calls failed), and a machine that spoils many proves nothing."""
+        decided = (Result.PASS, Result.FAIL)
+        undecided = any(one.told and one.told[-1].result not in decided and not one.skipped for one in self._heard.values())
         followed, runs = self._followed()
         if exitstatus == pytest.ExitCode.OK and (undecided or followed > TOLERATED.fraction * runs):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -133,8 +135,20 @@ class Telling:
         """The summary and the annotations, after everything that others print."""
         cases = self.cases() if self._taken else []
         self._print(github.resume(self._token), *github.remarks(cases))
+        if (
+            (written := getattr(self._config.option, "xmlpath", None))
+            and Path(written).is_file()
+            and any(h.told for h in self._heard.values())
+        ):
+            junit.retype(Path(written))
         summarise(self._taken, lambda room: markdown.summary(cases, room))
         self._environment.update(self._taken)
+
+    def _retype(self) -> None:
+        """Give ERROR and NOT RUN their place in the JUnit file, if pytest has written one for this session's runs."""
+        written = getattr(self._config.option, "xmlpath", None)
+        if written and Path(written).is_file() and any(heard.told for heard in self._heard.values()):
+            junit.retype(Path(written))
 
     def _followed(self) -> tuple[int, int]:
         """How many runs were followed by another, and how many runs there were."""

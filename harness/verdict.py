@@ -20,10 +20,15 @@ from harness.units import Count, Duration, Quantity, Rate, Ratio
 
 
 class Result(StrEnum):
-    """What a verdict, or a whole run, comes to."""
+    """What a verdict, or a whole run, comes to.  ERROR and NOT_RUN are results of runs alone.
+
+    ERROR: the scenario's author or the command line made a mistake.  NOT_RUN: an agent lacks a capability that the scenario needs.
+    """
 
     PASS = "PASS"
     FAIL = "FAIL"
+    ERROR = "ERROR"
+    NOT_RUN = "NOT RUN"
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
@@ -34,6 +39,7 @@ class Blame(StrEnum):
     ENVIRONMENT = "environment"
     AGENT = "agent"
     HARNESS = "harness"
+    AUTHOR = "author"
 
 
 class Relation(StrEnum):
@@ -53,22 +59,43 @@ MOMENTS = 40
 """How many moments a verdict tells of what it counts."""
 AGENT = "agent "
 """What an agent's name stands behind where processes are told apart."""
+MACHINE, RELAY, RUNNER = "machine", "relay", "runner"
 
 
 class Stall(msgspec.Struct, frozen=True):
-    """``who`` ("runner", "relay", "agent alice") did not run from ``start`` to ``end`` (ns) although it should have."""
+    """``who`` ("agent alice", "machine", "relay", "runner") did not run from ``start`` to ``end`` (ns) although it should have.
+
+    ``kind``: "waited" for a core, "stopped" by a signal, "stolen" (a core was gone), "throttled" by a control group; "" of the others.
+    """
 
     start: int
     end: int
     who: str
+    kind: str = ""
 
 
 class Life(NamedTuple):
-    """From ``since`` to ``until`` (ns) stalls of agents were recorded; others had ``taken`` that share of the machine's cores meanwhile."""
+    """From ``since`` to ``until`` (ns) agents were sampled, on ``cores``.
+
+    ``used``: CPU time (ns) of all agents between two times (ns).
+    """
 
     since: int
     until: int
-    taken: Ratio
+    cores: int
+    used: Callable[[int, int], int]
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """A stack that ran: the agent's name in the scenario (``agent``), and ``name`` and ``version`` as its hello gave them.
+
+    ``sealed``: no key opened what it sent, so that it was judged by the sizes and times of datagrams alone.
+    """
+
+    agent: str
+    name: str
+    version: str
+    sealed: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,7 +222,7 @@ def judge(
         value=measured,
         bound=limit,
         result=result,
-        blame=None if result is Result.PASS else blame if failed or blame is Blame.ENVIRONMENT else Blame.HARNESS,
+        blame=None if result is Result.PASS else blame if failed or blame is not Blame.PRODUCT else Blame.HARNESS,
         direction=direction or figure.direction,
         note=note or figure.note,
         evidence=tuple(evidence),

@@ -9,7 +9,7 @@ import pytest
 
 from harness.agent.messages import Options
 from harness.fabric.network import Network
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs
 from harness.lab.decrypted import SIGNALLING_STREAM, Signal
 from harness.lab.moments import of_packets
 from harness.lab.outside import bound_sockets, descriptors, namespace, processes_in
@@ -25,6 +25,7 @@ FRAME = 34 * ms
 
 
 @control("alice", "leaks-sockets", caught_by="left behind at alice")
+@needs("video")
 async def test_lifecycle(lab: Lab) -> None:
     """Alice calls Bob with video; both see and hear each other; Alice hangs up; neither is left with anything of the call.
 
@@ -50,6 +51,7 @@ async def test_lifecycle(lab: Lab) -> None:
 
 @control("bob", "understates", caught_by="wrong in connection_confirm")
 @control("alice", "hasty", caught_by="media packets before connection_ready")
+@needs("video")
 async def test_capability_signalling(lab: Lab) -> None:
     """Alice calls Bob with video; both say exactly what the protocol asks for, in its order, and no media flows before they have.
 
@@ -175,6 +177,7 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
 
 
 @control("alice", "stops-nothing", caught_by="audio on the wire while stopped", also=("video on the wire", "screen on the wire"))
+@needs("video", "screen")
 async def test_media_streams(lab: Lab) -> None:
     """Alice stops and restarts her audio, her camera and her screen, one after the other, while the rest of the call goes on.
 
@@ -210,6 +213,7 @@ async def test_media_streams(lab: Lab) -> None:
 
 @control("bob", "reports-nothing", caught_by="flows that bob reports on")
 @control("alice", "miscounts", caught_by="reports of alice that miscount what left")
+@needs("video")
 async def test_bidirectional_media(lab: Lab) -> None:
     """Both send audio and video; each direction is whole, and each side's RTCP says of it what really happened.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs, takes
 from harness.lab.endurance import Endurance
 from harness.units import ms, percent
 from topologies.phone_two_radios import LTE_ROUND_TRIP, WIFI_ROUND_TRIP, phone_two_radios
@@ -18,6 +18,8 @@ UNHEARD = 100 * ms
 @control("bob", "follows-once", caught_by="longest silence after a rebind by wifi", silent=True, also=("alice migrates to",))
 @control("bob", "hoards", caught_by="KiB of memory grown, agent bob")
 @control("alice", "leaves-sockets", caught_by="descriptors more, agent alice")
+@takes("endurance")
+@needs("migrate", of="alice")
 async def test_endurance(lab: Lab) -> None:
     """Alice and Bob talk for hours; her router gives her a new port all the time, and her phone goes from radio to radio.
 

@@ -24,10 +24,11 @@ from harness.agent.messages import (
     VideoAdapted,
 )
 from harness.agent.remote import EventMissed
-from harness.lab import Lab, control, outside, refusal
+from harness.lab import Lab, control, needs, outside, refusal
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted, Signal
 from harness.lab.lab import NO_MEDIA
+from harness.lab.media_flows import NEVER_DEPARTED
 from harness.lab.moments import of_packets, of_signals
 from harness.lab.peer import Peer
 from harness.media.figure import Figure, Moment, between, counted, over
@@ -154,7 +155,7 @@ async def _queue_full(lab: Lab) -> None:
     why = Counter(packet.unsent for packet in video.packets if packet.sent is None and packet.offered >= fault.began)
     told = ", ".join(f"{count} {reason or 'without a reason'}" for reason, count in why.items())
     lab.at_least("video pushed out of the full queue", why["queue full"], 50, note=told)
-    lab.equal("video given up without a reason", why[None], 0)
+    lab.equal("video given up without a reason", why[NEVER_DEPARTED], 0)
     lab.equal("video lost on the way", video.lost(since=fault.began), 0)
     lab.equal("audio never sent", audio.expired(since=fault.began), 0)
     lab.equal("audio lost on the way", audio.lost(since=fault.began), 0)
@@ -338,6 +339,7 @@ IN_FLIGHT = 50 * ms
     caught_by="time until alice gives up",
     also=("call over at alice", "alice gave up as", "states at alice", "left behind at alice", "time until alice falls silent"),
 )
+@needs("redial")
 async def test_midcall_timeout(lab: Lab) -> None:
     """The path dies in mid-call and never comes back: both are told how it stands, and at last that the call is over.
 
@@ -353,8 +355,6 @@ async def test_midcall_timeout(lab: Lab) -> None:
         auto_answer=True, suspected_ms=1000, disconnected_ms=1500, failed_ms=LOST.ns // 1_000_000, redial_window_ms=WINDOW.ns // 1_000_000
     )
     alice, bob = await lab.agents("alice", "bob", options=quick)
-    for peer in (alice, bob):
-        peer.need("redial")
     before = {peer: await peer.inventory() for peer in (alice, bob)}
     call = await lab.dial(alice, bob)
     await call.connected()
@@ -501,9 +501,9 @@ async def _adapts(call: Call, what: Callable[[VideoAdapted], bool], since: dict[
 
 
 def _pauses(video: Heard) -> list[tuple[int, int]]:
-    """From when to when (ns) the source of ``video`` offered nothing for ``PAUSE``, read from its records; the call's end ends one too."""
-    offered = [*sorted(packet.offered for packet in video.packets), video.closed]
-    return [(before, after) for before, after in pairwise(offered) if after - before >= PAUSE.ns]
+    """From when to when (ns) no ``video`` left its sender's host for ``PAUSE``; the call's end ends one too."""
+    left = [*sorted(packet.sent for packet in video.packets if packet.sent is not None), video.closed]
+    return [(before, after) for before, after in pairwise(left) if after - before >= PAUSE.ns]
 
 
 def _kbps(sizes: Iterable[int], since: int, until: int) -> int:
@@ -512,12 +512,12 @@ def _kbps(sizes: Iterable[int], since: int, until: int) -> int:
 
 
 def _sizes(video: Heard, since: int, until: int) -> Iterable[int]:
-    """Bytes of RTP of each packet that the source of ``video`` offered in that time."""
-    return (packet.size for packet in video.packets if since <= packet.offered < until)
+    """Bytes of RTP of each packet of ``video`` that left its sender's host in that time."""
+    return (packet.size for packet in video.packets if packet.sent is not None and since <= packet.sent < until)
 
 
-def _offered(video: Heard, since: int, until: int) -> Figure:
-    """What the source of ``video`` offered in that time, kbit/s of RTP."""
+def _rate(video: Heard, since: int, until: int) -> Figure:
+    """How much of ``video`` left its sender's host in that time, kbit/s of RTP."""
     return over(_kbps(_sizes(video, since, until), since, until), since, until)
 
 
@@ -537,6 +537,7 @@ WITHOUT_STEPS = ("video stops at", "a probe fails at", "video returns at", "alic
     caught_by="audio lost while the link is narrow",
     also=(*WITHOUT_STEPS, "times alice's video stopped", "audio lost", "audio heard", "video heard", "clean hang-up"),
 )
+@needs("adapt", "video")
 async def test_degradation(lab: Lab) -> None:
     """Alice's access falls to 150 kbit/s: video steps down, then stops, and audio goes on; when there is room again video returns, once.
 
@@ -546,16 +547,14 @@ async def test_degradation(lab: Lab) -> None:
     have stopped their video and one probe of each has failed.  Receipts: the impairment that the executor has in force, both times.
     Bounds: audio's playout loss is at most 2 % from the fall to the end, and at most 2 % within either part of it: wide again, and narrow
     (but for the first half second: a key frame of 5 kB that is under way when the link narrows to 150 kbit/s takes 270 ms of it, whatever
-    its sender does then); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each source
-    pauses exactly once, by its records; before it comes back the host's capture shows padding of at least half of video's bitrate for the
+    its sender does then); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each
+    sender pauses its video exactly once; before it comes back the host's capture shows padding of at least half of video's bitrate for the
     probe's 2 s (it swells for one of them); each side signals exactly two media_updates, read from the decrypted capture; the call is
     never in another state than Connected.
     Control: a stack that never adapts, whose video does not stop; one that does not yield to delay, whose video queues up before audio.
     """
     net = await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob")
-    for peer in (alice, bob):
-        peer.need("adapt")
     async with lab.call(alice, bob, video=True) as call:
         await call.heard_both_ways(for_=2 * s)
         since = {peer: peer.remote.mark() for peer in (alice, bob)}
@@ -579,8 +578,8 @@ async def test_degradation(lab: Lab) -> None:
         )
         stopped, returned = pauses[0] if pauses else (lifted.began, call.closed or 0)
         usual = _kbps(_sizes(video, call.opened, fall.began), call.opened, fall.began)
-        lab.at_most(f"{speaker.name}'s video before it stopped, kbit/s", _offered(video, stopped - PROBED.ns, stopped), usual * 6 // 10)
-        lab.at_least(f"{speaker.name}'s video at last, kbit/s", _offered(video, returned, call.closed or 0), usual * 8 // 10)
+        lab.at_most(f"{speaker.name}'s video before it stopped, kbit/s", _rate(video, stopped - PROBED.ns, stopped), usual * 6 // 10)
+        lab.at_least(f"{speaker.name}'s video at last, kbit/s", _rate(video, returned, call.closed or 0), usual * 8 // 10)
         lab.at_least(f"{speaker.name}'s video probed in vain, kbit/s", _padded(lab, speaker, stopped + PAUSE.ns, lifted.began), 1)
         lab.at_least(f"{speaker.name}'s video probed, kbit/s", _padded(lab, speaker, returned - PROBED.ns, returned), usual // 2)
         lab.same(f"states at {speaker.name}", states(speaker, call)[-3:], ["Connected", "Ending", "Idle"])

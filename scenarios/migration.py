@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options
-from harness.lab import Lab, control, refusal
+from harness.lab import Lab, control, needs, refusal
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
 from harness.lab.moments import of_packets
@@ -15,7 +15,7 @@ from harness.media.figure import counted
 from harness.spec.link import Impairment, Pick
 from harness.units import Duration, ms, s
 from topologies.phone_three_radios import phone_three_radios
-from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, phone_two_radios
+from topologies.phone_two_radios import CORE_DELAY, LTE_DELAY, LTE_ROUND_TRIP, WIFI_ROUND_TRIP, phone_two_radios
 from topologies.two_homes import two_homes
 
 UNHEARD = 100 * ms
@@ -42,6 +42,8 @@ def judge_handover(lab: Lab, call: Call, fault: FaultMark, *, suffix: str = "") 
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
+@needs("video")
+@needs("migrate", of="alice")
 async def test_wifi_to_cellular(lab: Lab) -> None:
     """Alice walks out of the door in a video call; the phone takes it to LTE while the Wi-Fi still reaches her.
 
@@ -61,6 +63,7 @@ async def test_wifi_to_cellular(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
+@needs("migrate", of="alice")
 async def test_cellular_to_wifi(lab: Lab) -> None:
     """Alice comes home; the phone takes the call to the Wi-Fi while LTE still reaches her.  IPv6, audio alone.
 
@@ -79,6 +82,7 @@ async def test_cellular_to_wifi(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence, Alice walks out of the door", silent=True)
+@needs("migrate", of="alice")
 async def test_make_before_break(lab: Lab) -> None:
     """Alice walks out of the door and home again: both radios are alive each time the call moves, so nobody hears it.
 
@@ -100,6 +104,7 @@ async def test_make_before_break(lab: Lab) -> None:
 
 
 @control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
+@needs("migrate", of="alice")
 async def test_break_before_make(lab: Lab) -> None:
     """Alice's Wi-Fi is gone before the call moves: it has to find its way over LTE without help from the old path.
 
@@ -123,6 +128,7 @@ async def test_break_before_make(lab: Lab) -> None:
 
 
 @control("alice", "one-move-at-a-time", caught_by="media packets over the radio that was passed by", silent=True, also=("migrated to nr",))
+@needs("migrate", of="alice")
 async def test_double_handover(lab: Lab) -> None:
     """Alice's phone picks LTE at the edge of its cell, and before that path has answered it picks 5G: the call goes to 5G.
 
@@ -140,7 +146,7 @@ async def test_double_handover(lab: Lab) -> None:
             await alice.start_migrating("lte")
             await alice.start_migrating("nr")
             lab.expect_unanswered(alice, since=fault.began, at=lab.now())
-            await alice.path_event("migrated", "nr", doing="migrated to nr")
+            await alice.moved("nr", since=alice.moves[-1].at, doing="migrated to nr")
             await call.heard_both_ways(for_=500 * ms)
             for left in ("wifi", "lte"):
                 await net.link(f"alice/{left}").down()
@@ -153,6 +159,7 @@ async def test_double_handover(lab: Lab) -> None:
 
 
 @control("alice", "probes-once", caught_by="time to move", silent=True, also=("alice migrates to lte",))
+@needs("migrate", of="alice")
 async def test_lost_path_response(lab: Lab) -> None:
     """Alice's phone moves to LTE, and of all packets the PATH_RESPONSE is lost: the move takes one more try, and nobody hears it.
 
@@ -182,6 +189,52 @@ async def test_lost_path_response(lab: Lab) -> None:
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
+NOTICED = 250 * ms
+"""How long the stack leaves it to the application to say where to go, once an interface is down."""
+UNANSWERED = 1 * s
+"""How long, beyond a round trip, nothing may be acknowledged before the stack looks for another path although the interface is up."""
+FRAME = 20 * ms
+TO_MOVE = 2 * LTE_ROUND_TRIP + 60 * ms
+
+
+@pytest.mark.parametrize(
+    ("interface_up", "within"),
+    [
+        pytest.param(False, NOTICED + TO_MOVE, id="interface down"),
+        pytest.param(True, FRAME + WIFI_ROUND_TRIP + UNANSWERED + TO_MOVE, id="uplink dead"),
+    ],
+)
+@control("alice", "stays-put", caught_by="first fresh audio after the loss", silent=True, also=("addresses that Alice",))
+async def test_untold_change(lab: Lab, interface_up: bool, within: Duration) -> None:
+    """Alice's Wi-Fi is gone and nobody tells her call: it finds LTE by itself.
+
+    Field story: the app's network callback never comes, or the Wi-Fi shows full bars and has no internet behind it; the call is silent for
+    good although the phone has another network.
+    Fault: "interface down": the Wi-Fi is switched off, which only rtnetlink says.  "uplink dead": it stays up and carries nothing any more,
+    either way, proven by the executor's own account.  In neither is the call asked to move.
+    Bounds: first fresh audio within two round trips by LTE and 60 ms, as when the move is asked for, and the time in which the stack
+    notices: 250 ms from the interface's end, or a second and a round trip without an acknowledgement from the next packet on; one
+    handshake, and Alice's packets come from two addresses, in Bob's capture.
+    Control: a caller that moves only when it is told to.
+    """
+    net = await lab.build(phone_two_radios())
+    alice, bob = await lab.agents("alice", "bob")
+    wifi = net.link("alice/wifi")
+    async with lab.call(alice, bob, path="wifi") as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("the Wi-Fi is gone, and nobody says so"):
+            await (wifi.dark() if interface_up else wifi.down())
+            gone = lab.now()
+            await call.heard_both_ways(for_=within + 500 * ms)
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        lab.at_most("first fresh audio after the loss", listener.heard("audio").recovery(after=gone), within)
+    came = (packet for packet in lab.evidence.captured(bob) if not packet.outgoing)
+    first = {packet.source[0]: packet for packet in reversed([*came])}
+    lab.equal("addresses that Alice's packets came from", counted(of_packets(first.values())), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
 FAR = 150 * ms
 """One way: far enough for things to happen before the handshake is over."""
 
@@ -191,7 +244,10 @@ FAR = 150 * ms
     [
         pytest.param(
             "migration asked for",
-            marks=control("alice", "moves-anyway", caught_by="packets on the new path", silent=True, also=("migrate was",)),
+            marks=(
+                needs("migrate", of="alice"),
+                control("alice", "moves-anyway", caught_by="packets on the new path", silent=True, also=("migrate was",)),
+            ),
         ),
         pytest.param(
             "nat rebind",

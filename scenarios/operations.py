@@ -8,7 +8,7 @@ from uuid import UUID
 
 from harness.agent.messages import CallHeld, Options
 from harness.fabric.network import Network
-from harness.lab import Lab, control, refusal
+from harness.lab import Lab, control, needs, refusal
 from harness.lab.conversation import Call
 from harness.lab.peer import Peer
 from harness.media.figure import Moment, counted
@@ -53,6 +53,7 @@ ANSWERS = {
 
 
 @control("alice", "holds-anything", caught_by="hold while Calling, caller", also=("hold while",))
+@needs("hold", "redial", "migrate")
 async def test_invalid_transitions(lab: Lab) -> None:
     """Every operation is tried in every state that a call can be in, on both sides: each is done or refused by name, as the table says.
 
@@ -119,6 +120,7 @@ async def reached(lab: Lab, place: str, alice: Peer, bob: Peer, net: Network) ->
 
 
 @control("bob", "forgives", caught_by="operations on a call that was refused, at bob", also=("operations on",))
+@needs("hold", "redial", "migrate")
 async def test_unknown_call(lab: Lab) -> None:
     """Whatever is asked of a call that never was, or that is over, is answered with CallNotFound, on both sides.
 

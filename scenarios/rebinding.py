@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
 from harness.units import Duration, ms, s
@@ -51,6 +51,7 @@ async def test_rebind_port(lab: Lab, version: int) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
+@needs("video")
 async def test_rebind_address(lab: Lab) -> None:
     """Alice's router gives her flow a new address and port while both talk, with video.
 
@@ -88,7 +89,7 @@ async def test_rebind_during_validation(lab: Lab) -> None:
         await call.heard_both_ways(for_=1 * s)
         async with lab.fault("the router rebinds twice") as fault:
             await net.nat("home_a").rebind("alice")
-            await bob.path_event("validating", within=2 * s)
+            await bob.challenges(since=fault.began, within=2 * s)
             second = await net.nat("home_a").rebind("alice")
             lab.expect_unanswered(bob, since=fault.began, at=second.at)
         await call.heard_both_ways(for_=1 * s)
@@ -198,6 +199,7 @@ async def test_rebind_every_second(lab: Lab) -> None:
 
 
 @control("alice", "no-keepalive", caught_by="longest silence", silent=True)
+@needs("keepalive", of="alice")
 async def test_rebind_while_muted(lab: Lab) -> None:
     """Alice listens with her microphone off when her router restarts and gives her a new port: only her keepalive can tell Bob.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options, StateChanged
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.moments import of_signals
 from harness.media.figure import Figure, Moment, counted
@@ -119,6 +119,7 @@ async def _outage(lab: Lab, topology: Topology, length: Duration) -> None:
 
 
 @control("alice", "redials", caught_by="QUIC handshakes", silent=True, also=("alice migrates to lte",))
+@needs("migrate", of="alice")
 async def test_network_change_new_address(lab: Lab) -> None:
     """Alice has no network at all for a second; then there is another one, with another address, and the call goes on over it.
 
@@ -131,8 +132,8 @@ async def test_network_change_new_address(lab: Lab) -> None:
     alice, bob = await lab.agents("alice", "bob")
     async with lab.call(alice, bob, path="wifi") as call:
         await call.heard_both_ways(for_=1 * s)
+        await net.link("alice/lte").down()  # it carries nothing of the call yet, so it is no fault that the call meets
         async with lab.fault("no network, then another"):
-            await net.link("alice/lte").down()
             await net.link("alice/wifi").down()
             await call.silent_both_ways(for_=1 * s)
             await net.link("alice/lte").up()
@@ -146,6 +147,7 @@ async def test_network_change_new_address(lab: Lab) -> None:
 
 @control("alice", "never-redials", caught_by="QUIC handshakes", silent=True, also=("offers of this call",))
 @control("alice", "redials-anew", caught_by="offers of this call on the wire", silent=True, also=("departures",))
+@needs("redial")
 async def test_redial_after_loss(lab: Lab) -> None:
     """The silence lasts until both sides give the connection up; when the line is back the call is redialled, and is the same call.
 
@@ -158,7 +160,6 @@ async def test_redial_after_loss(lab: Lab) -> None:
     """
     net = await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob", options=QUICK)
-    alice.need("redial")
     line = net.link("home_a/wan")
     async with lab.call(alice, bob) as call:
         await call.heard_both_ways(for_=1 * s)
@@ -191,6 +192,7 @@ async def test_redial_after_loss(lab: Lab) -> None:
         ),
     ],
 )
+@needs("redial", of="alice")
 async def test_callee_moves(lab: Lab, both: bool) -> None:
     """Bob, who was called, leaves his Wi-Fi for LTE: the call is silent, until Alice's application learns his new address and redials.
 
@@ -203,7 +205,6 @@ async def test_callee_moves(lab: Lab, both: bool) -> None:
     """
     net = await lab.build(both_mobile())
     alice, bob = await lab.agents("alice", "bob")
-    alice.need("redial")
     async with lab.call(alice, bob, path="wifi") as call:
         await call.heard_both_ways(for_=1 * s)
         async with lab.fault("Bob leaves his house, and Alice hers" if both else "Bob leaves his house"):

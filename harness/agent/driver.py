@@ -31,6 +31,7 @@ from harness.agent.alarm import Alarm
 from harness.agent.clock import StampClock
 from harness.agent.files import AgentFiles
 from harness.agent.holdings import open_descriptors, task_names
+from harness.agent.interfaces import Interfaces
 from harness.agent.lines import BadLine, LineSplitter, decode_request, ok
 from harness.agent.sockets import Family, PathSocket, SocketTable, canonical, errno_name
 from harness.agent.sources import Repertoire, SourceRefused
@@ -98,6 +99,7 @@ class Driver:
         self._nursery: trio.Nursery
         self._serving = trio.CancelScope()
         self._alarm: Alarm
+        self._interfaces: Interfaces | None = None
         self._alarm_at = 0
         self._stack_due: int | None = None
         self._work_due: int | None = None
@@ -140,6 +142,8 @@ class Driver:
             self.endpoint.write_logs()
             self.sockets.close_all()
             self._alarm.close()
+            if self._interfaces is not None:
+                self._interfaces.close()
             files.close()
 
     async def _serve(self, requests: trio.abc.ReceiveStream) -> None:
@@ -216,7 +220,7 @@ class Driver:
     def send(self, transmit: Transmit) -> None:
         """Send one datagram and record the media in it."""
         data, address = transmit.data, transmit.address
-        socket = self.sockets.of(address.path, address.ip)
+        socket = self.sockets.of(address.path, address.ip) or self._opened_for(address)
         sent = time.monotonic_ns()
         kind = "NoSocket" if socket is None else ""
         error = None if socket is None else socket.send(data, address.ip, address.port)
@@ -228,6 +232,14 @@ class Driver:
                 self.studio.unsent(token, kind, address)
         elif transmit.media:
             self.studio.departed(transmit.media, address, udp=len(data), sent=sent, done=time.monotonic_ns())
+
+    def _opened_for(self, address: Address) -> PathSocket | None:
+        """A socket for a path that the stack has chosen by itself; None when there is none to be had."""
+        if self.files is None:
+            return None  # closing: nothing new is begun
+        with contextlib.suppress(BadRequest, TransportError):
+            return self.open_socket(address.path, "v6" if ":" in address.ip else "v4")
+        return None
 
     def _send_failed(self, address: Address, kind: str, error: OSError | None) -> None:
         key = address.path, kind
@@ -321,6 +333,26 @@ class Driver:
         step = self.clock.sample()
         if step:
             self.tell(messages.ClockStep(at=now, step_ns=step))
+
+    def watch_interfaces(self, paths: tuple[messages.PathSpec, ...]) -> None:
+        """Tell the stack which paths could be used, now and after each change."""
+        try:
+            self._interfaces = Interfaces(paths)
+            self.endpoint.paths_usable(self._interfaces.usable(), time.monotonic_ns())
+        except OSError as error:
+            self.log("warning", f"changes of the network are not seen, rtnetlink refuses: {errno_name(error)}")
+            return
+        self._nursery.start_soon(self._follow_interfaces, self._interfaces, name="interfaces")
+
+    async def _follow_interfaces(self, interfaces: Interfaces) -> None:
+        while True:
+            try:
+                await interfaces.changed()
+            except trio.ClosedResourceError:
+                return
+            with contextlib.suppress(OSError):  # no answer: what was said before stands
+                self.endpoint.paths_usable(interfaces.usable(), time.monotonic_ns())
+            self.pump()
 
     async def _read_socket(self, socket: PathSocket) -> None:
         try:
@@ -424,6 +456,7 @@ class Driver:
             kept=None if kind == "synthetic" else files.heard(),
         )
         self._nursery.start_soon(self._keep_time, name="timer")
+        self.watch_interfaces(request.paths)
         gc.collect()
         gc.set_threshold(YOUNG)
         gc.freeze()  # what was imported lives as long as the process: looking through it again would be a stall in the middle of a call

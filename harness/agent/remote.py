@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar, overload
+from typing import NamedTuple, TypeVar, overload
 
 import msgspec
 import trio
@@ -63,9 +63,14 @@ from harness.units import Duration, ms, s
 SOON = 5 * s
 POLL = 50 * ms
 _CHUNK = 65536
+_SLOW = 1_000_000
 
 E = TypeVar("E", bound=Event)
 A = TypeVar("A", bound=msgspec.Struct)
+
+
+class AgentDied(AgentError):  # noqa: N818 - reads as a sentence
+    """The agent closed its pipe after its hello, unasked: its process has ended, or goes on without a word; that is for others to see."""
 
 
 class AgentRefused(BlamedError):  # noqa: N818 - an answer, not a fault of the harness
@@ -93,6 +98,18 @@ class EventMissed(BlamedError):  # noqa: N818 - reads as a sentence
         super().__init__(text)
 
 
+class AskedRequest(NamedTuple):
+    """A request as it went to the agent: stamped before its line was written, and when the line was whole in the pipe (ns)."""
+
+    began: int
+    written: int
+    request: Request
+
+
+UNDONE = (AgentRefused, EventMissed, AgentDied)
+"""What was asked for or waited for was not done: the stack refused, did not do it in time, or is gone."""
+
+
 class _Asked:
     """A request on its way: what it was, and its answer when there is one."""
 
@@ -118,7 +135,11 @@ class RemoteAgent:
     ) -> None:
         self.name = name
         self.events = EventLog(name)
+        self.requests: list[AskedRequest] = []
+        """Those of media, holds and ends that the agent did not refuse, in the order in which they were written."""
         self.hello_said: Hello | None = None
+        self.slow: list[tuple[int, int]] = []
+        """Requests that this process took more than ``_SLOW`` to write into the agent's pipe: from when to when, ns."""
         self._to_agent = to_agent
         self._from_agent = from_agent
         self._tee = tee
@@ -128,7 +149,10 @@ class RemoteAgent:
         self._last_id = 0
         self._news = trio.Event()
         self._failure: AgentError | None = None
-        self._shut_down = False
+        self.shut_down = False
+        """Whether it has answered a shutdown: from then on it may end."""
+        self.closed = trio.Event()
+        """Set when its pipe has been read to its end."""
         self._media: dict[tuple[str, str], Media] = {}
 
     @classmethod
@@ -148,13 +172,13 @@ class RemoteAgent:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail(f"its pipe broke: {error}")
         if self._failure is None:
-            if self._shut_down:
-                what = "was shut down"
+            if self.shut_down:
+                self._fail("was shut down")
             elif self.hello_said is None:
-                what = "closed its pipe before its hello (it died, or was never an agent)"
+                self._fail("closed its pipe before its hello (it died, or was never an agent)")
             else:
-                what = "closed its pipe: it died" + (f" in the middle of the line {splitter.rest!r}" if splitter.rest else "")
-            self._fail(what)
+                self.died("closed its pipe: it died" + (f" in the middle of the line {splitter.rest!r}" if splitter.rest else ""))
+        self.closed.set()
 
     def _read(self, lines: Iterable[bytes | BadLine]) -> None:
         for line in lines:
@@ -182,7 +206,7 @@ class RemoteAgent:
         if asked is not None:
             asked.answer = answer
             if asked.op == "shutdown":
-                self._shut_down = True
+                self.shut_down = True
             asked.answered.set()
         elif answer.id in self._given_up:
             self._given_up.discard(answer.id)
@@ -202,10 +226,14 @@ class RemoteAgent:
             self._media[event.call, event.flow] = event
         self.events.append(said)
 
-    def _fail(self, what: str) -> None:
+    def died(self, what: str) -> None:
+        """Let everybody who waits, or asks from now on, know that it is gone; a breach that came before it stays."""
+        self._fail(what, AgentDied)
+
+    def _fail(self, what: str, kind: type[AgentError] = AgentError) -> None:
         """Keep the first breach and wake everyone."""
         if self._failure is None:
-            self._failure = AgentError(self.name, what)
+            self._failure = kind(self.name, what)
         for asked in self._asked.values():
             asked.answered.set()
         self._asked.clear()
@@ -217,10 +245,15 @@ class RemoteAgent:
         """Whether the agent has kept its contract and its pipe so far."""
         return self._failure is None
 
+    @property
+    def dead(self) -> bool:
+        """Whether it closed its pipe unasked."""
+        return isinstance(self._failure, AgentDied)
+
     def check(self) -> None:
         """Raise the agent's AgentError if it has one: its own copy, so that tracebacks do not grow into each other."""
         if self._failure is not None:
-            raise AgentError(self._failure.agent, self._failure.what)
+            raise type(self._failure)(self._failure.agent, self._failure.what)
 
     # -- asking ----------------------------------------------------------------------------------------------------------------------------
 
@@ -255,6 +288,7 @@ class RemoteAgent:
             self._given_up.add(request.id)
             raise AgentError(self.name, f"no answer to {asked.op} (request {request.id}) within {within}")
         if isinstance(asked.answer.error, Failure):
+            self.requests = [one for one in self.requests if one.request is not request]
             raise AgentRefused(self.name, asked.op, asked.answer.error)
         try:
             return decode_ok(asked.answer, type(request).answer)
@@ -265,25 +299,36 @@ class RemoteAgent:
     def check_answered(self, asked: _Asked) -> None:
         """Raise the agent's error, unless the answer had come before it."""
         if asked.answer is None and self._failure is not None:
-            raise AgentError(self.name, f"{self._failure.what}; {asked.op} was not answered")
+            raise type(self._failure)(self.name, f"{self._failure.what}; {asked.op} was not answered")
 
     async def _send(self, request: Request, line: bytes, within: Duration) -> None:
+        began = time.monotonic_ns()
         async with self._send_lock:
             closed = False
             # Whoever no longer waits for the answer does not cut the line in two: that would end the conversation, and blame the agent.
+            began = time.monotonic_ns()
             with trio.move_on_after(within.s, shield=True) as writing:
                 try:
                     await self._to_agent.send_all(line)
+                    if (ended := time.monotonic_ns()) - began > _SLOW:
+                        self.slow.append((began, ended))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     closed = True
                     if self._failure is None:
                         await self._news.wait()  # the reader is about to say what happened, and knows more
             if closed:
-                self._fail("closed its standard input")
+                self._fail("closed its standard input", AgentDied)
             elif writing.cancelled_caught:
                 self._fail(f"does not read its standard input: {_op(request)} could not be written within {within}")
-            elif self._tee is not None:
-                self._tee(Said(time.monotonic_ns(), self.name, True, request))
+            else:
+                self._wrote(began, request)
+
+    def _wrote(self, began: int, request: Request) -> None:
+        written = time.monotonic_ns()
+        if isinstance(request, MediaStart | MediaStop | Hold | Resume | End | Fail):
+            self.requests.append(AskedRequest(began, written, request))
+        if self._tee is not None:
+            self._tee(Said(written, self.name, True, request))
 
     async def _ask(self, request: Request, kind: type[A], within: Duration) -> A:
         answer = await self.request(request, within)

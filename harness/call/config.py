@@ -67,6 +67,10 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
     probe_retry: Duration = 200 * ms
     """A PATH_CHALLENGE that got no answer is repeated after this (a new path's PTO is 2 × the initial RTT of 100 ms)."""
     probe_give_up: Duration = 3 * s
+    follow_grace: Duration = 250 * ms
+    """How long a path must have been gone, or another usable, before the call moves by itself: the application may be quicker."""
+    follow_silence: Duration = 1 * s
+    """How long, beyond a round trip, nothing sent may be acknowledged before other paths are probed, although the interface is up."""
 
     queue_limit: int = 256
     """RTP packets of one flow that may wait; beyond it the oldest is dropped and reported."""
@@ -81,7 +85,7 @@ class EndpointConfig(msgspec.Struct, frozen=True, kw_only=True):
         """Raise ConfigError that names the field, its value and what is allowed."""
         for field in ("dial_timeout", "answer_timeout", "suspected", "disconnected", "failed", "idle_timeout", "end_linger", "ack_delay"):
             _positive(field, getattr(self, field))
-        for field in ("probe_retry", "probe_give_up", "urgent_trickle", "quality"):
+        for field in ("probe_retry", "probe_give_up", "follow_grace", "follow_silence", "urgent_trickle", "quality"):
             _positive(field, getattr(self, field))
         for field in ("keepalive", "rtcp", "queue_bound", "redial_window"):
             if getattr(self, field) is not None:

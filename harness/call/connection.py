@@ -304,11 +304,28 @@ class Connection:
     def begin_migration(self, path: str, now: int) -> None:
         """Probe the same peer over the local path ``path``, and move there once it answers.  Needs a spare connection id."""
         self._clock(now)
-        if self._probe is not None:
-            self._give_up_probe(now, "another path was asked for")
         address = self.address._replace(path=path)
+        if self._probe is not None:
+            if self._probe.address == address:
+                return  # it is under way
+            self._give_up_probe(now, "another path was asked for")
         self._probe = _Probe(self._core.begin_probe(address), address, now, now + self.settings.probe_retry.ns)
         self.changes.append(PathChange("probing", address, now))
+
+    @property
+    def probing(self) -> bool:
+        """Whether another path is being probed."""
+        return self._probe is not None
+
+    def unanswered_since(self) -> int | None:
+        """When the first packet was sent of those that nothing acknowledged is newer than; None when all is acknowledged."""
+        at = self._core.unanswered_since
+        return None if at is None else nanoseconds(at)
+
+    @property
+    def round_trip(self) -> int:
+        """The smoothed RTT, or the first guess, ns."""
+        return nanoseconds(self._core.rtt)
 
     @property
     def spare_cids(self) -> int:

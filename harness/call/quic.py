@@ -145,6 +145,7 @@ class Core(QuicConnection):
         self._handing_over: int | None = None
         self._stream_ends: dict[int, list[tuple[int, int]]] = {}
         self._authentic = 0
+        self._unanswered: tuple[int, float | None] = (-1, None)
         super().__init__(configuration=configuration, original_destination_connection_id=odcid, retry_source_connection_id=retry_source)
         self._ack_delay = ack_delay
         self._control.urgent = self._urgent_packets
@@ -415,15 +416,28 @@ class Core(QuicConnection):
 
         The round trip takes at least that; to wait for its ACK would be to know too late.
         """
+        oldest = self.unanswered_since
+        return 0.0 if oldest is None else now - oldest
+
+    @property
+    def unanswered_since(self) -> float | None:
+        """When the first packet was sent after the last one that is acknowledged (1-RTT); None when there is none.
+
+        aioquic forgets the oldest packet at each PTO, so the answer is kept from one look to the next, until an acknowledgement comes.
+        """
         space = self._spaces[Epoch.ONE_RTT]
-        oldest = now
+        oldest: float | None = None
         for number in reversed(space.sent_packets):
             if number <= space.largest_acked_packet:
                 break
             packet = space.sent_packets[number]
-            if packet.in_flight:
-                oldest = packet.sent_time or now
-        return now - oldest
+            if packet.in_flight and packet.sent_time is not None:
+                oldest = packet.sent_time
+        acked, before = self._unanswered
+        if acked == space.largest_acked_packet and before is not None:
+            oldest = before
+        self._unanswered = (space.largest_acked_packet, oldest)
+        return oldest
 
     @property
     def _control(self) -> YieldingReno:
@@ -534,6 +548,7 @@ class Core(QuicConnection):
         for packet in self._spaces[Epoch.ONE_RTT].sent_packets.values():
             packet.in_flight = False
         self._urgent_packets.clear()
+        self._unanswered = (-1, None)
         acknowledged = self.acknowledged
         loss._cc = create_congestion_control(self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size)
         self._control.acknowledged = acknowledged

@@ -14,7 +14,7 @@ import errno
 import itertools
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TextIO
 
@@ -32,6 +32,7 @@ from harness.call.errors import CallLimitReached, CallNotFound, CapabilityMismat
 from harness.call.events import Address, CallStats, Event, Mode, PathEvent, QlogSink, Transmit
 from harness.call.headers import MIN_INITIAL, Header, peek_untrusted, version_negotiation
 from harness.call.media import Origin
+from harness.call.pathfinder import Local, Pathfinder, next_due
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import configuration
 from harness.call.redial import NO_SUCH_CALL
@@ -89,6 +90,7 @@ class Endpoint:
         self._replies: list[Transmit] = []
         self._doorman = Doorman(rng)
         self._discards = Discards()
+        self._pathfinder = Pathfinder(config)
         self._closing = False
         self._fired = -1
         self._identity = QuicConfiguration(is_client=False)
@@ -128,6 +130,7 @@ class Endpoint:
         due = [line.connection.timer() for line in self._lines]
         due += [call.timer() for call in self._calls.values()]
         due += [self._unused_until(line) for line in self._lines]
+        due.append(next_due(self._pathfinder, self._calls.values()))
         at = earliest(due)
         # What is due and still cannot be done (a full window, no budget on an unvalidated path) is looked at again a little later.
         return at if at is None or at > self._fired else self._fired + MILLISECOND
@@ -144,6 +147,7 @@ class Endpoint:
         for call in list(self._calls.values()):
             call.handle_timer(now)
             self._redial(call, now)
+            self._follow(call, now)
         self._sweep(now)
 
     def transmit(self, now: int) -> list[Transmit]:
@@ -165,6 +169,13 @@ class Endpoint:
         """Hand all qlog records to their sinks; otherwise they are handed over in batches, and when a connection ends."""
         for line in self._lines:
             line.connection.write_log()
+
+    def paths_usable(self, usable: Collection[Local], now: int) -> None:
+        """Exactly these local paths could carry packets from now on: a call whose path is not among them looks for another by itself.
+
+        Without a word of them no path is ever probed but by ``migrate``.
+        """
+        self._pathfinder.told(usable, now)
 
     # Operations
 
@@ -336,6 +347,7 @@ class Endpoint:
         """Forget calls that are over and connections that have drained."""
         for name in [name for name, call in self._calls.items() if call.ended]:
             del self._calls[name]
+            self._pathfinder.forget(name)
         for line in list(self._lines):
             call = line.call
             if call is not None:
@@ -373,11 +385,19 @@ class Endpoint:
         connection.connect(to, now)
         return self._admit(connection)
 
+    def _follow(self, call: Call, now: int) -> None:
+        """Probe another local path where the one in use is gone or does not answer."""
+        path = None if call.ended else self._pathfinder.next_path(call, now)
+        if path is not None:
+            call.connection.begin_migration(path, now)
+            self._tell_changes(call, now)
+
     def _redial(self, call: Call, now: int) -> None:
         """Make the attempt that is due, if one is."""
         to = call.redial.due(now)
         if to is None or call.ended:
             return
+        to = self._pathfinder.instead_of(to)
         try:
             line = self._dial(to, call.server_name, now, persistent=True)
         except TransportError:
@@ -487,6 +507,8 @@ class Endpoint:
         connection.changes.clear()
         self._discards.reclaimed += sum(change.kind == "reclaimed" for change in changes)
         if call is not None:
+            if any(change.kind == "migrated" for change in changes):
+                self._pathfinder.forget(call.name)
             self._events += [PathEvent(call.name, change.at, change.kind, change.address, change.detail) for change in changes]
 
     def _act_untrusted(self, line: _Line, event: quic_events.QuicEvent, origin: Origin | None, now: int) -> None:

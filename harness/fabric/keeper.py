@@ -34,7 +34,7 @@ from harness.fabric import agent_start, child, wires
 from harness.fabric.agent_view import view_for
 from harness.fabric.build import Build
 from harness.fabric.flow_events import FlowEvents
-from harness.fabric.netns import enter_run_namespaces, inside
+from harness.fabric.netns import enter_run_namespaces, inside, shrink_udp_tables
 from harness.fabric.scheduling import be_nice
 from harness.timer import Timer
 
@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     try:
         enter_run_namespaces()
+        shrink_udp_tables()
     except Exception as error:
         wires.send(control, {"id": 0, "error": wires.describe(error)})
         return 1

@@ -10,8 +10,8 @@ import msgspec
 import trio
 
 from harness.errors import SpecError
-from harness.fabric.base import DIRECTIONS, Direction, Dropped, brief
-from harness.fabric.receipts import Observation
+from harness.fabric.base import DIRECTIONS, Direction, Dropped, brief, ends_of, impairment_of
+from harness.fabric.receipts import Observation, Touches
 from harness.spec.link import CLEAR, Impairment, validate_quantity
 from harness.spec.topology import from_text, to_plain
 from harness.units import Duration, percent, s
@@ -43,7 +43,10 @@ class LinkHandle:
         name = f"{self.end} {'up' if up else 'down'}"
         seen = {end: f"{_state(answer['before'][end])} → {_state(after)}" for end, after in answer["after"].items()}
         line = {"kind": "link", "link": answer["link"], "up": {end: state["up"] for end, state in answer["after"].items()}}
-        self.network.observe(Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen), line))
+        changed = any(state["up"] != up for state in answer["before"].values())
+        touches = Touches(f"link {answer['link']}", tuple(seen), before=not up, changed=changed, restores=up)
+        observation = Observation(name, "link", answer["at"], seen, taken, "rtnetlink", answer["began"], tuple(seen), line, touches=touches)
+        self.network.observe(observation)
 
     async def impair(
         self,
@@ -59,7 +62,7 @@ class LinkHandle:
         (``harness.spec.ramp`` says what ramps); the ramp goes on after this returns.  Returns when the last of it was begun, ns.
         """
         validate_quantity(Duration, over, f"link {self.end}, over")
-        at = 0
+        at, link = 0, self.network.topology.link(self.end)
         wanted: dict[Direction, Impairment | None] = {"a_to_b": a_to_b or both, "b_to_a": b_to_a or both}
         if not any(wanted.values()):
             raise SpecError(f"link {self.end}", "impair() was given no impairment; to set back to nothing give CLEAR")
@@ -73,7 +76,15 @@ class LinkHandle:
             taken = (now if over is None else now.at_step(-1)) == impairment
             name = f"{self.end} {direction} {describe(impairment)}" + (f" over {over}" if over is not None else "")
             seen, at = {**answer, "was": brief(was), "now": brief(now)}, int(answer["at"])
-            self.network.observe(Observation(name, "impair", at, seen, taken, self.network.carrier(self.end)))
+            touches = Touches(
+                f"link {link.name}",
+                ends_of(link, direction)[:1],
+                direction,
+                above=_mtu_alone(was, impairment),
+                changed=was != impairment or bool(impairment.drop or impairment.schedule or impairment.rate_trace),
+                restores=impairment == impairment_of(link, direction),
+            )
+            self.network.observe(Observation(name, "impair", at, seen, taken, self.network.carrier(self.end), touches=touches))
         return at
 
     async def rulings(self) -> dict[str, Any]:
@@ -97,7 +108,8 @@ class LinkHandle:
         seen = {way: f"{Duration(one['at'] - one['due'])} after its time" if one else "not taken" for way, one in took.items()}
         at = max(one["at"] for one in took.values() if one) if all(took.values()) else time.monotonic_ns()
         name = f"{self.end} takes step {number} of its schedule"
-        self.network.observe(Observation(name, "schedule", at, seen, all(took.values()), self.network.carrier(self.end)))
+        touches = self._touches(before=False)
+        self.network.observe(Observation(name, "schedule", at, seen, all(took.values()), self.network.carrier(self.end), touches=touches))
         return at
 
     async def dropped(self, direction: Direction, *, within: Duration = 5 * s) -> list[Dropped]:
@@ -129,7 +141,8 @@ class LinkHandle:
         now = await self.drops()
         seen = {"dropped before": since, "dropped now": now}
         name = f"{self.end} dropped {now - since} packets"
-        self.network.observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, self.network.carrier(self.end)))
+        carrier, touches = self.network.carrier(self.end), self._touches(before=True)
+        self.network.observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, carrier, touches=touches))
         return now - since
 
     async def dark(self) -> None:
@@ -141,10 +154,25 @@ class LinkHandle:
         link = self.network.topology.link(self.end)
         return await self.impair(a_to_b=link.a_to_b or CLEAR, b_to_a=link.b_to_a or CLEAR)
 
+    def _touches(self, *, before: bool) -> Touches:
+        link = self.network.topology.link(self.end)
+        return Touches(f"what passes link {link.name}", (link.a, link.b), before=before)
+
     async def counters(self) -> dict[str, Any]:
         """The executor's counters of this link."""
         answer = await self.network.ask("counters")
         return dict(answer["links"][self.network.topology.link(self.end).name])
+
+
+def _mtu_alone(was: Impairment, now: Impairment) -> int:
+    """The MTU of ``now`` if it is all that is new, and lower than before: it concerns only what is larger; else 0."""
+    if (
+        now.mtu is None
+        or (was.mtu is not None and was.mtu <= now.mtu)
+        or msgspec.structs.replace(was, mtu=now.mtu, too_big=now.too_big) != now
+    ):
+        return 0
+    return now.mtu
 
 
 def _taken(rulings: list[dict[str, Any]], number: int) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import trio
 
 from harness.errors import HarnessError, SpecError
 from harness.fabric.base import Mapping, MappingHistory, told
-from harness.fabric.receipts import Observation
+from harness.fabric.receipts import Observation, Touches
 from harness.spec.nat import Nat
 from harness.spec.topology import Router
 from harness.units import Duration, ms, s
@@ -126,7 +126,8 @@ class NatHandle:
         name = f"{self.router} rebinds {host}: {'new address and port' if address else 'new port'}"
         how = {"host": host, "address": address, "linger_ns": linger.ns if linger is not None else 0, "icmp": icmp}
         line = self._line("rebind", **how, before=_plain(answer["before"]), expected=_plain(answer["expected"]))
-        return self._observed(Observation(name, kind, answer["at"], there, taken, answer["source"], line=line))
+        touches = self._touches(answer["before"], answer["expected"], [now for now in state["now"] if now is not None])
+        return self._observed(Observation(name, kind, answer["at"], there, taken, answer["source"], line=line, touches=touches))
 
     async def reboot(self, *, dark: Duration | None = None, within: Duration = 5 * s) -> Observation:
         """Lose all mappings, those of rebinds included; returns once one of the flows there were is mapped anew, or ``within`` the time.
@@ -153,7 +154,9 @@ class NatHandle:
         }
         taken = answer["old_gone"] and told == 0
         line = self._line("reboot", before=_plain(answer["before"]))
-        return self._observed(Observation(f"{self.router} reboots", "reboot", answer["at"], there, taken, answer["source"], line=line))
+        touches = self._touches(answer["before"], now)
+        name = f"{self.router} reboots"
+        return self._observed(Observation(name, "reboot", answer["at"], there, taken, answer["source"], line=line, touches=touches))
 
     async def expired(self, host: str, *, within: Duration | None = None) -> Observation:
         """Wait until the NAT has forgotten every UDP flow of ``host`` for want of traffic, as it does after ``udp_timeout``.
@@ -175,10 +178,16 @@ class NatHandle:
         source = "conntrack" if self.network.report["nats"][self.router]["executor"] == "nft" else "translator"
         line = self._line("expiry", host=host, before=_plain(before))
         taken = not any(answer["holds"])
-        return self._observed(Observation(f"{self.router} forgets {host}", "expiry", at, there, taken, source, line=line))
+        touches = Touches(f"NAT {self.router}", (self._outside().end,))
+        return self._observed(Observation(f"{self.router} forgets {host}", "expiry", at, there, taken, source, line=line, touches=touches))
 
     def _line(self, did: str, **fields: Any) -> dict[str, Any]:
         return {"kind": "nat", "nat": self.router, "did": did, **fields}
+
+    def _touches(self, *flows: list[dict[str, Any]]) -> Touches:
+        """Packets of these flows, as they are outside."""
+        endpoints = frozenset((str(flow["outside"][0]), int(flow["outside"][1])) for some in flows for flow in some)
+        return Touches(f"NAT {self.router}", (self._outside().end,), endpoints=endpoints)
 
     async def _flows_of(self, host: str) -> list[Mapping]:
         answer = await self.network.ask("mappings", router=self.router, host=host)

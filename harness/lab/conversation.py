@@ -1,7 +1,7 @@
 """A call between two agents as a scenario drives it: opened with media both ways, judged, hung up cleanly.
 
 A wait that the stack fails is recorded as a failed verdict and the scenario goes on to its own verdicts: the figure that it exists for
-should be in the table of a red run too.  Once that has happened further waits return at once.
+should be in the table of a red run too.  Once that has happened further waits return at once, and what begins then is not measured.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from harness.agent.messages import (
     MediaSet,
     Mode,
 )
-from harness.agent.remote import AgentRefused, EventMissed
+from harness.agent.remote import UNDONE, AgentDied, AgentRefused, EventMissed
 from harness.errors import SpecError
+from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.units import Count, Duration, ms, s
+from harness.verdict import Blame
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -63,11 +65,24 @@ class Call:
         self.flows = flows
         self.optional = optional
         self.asked = 0
+        self.path = ""
+        """By which of the caller's paths it was to be dialled, if the scenario named one."""
+        self.remote: tuple[str, int] = ("", 0)
+        """The address and port that was dialled."""
         self.opened = 0
         self.closed: int | None = None
-        self.broken = False
+        self.broken_at: int | None = None
+        """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
+
+    @property
+    def broken(self) -> bool:
+        """Whether a wait was missed."""
+        return self.broken_at is not None
+
+    def _break(self) -> None:
+        self.broken_at = self.broken_at or time.monotonic_ns()
 
     @property
     def sides(self) -> tuple[tuple[Peer, Peer], tuple[Peer, Peer]]:
@@ -99,6 +114,7 @@ class Call:
         ip, port = network.reach(self.caller.name, self.callee.name, self.lab.port, self.version)
         paths = [port_.name for port_ in network.topology.ports(self.caller.name) if (port_.v4 if self.version == 4 else port_.v6)]
         self._marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
+        self.path, self.remote = path or "", (ip, port)
         self.asked = time.monotonic_ns()
         self.id = await self.caller.remote.dial(
             ip,
@@ -143,8 +159,8 @@ class Call:
 
         try:
             event = await peer.remote.wait_for(is_it, within=within, since=self._marks[peer], doing=doing)
-        except EventMissed as missed:
-            self.miss(doing, missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(doing, error)
             return None
         assert isinstance(event, kinds)
         return event
@@ -155,7 +171,10 @@ class Call:
             return
         for peer in (self.caller, self.callee):
             for flow in self.flows:
-                await peer.speak(flow, call=self, mode=mode)
+                try:
+                    await peer.speak(flow, call=self, mode=mode)
+                except AgentDied as died:
+                    self.miss(f"{flow} starts at {peer.name}", died)
         await self._listen(0 * ms, self.lab.orders.patience, "first media")
         self.opened = time.monotonic_ns()
 
@@ -165,8 +184,8 @@ class Call:
         for peer in (self.caller, self.callee):
             try:
                 await peer.mute(call=self)
-            except AgentRefused as refusal:
-                self.miss("sources stop", refusal)
+            except (AgentRefused, AgentDied) as error:
+                self.miss("sources stop", error)
         await self._drain()
         marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
         try:
@@ -179,7 +198,7 @@ class Call:
                     since=marks[peer],
                     doing=f"call ended at {peer.name}",
                 )
-        except (AgentRefused, EventMissed) as error:
+        except UNDONE as error:
             self.miss("clean hang-up", error)
         await self.conclude()
         self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} have hung up", aloud=True, call=self.id)
@@ -188,8 +207,10 @@ class Call:
         """End the judged time (if it has not ended) without touching the call, and have both agents write what they know of it."""
         self.closed = self.closed or time.monotonic_ns()
         for peer in (self.caller, self.callee):
-            if peer.crashed is None:
-                await peer.inventory()  # its answer says that the records so far are in the file
+            if not peer.cut_short:
+                with contextlib.suppress(AgentDied):
+                    await peer.inventory()  # its answer says that the records so far are in the file
+        await self.lab.settle()
 
     async def _drain(self) -> None:
         """Wait until everything sent has been heard, or long enough that the rest is lost."""
@@ -198,7 +219,7 @@ class Call:
                 for flow in self.flows:
                     sent = speaker.remote.media(self.id, flow)
                     if sent is not None and sent.sent:
-                        with contextlib.suppress(EventMissed):
+                        with contextlib.suppress(EventMissed, AgentDied):
                             await listener.remote.heard(self.id, flow, sent.sent, within=_DRAIN_WITHIN)
 
     # -- conditions --------------------------------------------------------------------------------------------------------------------
@@ -225,8 +246,8 @@ class Call:
         doing = f"{flow} silent for {for_} at {listener.name}"
         try:
             await listener.remote.wait_for(Media, where=silent, within=within, since=listener.remote.mark(), doing=doing)
-        except EventMissed as missed:
-            self.miss(doing, missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(doing, error)
 
     async def _listen(self, for_: Duration, within: Duration, what: str) -> None:
         if self.broken:
@@ -241,8 +262,8 @@ class Call:
         """Wait until ``listener`` has heard ``count`` packets of ``flow`` in all; a failed verdict when it has not ``within`` the time."""
         try:
             await listener.remote.heard(self.id, flow, count, within=within)
-        except EventMissed as missed:
-            self.miss(f"{count} {flow} packets at {listener.name}", missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(f"{count} {flow} packets at {listener.name}", error)
 
     async def _hear(self, speaker: Peer, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
         before = listener.remote.media(self.id, flow)
@@ -255,8 +276,10 @@ class Call:
 
         try:
             await listener.remote.wait_for(Media, where=enough, within=within, since=listener.remote.mark(), doing=f"{flow} {what}")
+        except AgentDied as died:
+            self.miss(f"{flow} {what} at {listener.name}", died)
         except EventMissed:
-            self.broken = True
+            self._break()
             newest = listener.remote.media(self.id, flow)
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
@@ -265,9 +288,12 @@ class Call:
             figure = Figure(silent.excess, direction(speaker, listener, flow), (silent,), note, yields=flow != "audio", call=self.id)
             self.lab.add(verdict.at_most(name, figure, _STALE))
 
-    def miss(self, name: str, error: AgentRefused | EventMissed) -> None:
-        """Record that the stack did not do what the scenario waited for."""
-        self.broken = True
+    def miss(self, name: str, error: AgentRefused | EventMissed | AgentDied) -> None:
+        """Record that the stack did not do what the scenario waited for; of one that has died, that it could not be measured."""
+        self._break()
+        if isinstance(error, AgentDied):  # why it died, and whose doing that was, is told for the whole run
+            self.lab.add(verdict.equal(name, Figure(None, note=f"not measured: {error}", call=self.id), 1, blame=Blame.AGENT))
+            return
         if isinstance(error, EventMissed):
             when: dict[str, Any] = {"where": Gap(Duration(error.ended - error.began), error.began, error.ended)}
         else:
@@ -281,7 +307,8 @@ class Call:
         if self.closed is None:
             raise SpecError("lab.call", "figures are there after the call's block, when both agents have written their records")
         speaker = self.callee if listener is self.caller else self.caller
-        return self.lab.evidence.heard(self, speaker, listener, flow)
+        heard = self.lab.evidence.heard(self, speaker, listener, flow)
+        return heard if self.broken_at is None else severed.cut(heard, self.broken_at)
 
     def handshakes(self) -> Figure:
         """How many QUIC handshakes the caller began with the callee for this call, counted in both hosts' captures."""

@@ -1,8 +1,9 @@
 """What was really said on the wire: the 1-RTT packets of a capture, opened with the run's key log.
 
-The key log names secrets and not connections, and a packet names neither.  Which secret opens a packet is found by trying: AEAD says so
-with certainty (RFC 9001 §5.3), and with it the sender, since each side has a secret of its own.  The lengths of connection ids are learnt
-from the long headers; a key update is followed.  What no key opens is kept in ``sealed``, so that nobody takes silence for absence.
+A packet names neither its secret nor its connection.  Which secret opens it is found by trying: AEAD says so with certainty (RFC 9001
+§5.3), and with it the sender, since each side has a secret of its own.  QUIC versions 1 and 2, connection ids of any length and of none,
+cleared QUIC bits (RFC 9287), key updates.  What no key opens is kept in ``sealed``, so that nobody takes silence for absence: every
+datagram with a short header between endpoints of QUIC is either opened or sealed.
 
 Handshake packets are passed over; only what a datagram holds behind them is looked at.
 """
@@ -10,42 +11,53 @@ Handshake packets are passed over; only what a datagram holds behind them is loo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import msgspec
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
-from aioquic.quic.crypto import CryptoContext, CryptoError, apply_key_phase, next_key_phase  # type: ignore[attr-defined]  # as Buffer
-from aioquic.quic.packet import QuicPacketType, QuicProtocolVersion, pull_quic_header
-from aioquic.tls import CipherSuite
 
-from harness.call.headers import CID_LENGTH
 from harness.call.roq import FLOW_IDS, encode_varint
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.frames import Frame, parse_frames_untrusted
+from harness.lab.quic_headers import LONGEST_ID, QUIC_BIT, outside_untrusted
+from harness.lab.quic_keys import APPLICATION_SECRETS, Keyring, Opened, Secret, Sender, read_keys
 from harness.nesting import too_deep
 
-Sender = Literal["client", "server"]
-
+__all__ = [
+    "SIGNALLING_STREAM",
+    "Decrypted",
+    "Opener",
+    "Packet",
+    "Sender",
+    "Signal",
+    "Stream",
+    "Unopened",
+    "decrypt",
+    "read_keys",
+    "signals",
+]
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream (docs/architecture.md)."""
-_LABELS: dict[str, Sender] = {"CLIENT_TRAFFIC_SECRET_0": "client", "SERVER_TRAFFIC_SECRET_0": "server"}
-HANDSHAKE_SECRETS: dict[str, Sender] = {"CLIENT_HANDSHAKE_TRAFFIC_SECRET": "client", "SERVER_HANDSHAKE_TRAFFIC_SECRET": "server"}
-_SUITES = {  # by the length of the secret, which is its hash's; the key log does not tell the suite
-    32: (CipherSuite.AES_128_GCM_SHA256, CipherSuite.CHACHA20_POLY1305_SHA256),
-    48: (CipherSuite.AES_256_GCM_SHA384,),
-}
-_LONG_HEADER = 0x80
+_RUN = 5
+"""Datagrams in a row that no key opens, on a connection of which others were opened, from which its keys no longer open it.  One or two may
+be stateless resets (RFC 9000 §10.3), which look like packets with short headers."""
+_PATIENCE = 16
+"""Datagrams in a row between two endpoints that no key opens, after which only every so many is tried with everything there is."""
+_COPIES = 8_192
+"""Datagrams of which a copy is known by its bytes."""
+
+_Ends = tuple[tuple[str, int], tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One 1-RTT packet: the UDP packet that brought it, who made it, of which connection (its TLS client random, in hex).
 
-    ``number``: the packet number.  ``destination``: the connection id that it is addressed to.
+    ``number``: the packet number.  ``destination``: the connection id that it is addressed to.  ``copy``: a packet of this number was
+    opened before, be it a duplicate of the network or a replay: a receiver takes nothing from it.
     """
 
     udp: UdpPacket
@@ -54,6 +66,7 @@ class Packet:
     number: int
     destination: bytes
     frames: tuple[Frame, ...]
+    copy: bool = False
 
     @property
     def at(self) -> int:
@@ -65,18 +78,78 @@ class Packet:
         """Its frames of that name."""
         return [frame for frame in self.frames if frame.name == name]
 
+    @property
+    def unreadable(self) -> int:
+        """How many of its bytes are behind a frame whose layout is not known."""
+        return sum(len(frame.fields["data"]) for frame in self.frames if frame.name == "UNREADABLE")
+
+
+class Unopened(NamedTuple):
+    """``datagrams`` that left ``sender`` of ``connection`` in a row, so many, and that no key opens although earlier ones were.
+
+    ``since``, ``until``: when the first and the last of them were captured, ns of CLOCK_MONOTONIC.
+    """
+
+    connection: str
+    sender: Sender
+    since: int
+    until: int
+    datagrams: int
+
+
+class Tally(NamedTuple):
+    """Of one side of a connection: how many 1-RTT packets were opened and how many were not; of the opened, how many are ``unreadable``.
+
+    Those are packets with a frame whose layout is not known, behind which nothing can be told.
+    """
+
+    opened: int
+    sealed: int
+    unreadable: int
+
 
 @dataclass(frozen=True)
 class Decrypted:
-    """``packets``: those that a key opened, in the order of the capture; ``sealed``: UDP packets with a 1-RTT packet that none did."""
+    """``packets``: those that a key opened, in the order of the capture; ``sealed``: UDP packets with a 1-RTT packet that none did.
+
+    ``owners``: whose each sealed one is, as far as its endpoints or its connection id tell: connection and sender, else None.
+    """
 
     packets: list[Packet]
     sealed: list[UdpPacket]
+    owners: list[tuple[str, Sender] | None] = field(default_factory=list)
 
     @property
     def connections(self) -> list[str]:
         """All connections, in the order of their first packets."""
         return list(dict.fromkeys(packet.connection for packet in self.packets))
+
+    def tallies(self) -> dict[tuple[str, Sender], Tally]:
+        """What was opened and what was not, by connection and sender; what is nobody's is in none."""
+        opened = Counter((packet.connection, packet.sender) for packet in self.packets)
+        unreadable = Counter((packet.connection, packet.sender) for packet in self.packets if packet.unreadable)
+        sealed = Counter(filter(None, self.owners))
+        return {key: Tally(opened[key], sealed[key], unreadable[key]) for key in {**opened, **sealed}}
+
+    def unopened(self) -> list[Unopened]:
+        """Where keys that opened a connection's packets open those that its sender sent later no more, each stretch.
+
+        Only what left the host of the capture counts: what comes to it may be anybody's.
+        """
+        line = [(packet.udp, (packet.connection, packet.sender), True) for packet in self.packets]
+        line += [(udp, owner, False) for udp, owner in zip(self.sealed, self.owners, strict=True) if owner is not None]
+        line.sort(key=lambda one: one[0].time)
+        found: list[Unopened] = []
+        runs: dict[tuple[str, Sender], list[UdpPacket]] = {}
+        for udp, owner, opened in line:
+            if opened:
+                found += _stretch(owner, runs.get(owner, []))
+                runs[owner] = []
+            elif owner in runs and udp.outgoing is not False:
+                runs[owner].append(udp)
+        for owner, run in runs.items():
+            found += _stretch(owner, run)
+        return sorted(found, key=lambda one: one.since)
 
     def spare_ids(self, connection: str, sender: Sender) -> int:
         """How many of the connection ids that the other side gave to ``sender`` it had not used by the end: what is left for new paths."""
@@ -87,7 +160,7 @@ class Decrypted:
 
     def signals(self, connection: str) -> list[Signal]:
         """The signalling messages of both sides, in the order in which they were whole where the capture was made."""
-        both = [one for sender in _LABELS.values() for one in signals(self.stream(connection, sender, SIGNALLING_STREAM))]
+        both = [one for sender in APPLICATION_SECRETS.values() for one in signals(self.stream(connection, sender, SIGNALLING_STREAM))]
         return sorted(both, key=lambda one: one.packet.at)
 
     def datagrams(self, *flows: str) -> list[tuple[Packet, bytes]]:
@@ -172,103 +245,154 @@ def decoded(body: bytes) -> dict[str, Any]:
     return found
 
 
-class Key:
-    """One side's secret of one connection, under one cipher suite that it may have been for."""
+def _stretch(owner: tuple[str, Sender], run: list[UdpPacket]) -> list[Unopened]:
+    if len(run) < _RUN:
+        return []
+    return [Unopened(*owner, run[0].monotonic or run[0].time, run[-1].monotonic or run[-1].time, len(run))]
 
-    def __init__(self, connection: str, sender: Sender, secret: bytes, suite: CipherSuite) -> None:
-        self.connection = connection
-        self.sender: Sender = sender
-        self.largest = -1
-        self._context = CryptoContext()
-        self._context.setup(cipher_suite=suite, secret=secret, version=QuicProtocolVersion.VERSION_1)
 
-    def open(self, packet: bytes, header: int) -> tuple[int, bytes] | None:
-        """The packet number and the payload behind ``header`` bytes; None when this is not the key."""
-        try:
-            _plain, payload, number, updated = self._context.decrypt_packet(packet, header, self.largest + 1)
-        except CryptoError:
+def has_short_header(udp: UdpPacket) -> bool:
+    """Whether the last packet in a datagram has a short header, or would, were it QUIC."""
+    return outside_untrusted(udp.payload).short is not None
+
+
+class Opener:
+    """Opens datagrams one after the other, in order of time, of one host or of several.
+
+    ``secrets`` are used up: take fresh ones (``read_keys``) for each.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._ring = Keyring(secrets)
+        self._lengths: set[int] = set()
+        """Of connection ids: of those in long headers and NEW_CONNECTION_ID frames, and of those that packets were opened to."""
+        self._last: dict[_Ends, tuple[Secret, int]] = {}
+        """By source and destination: what opened the last packet, and the length of its connection id."""
+        self._failures: Counter[_Ends] = Counter()
+        self._endpoints: set[tuple[str, int]] = set()
+        self._recent: dict[bytes, Packet] = {}
+
+    def add(self, secrets: Iterable[Secret]) -> None:
+        """Take secrets that were logged since.  Datagrams that could not be opened may be given to ``open`` again."""
+        self._ring.add(secrets)
+        self._failures.clear()
+
+    def of_quic(self, udp: UdpPacket) -> bool:
+        """Whether one of its endpoints is known to speak QUIC: long headers, or packets that were opened."""
+        return udp.source in self._endpoints or udp.destination in self._endpoints
+
+    def owner(self, udp: UdpPacket) -> tuple[str, Sender] | None:
+        """Whose the packet with a short header in ``udp`` probably is: by its connection id, else by its endpoints."""
+        short = outside_untrusted(udp.payload).short
+        ends = (udp.source, udp.destination)
+        for length in sorted(self._lengths - {0}, reverse=True) if short is not None else ():
+            assert short is not None
+            secret = self._ring.of_id(udp.payload[short + 1 : short + 1 + length])
+            if secret is not None:
+                return secret.connection, secret.sender
+        known = self._last.get(ends)
+        return None if known is None else (known[0].connection, known[0].sender)
+
+    def open(self, udp: UdpPacket) -> Packet | None:
+        """The 1-RTT packet in ``udp`` (always its last); None when there is none (``has_short_header``), or no key opens it."""
+        data = udp.payload
+        outside = outside_untrusted(data)
+        for header in outside.long:
+            self._endpoints.update((udp.source, udp.destination))
+            if header.kind != "Version Negotiation":
+                self._lengths.add(len(header.source))
+        if outside.short is None:
             return None
-        if updated:
-            apply_key_phase(self._context, next_key_phase(self._context), "remote_update")
-        self.largest = max(self.largest, number)
-        return number, payload
+        if (known := self._recent.get(data)) is not None:
+            return replace(known, udp=udp, copy=True)
+        packet = data[outside.short :] if outside.short else data
+        found = self._open(packet, (udp.source, udp.destination))
+        if found is None:
+            return None
+        secret, opened, length = found
+        frames = parse_frames_untrusted(opened.payload)
+        self._learn(secret, frames)
+        self._endpoints.update((udp.source, udp.destination))
+        made = Packet(udp, secret.sender, secret.connection, opened.number, packet[1 : 1 + length], frames, opened.copy)
+        if len(self._recent) >= _COPIES:
+            del self._recent[next(iter(self._recent))]
+        self._recent[data] = made
+        return made
 
+    def decrypt(self, packets: Iterable[UdpPacket]) -> Decrypted:
+        """Open ``packets``, which are whole, by time, with their clock known, and come after those of earlier calls.
 
-class Keyring:
-    """Keys in the order of their log, of which the probable are tried first.
+        What is not opened at first is tried again when all have been seen: the packet that tells the length of its connection id may have
+        come later.  What is sealed may be given again in a later call, with secrets that were added since.
+        """
+        opened: list[tuple[int, Packet]] = []
+        sealed: list[tuple[int, UdpPacket]] = []
+        for place, udp in enumerate(packets):
+            found = self.open(udp)
+            if found is not None:
+                opened.append((place, found))
+            elif has_short_header(udp):
+                sealed.append((place, udp))
+        self._failures.clear()
+        left: list[UdpPacket] = []
+        for place, udp in sealed:
+            found = self.open(udp)
+            if found is not None:
+                opened.append((place, found))
+            elif self.of_quic(udp) or (not self._endpoints and udp.payload[0] & QUIC_BIT):
+                left.append(udp)
+        opened.sort(key=lambda one: one[0])
+        return Decrypted([packet for _, packet in opened], left, [self.owner(udp) for udp in left])
 
-    That is the one that opened the last packet to the same connection id, then those from the newest that opened anything on: connections
-    come one after the other.
-    """
+    def _open(self, packet: bytes, ends: _Ends) -> tuple[Secret, Opened, int] | None:
+        last = self._last.get(ends)
+        if last is not None and (opened := last[0].open(packet, 1 + last[1])) is not None:
+            return last[0], opened, last[1]
+        found = self._search(packet, ends)
+        if found is None:
+            self._failures[ends] += 1
+            return None
+        secret, _, length = found
+        self._failures[ends] = 0
+        self._last[ends] = secret, length
+        self._lengths.add(length)
+        return found
 
-    def __init__(self, keys: Sequence[Key]) -> None:
-        self._keys = keys
-        self._newest = 0
-        self._by_id: dict[bytes, int] = {}
-
-    def __contains__(self, destination: bytes) -> bool:
-        """Whether a packet to that connection id was opened."""
-        return destination in self._by_id
-
-    def open(self, packet: bytes, header: int, destination: bytes) -> tuple[Key, int, bytes] | None:
-        """The key of ``packet``, which is to ``destination``, its number, and the payload behind ``header`` bytes; None without a key."""
-        known = self._by_id.get(destination)
-        probable = [] if known is None else [known]
-        for place in chain(probable, range(self._newest, len(self._keys)), range(self._newest)):
-            opened = self._keys[place].open(packet, header)
-            if opened is not None:
-                self._by_id[destination] = place
-                self._newest = max(self._newest, place)
-                return self._keys[place], *opened
+    def _search(self, packet: bytes, ends: _Ends) -> tuple[Secret, Opened, int] | None:
+        """With every secret and length of connection ids, the probable first; with those alone that are known, where nothing opens."""
+        ids = {length: packet[1 : 1 + length] for length in self._lengths}
+        lengths = sorted(ids, key=lambda length: (ids[length] not in self._ring, -length))
+        failures = self._failures[ends]
+        if failures >= _PATIENCE and failures % _PATIENCE:
+            for length in lengths:
+                secret = self._ring.of_id(ids[length])
+                if secret is not None and (opened := secret.open(packet, 1 + length)) is not None:
+                    return secret, opened, length
+            return None
+        others = [length for length in range(LONGEST_ID + 1) if length not in self._lengths]
+        for length in lengths or others:
+            found = self._ring.open(packet, 1 + length, packet[1 : 1 + length])
+            if found is not None:
+                return *found, length
+        for length in others if lengths else ():  # an id of another length, given out in a packet that was not captured here
+            for secret in self._ring.expected:
+                if (opened := secret.open(packet, 1 + length)) is not None:
+                    return secret, opened, length
         return None
 
+    def _learn(self, secret: Secret, frames: tuple[Frame, ...]) -> None:
+        """The connection ids that a side gives out are those of the packets that come to it."""
+        for frame in frames:
+            if frame.name in ("NEW_CONNECTION_ID", "PATH_NEW_CONNECTION_ID"):
+                issued: bytes = frame.fields["connection_id"]
+                self._lengths.add(len(issued))
+                if issued and (pair := self._ring.pair(secret)) is not None:
+                    self._ring.learn(issued, pair)
 
-def read_keys(log: Path, labels: Mapping[str, Sender] = _LABELS) -> list[Key]:
-    """The application secrets of a key log (SSLKEYLOGFILE lines), or those of ``labels``; both sides may have written the same one.
 
-    ValueError for bad hex.
+def decrypt(packets: Iterable[UdpPacket], keys: Iterable[Secret]) -> Decrypted:
+    """Open what ``keys`` (``read_keys``, fresh) open of ``packets``, which are whole, in order of time, with their clock known.
+
+    They may be of one host or what left several.
     """
-    lines = dict.fromkeys(tuple(line.split()) for line in log.read_text(encoding="ascii").splitlines())
-    found = []
-    for line in lines:
-        if len(line) == 3 and line[0] in labels:
-            secret = bytes.fromhex(line[2])
-            found += [Key(line[1], labels[line[0]], secret, suite) for suite in _SUITES.get(len(secret), ())]
-    return found
-
-
-def decrypt(packets: Iterable[UdpPacket], keys: list[Key]) -> Decrypted:
-    """Open what ``keys`` (``read_keys``, fresh) open of ``packets``, which are whole, in order of time, with their clock known."""
-    ring = Keyring(keys)
-    lengths = {CID_LENGTH}
-    found = Decrypted([], [])
-    for udp in packets:
-        data = _short_header_untrusted(udp.payload, lengths)
-        if data is None:
-            continue
-        for destination in sorted((data[1 : 1 + length] for length in lengths), key=lambda one: (one not in ring, len(one))):
-            opened = ring.open(data, 1 + len(destination), destination)
-            if opened is not None:
-                key, number, payload = opened
-                found.packets.append(Packet(udp, key.sender, key.connection, number, destination, parse_frames_untrusted(payload)))
-                break
-        else:
-            found.sealed.append(udp)
-    return found
-
-
-def _short_header_untrusted(data: bytes, lengths: set[int]) -> bytes | None:
-    """The 1-RTT packet in a datagram (always its last), or None; learns ``lengths`` of connection ids from the long headers before it."""
-    buffer = Buffer(data=data)
-    try:
-        while not buffer.eof() and data[buffer.tell()] & _LONG_HEADER:
-            start = buffer.tell()
-            header = pull_quic_header(buffer)
-            if header.packet_type is QuicPacketType.VERSION_NEGOTIATION:
-                return None
-            lengths.add(len(header.source_cid))
-            buffer.seek(start + header.packet_length)
-    except ValueError:
-        return None
-    rest = data[buffer.tell() :]
-    return rest if rest and rest[0] & 0x40 else None
+    return Opener(keys).decrypt(packets)

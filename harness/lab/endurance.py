@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import trio
 
-from harness.excuse import in_the_way
+from harness.excuse import LONG as LONG_STALL
+from harness.excuse import covered
 from harness.lab.footprint import Footprint, footprint, processes
 from harness.lab.legs import Leg
 from harness.media import timing
@@ -52,6 +53,8 @@ ENOUGH = 50
 """Packets by one way in one leg without which its delay is not told."""
 _LONG_STALL = 5 * s
 """What a stall leaves behind is over by then."""
+_AFTERMATH = 200 * ms
+"""For how long after a stall, and its own length, what it has left behind is in the way."""
 _DISTURBED = 200 * ms
 """Stalls in one leg that make it lose what others do not: a side that stalls sends what it owes at once, maybe to a port that is gone."""
 _SLACK = 64 << 10
@@ -346,8 +349,8 @@ class Endurance:
             self._grown("drift of the packets lost in a leg", quiet, whole, Count(lost), direction)
 
     def stalls(self) -> list[Stall]:
-        """The agents' own, until now."""
-        return [stall for peer in self.lab.peers.values() for stall in peer.stalls()]
+        """Those of agents and machine until now that are not short."""
+        return [stall for stall in self.lab.outside_stalls() if stall.end - stall.start >= LONG_STALL]
 
     def _grown(self, name: str, values: Sequence[int], of: int, bound: Duration | Count, direction: str) -> None:
         if 2 * len(values) < of or len(values) < 2:
@@ -401,7 +404,8 @@ def _quiet(values: Iterable[int], edges: Iterable[tuple[int, int]], stalls: Sequ
     found = []
     for value, (since, until) in zip(values, edges, strict=False):
         near = stalls[bisect_left(ends, since - _LONG_STALL.ns) : bisect_right(ends, until + _LONG_STALL.ns)]
-        if in_the_way(near, since, until) < least:
+        in_the_way = (stall for stall in near if 2 * stall.end - stall.start + _AFTERMATH.ns > since)
+        if covered(in_the_way, min(since, 0), until) < least:
             found.append(value)
     return found
 

@@ -6,12 +6,13 @@ INCONCLUSIVE with blame agent.  Handshakes are counted, and migrations proven, f
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from harness import rotation
 from harness.agent.messages import ConnectionEstablished
@@ -20,16 +21,26 @@ from harness.fabric.base import Direction, impairment_of
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
+from harness.lab import owed
 from harness.lab.conversation import PLAYOUT, Call, direction
 from harness.lab.decrypted import Decrypted, decrypt, read_keys
+from harness.lab.handshakes import came, handshakes
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
 from harness.lab.legs import Legs
-from harness.lab.matching import Matched
+from harness.lab.media_flows import FlowEnds, media_packets
 from harness.lab.moments import of_packets
+from harness.lab.path_delay import PathDelays
+from harness.lab.quic_headers import first_initial_untrusted
+from harness.lab.record_audit import RecordAudit
+from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
 from harness.media.figure import Figure, Gap, Moment
 from harness.media.measures import Heard
+from harness.media.schedule import Schedule, Span, pace_of
+from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
+from harness.media.source import AUDIO_PAYLOAD_BYTES
+from harness.rtp.packet import HEADER
 from harness.units import Duration, ms
 from harness.verdict import Receipt
 
@@ -43,7 +54,6 @@ _LIFE_SIGN = 1100 * ms
 _SETTLED = 10  # packets in a row from a new address before the call counts as moved
 MOVED = "new 4-tuple"
 """The kind of a migration's receipt."""
-_QUIC_V1 = b"\x00\x00\x00\x01"
 
 
 class Evidence:
@@ -53,7 +63,11 @@ class Evidence:
         self._lab = lab
         self.errors: list[BaseException] = []
         self.quality: dict[str, Any] = {}
-        self._joined: dict[tuple[str, str, str], records.Joined] = {}
+        self.sealed: set[str] = set()
+        """The agents of whose datagrams too many open under no key, once the run is audited."""
+        self._opener = Opener()
+        self._seen: tuple[Any, View] | None = None
+        self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
         self._captured: dict[str, list[UdpPacket]] = {}
         self._decrypted: dict[str, Decrypted] = {}
         self._legs: dict[str, Legs] = {}
@@ -61,28 +75,94 @@ class Evidence:
     # -- media -------------------------------------------------------------------------------------------------------------------------
 
     def heard(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> Heard:
-        """Every packet of ``flow`` that ``speaker`` offered in ``call``, and its fate at ``listener``."""
+        """Every packet of ``flow`` that the lab's schedule owed from ``speaker`` in ``call``, and its fate at ``listener``."""
         assert call.closed is not None
-        joined = self._join(call, speaker, listener)
+        return self._flow(call, speaker, listener, flow, self._view(call))
+
+    def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
+        assert call.closed is not None
+        talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
+        killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
+        asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
+        schedule = Schedule(pace_of(flow), asked)
+        wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
+        records_ = self._records(speaker)
+        unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
+        unsent = [one for one in unsent if one.call == call.id and one.flow == flow]
+        ends = FlowEnds(call.id, flow, speaker.name, listener.name)
+        sealed = view.sealed.get(speaker.name)
+        if sealed is not None and sealed.hides:
+            return self._sealed(call, speaker, listener, flow, sealed, asked)
         return Heard(
-            [packet for packet in joined.packets if packet.flow == flow],
+            media_packets(ends, wire, unsent, schedule, self._delays(), call.closed),
             direction(speaker, listener, flow),
             call.opened,
             call.closed,
             PLAYOUT,
             speaker.clock_stepped or listener.clock_stepped,
+            pace=schedule.pace,
+            free=schedule.free() if asked else None,
+            speaker=speaker.name,
+            listener=listener.name,
         )
 
-    def _join(self, call: Call, speaker: Peer, listener: Peer) -> records.Joined:
-        key = (call.id, speaker.name, listener.name)
-        if key not in self._joined:
-            sent = [one for one in _records(speaker) if isinstance(one, records.SentRecord) and one.call == call.id]
-            came = [one for one in _records(listener) if isinstance(one, records.ArrivedRecord) and one.call == call.id]
-            joined = self._joined[key] = records.join(sent, came, sender_killed=speaker.crashed is not None)
-            if joined.strays:
-                why = joined.strays[0].why
-                self.errors.append(AgentError(listener.name, f"{len(joined.strays)} packets heard that nobody sent; the first: {why}"))
-        return self._joined[key]
+    def _sealed(self, call: Call, speaker: Peer, listener: Peer, flow: str, sealed: Sealed, asked: list[Span]) -> SealedHeard:
+        """A flow whose packets no key opens, as far as sizes and times show it."""
+        assert call.closed is not None
+        size = AUDIO_PAYLOAD_BYTES + HEADER.size
+        datagrams = [
+            SealedDatagram(udp.monotonic or 0, None if arrival is None else arrival.monotonic)
+            for udp, there, arrival in sealed.datagrams
+            if there in ("", listener.name) and size + LEAST <= udp.size <= size + MOST
+        ]
+        return SealedHeard(
+            [],
+            direction(speaker, listener, flow),
+            call.opened,
+            call.closed,
+            PLAYOUT,
+            pace=pace_of(flow),
+            free=Schedule(pace_of(flow), asked).free() if asked else None,
+            speaker=speaker.name,
+            listener=listener.name,
+            datagrams=datagrams if flow == "audio" and sealed.whole else (),
+            why=NOT_MEASURED if sealed.whole else f"not measured: {sealed}",
+        )
+
+    def _view(self, call: Call | None = None) -> View:
+        """What the captures show as they are now; parts that were let go are an error."""
+        sizes = tuple(
+            part.stat().st_size for peer in self._lab.peers.values() for path in self._captures(peer) for part in rotation.parts(path)
+        )
+        calls = tuple(self._call_ends())
+        samples = self._lab.queue_samples()
+        known = sizes, calls, bool(self._lab.final), sum(map(len, samples.values()))
+        if self._seen is None or self._seen[0] != known:
+            captured = {name: self.captured(peer) for name, peer in self._lab.peers.items()}
+            log = self._lab.gather_keys()
+            outgoing = heapq.merge(*([one for one in packets if one.outgoing] for packets in captured.values()), key=lambda one: one.time)
+            opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
+            held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
+            first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault)
+            self._seen = known, made
+        return self._seen[1]
+
+    def _call_ends(self) -> Iterator[CallEnds]:
+        for call in dict.fromkeys(call for peer in self._lab.peers.values() for call in peer.calls):
+            yield CallEnds(call.id, call.caller.name, call.callee.name, call.asked, call.closed or NEVER)
+
+    def _delays(self) -> PathDelays:
+        network = self._network()
+        return PathDelays(network.topology, self._lab.history())
+
+    def _records(self, peer: Peer) -> list[records.Record]:
+        path: Path = peer.folder / f"{peer.name}.media.jsonl"
+        size = tuple(part.stat().st_size for part in rotation.parts(path))
+        known = self._read.get(peer.name)
+        if known is None or known[0] != size:
+            known = self._read[peer.name] = size, _records(peer)
+        return known[1]
 
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
@@ -93,6 +173,8 @@ class Evidence:
         """
         if peer.name in self._captured:
             return self._captured[peer.name]
+        if whole:
+            self._flushed()
         if whole and (missing := self.gone(peer)):
             raise HarnessError(f"this needs all that was captured, and {missing[0]}; long calls are judged leg by leg")
         found: list[UdpPacket] = []
@@ -103,6 +185,19 @@ class Evidence:
         if self._lab.final and whole:
             self._captured[peer.name] = found
         return found
+
+    def _flushed(self) -> None:
+        """HarnessError unless the files have what was captured until the last call was over: what is read too early misses its end."""
+        if self._lab.final or (network := self._lab.network) is None:
+            return
+        closed = [call.closed for peer in self._lab.peers.values() for call in peer.calls if call.closed is not None]
+        if network.flushed <= max(closed, default=0):
+            raise HarnessError("the captures are read before what passed is in their files: `await net.flush()` first")
+
+    @property
+    def in_legs(self) -> bool:
+        """Whether a long call is judged leg by leg, of whose packets only the last are kept."""
+        return bool(self._legs)
 
     def gone(self, peer: Peer | Attacker) -> list[str]:
         """Which parts of the captures at a host's interfaces were let go, in words."""
@@ -132,8 +227,8 @@ class Evidence:
     def handshakes(self, call: Call) -> list[Moment]:
         """The QUIC handshakes that the caller of ``call`` began with its callee while the call was there: one, and one for each redial.
 
-        Counted are the source connection ids of Initials that left the caller's host and came to the callee's, since the call was dialled.
-        What made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
+        Counted are the handshakes that left the caller's host and came to the callee's, by their ClientHello (``lab.handshakes``).  What
+        made another call of the scenario is left out (its first destination id is that call's ``odcid``); what made none is not: it is
         this call's redial, or a call that nobody asked for.  Of two calls between the same two at once, either counts the other's redials.
         """
         until = call.closed or self._lab.now()
@@ -142,30 +237,32 @@ class Evidence:
             for said in call.caller.remote.events
             if isinstance(said.message, ConnectionEstablished) and said.message.call in {c.id for c in call.caller.calls if c is not call}
         }
-        begun: dict[bytes, tuple[bytes, UdpPacket]] = {}
         legs = self._legs.get(call.id)
         caller, callee = ((self.captured(p) if legs is None else legs.long_headers(p)) for p in (call.caller, call.callee))
-        for packet in caller:
-            ids = _initial_ids(packet.payload) if packet.outgoing and call.asked <= (packet.monotonic or 0) <= until else None
-            if ids is not None:
-                begun.setdefault(ids.source, (ids.destination, packet))
-        came = {ids.source for p in callee if not p.outgoing and (ids := _initial_ids(p.payload)) is not None}
-        return list(of_packets(packet for source, (first, packet) in begun.items() if source in came and first not in others))
+        begun = came(handshakes(caller, outgoing=True), handshakes(callee, outgoing=False))
+        mine = (one.first for one in begun if one.chosen[0] not in others and call.asked <= (one.first.monotonic or 0) <= until)
+        return list(of_packets(mine))
 
     def handshake_took(self, call: Call) -> Figure:
         """From the caller's first Initial until something under the connection's final keys comes back to it, in its own captures."""
         packets = self.captured(call.caller)
-        began = next((p.monotonic for p in packets if p.outgoing and _initial_ids(p.payload) is not None), None)
-        came = (p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port)
-        ended = next(came, None)
+        began = next((p.monotonic for p in packets if p.outgoing and first_initial_untrusted(p.payload) is not None), None)
+        arrived = (
+            p.monotonic for p in packets if not p.outgoing and p.payload and not p.payload[0] & 0x80 and p.source[1] == self._lab.port
+        )
+        ended = next(arrived, None)
         if began is None or ended is None:
             return Figure(None, note="not measured: no handshake was captured")
         return Figure(Duration(ended - began), "", (Gap(Duration(ended - began), began, ended),))
 
-    def receipt(self, move: Move, fault: str, captured: Sequence[UdpPacket] | None = None) -> Receipt:
+    def receipt(
+        self, move: Move, fault: str, captured: Sequence[UdpPacket] | None = None, sent: Sequence[UdpPacket] | None = None
+    ) -> Receipt:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
 
-        ``captured``: what was captured there around it, if that is known already.
+        By then it must have left its host by the path that it was to move to, if only with a probe where it was told to move elsewhere
+        meanwhile.  ``captured``, ``sent``: what was captured around it at the
+        callee's host and at the mover's, if that is known already.
         """
         callee = move.call.callee
         known = self.captured(callee) if captured is None else captured
@@ -181,8 +278,14 @@ class Evidence:
                 run.append(packet)
                 if len(run) >= _SETTLED:
                     break
-        taken = before is not None and len(run) >= _SETTLED
+        wanted = f"{move.peer.name}/{move.path}"
+        until = (run[-1].monotonic or 0) if run else self._lab.now()
+        left = [p for p in (self.captured(move.peer) if sent is None else sent) if p.outgoing and move.at <= (p.monotonic or 0) <= until]
+        by_path = sum(packet.interface == wanted for packet in left)
+        overtaken = any(one.peer is move.peer and one.call is move.call and move.at < one.at <= until for one in self._lab.moves)
+        taken = before is not None and len(run) >= _SETTLED and by_path >= (1 if overtaken else _SETTLED)
         observed: dict[str, Any] = {"before": _shown(before), "after": _shown(run[0].source if run else None)}
+        observed[f"packets by {wanted} until then"] = by_path
         if taken:
             last_old = max(
                 (p.monotonic or 0 for p in came if p.source == before and (p.monotonic or 0) < (run[-1].monotonic or 0)), default=0
@@ -194,7 +297,8 @@ class Evidence:
 
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
-        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        until = crash.again or self._lab.now()
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing and (packet.monotonic or 0) < until]
         last = max(sent, default=0)
         seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
         taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
@@ -222,13 +326,19 @@ class Evidence:
         with (self._lab.folder / "media.jsonl").open("wb") as file:
             for call in calls.values():
                 for speaker, listener in call.sides:
-                    for packet in self._join(call, speaker, listener).packets:
-                        file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
+                    for flow in ("audio", "video", "screen"):
+                        for packet in self.heard(call, speaker, listener, flow).packets:
+                            file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
                     for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
+        for name, one in self._view().sealed.items():
+            if name in self._lab.peers and one.many:
+                self.sealed.add(name)
+                if not (self._lab.orders.sealed and one.whole):
+                    self.errors.append(AgentError(name, str(one)))
 
     def legs(self, call: Call) -> Legs:
         """Have ``call``, the only one of its run, judged leg by leg while it goes on."""
@@ -284,18 +394,26 @@ class Evidence:
         return impairment_of(link, direction).least_delay if len(told) <= 1 else 0
 
     def _match(self, peer: Peer) -> None:
-        """Every record of ``peer`` against the captures of its host; the first that matches none is told."""
+        """Hold ``peer``'s records against the packets on the wire; what breaks the audit is named."""
+        view = self._view()
+        found = self._records(peer)
+        if view.sealed.get(peer.name) or not found:
+            return  # what was not opened cannot be told apart; that it was not is named by ``_sealed``
+        packets = [packet for its in view.media.values() for packet in its]
+        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.cut_short or bool(peer.past))
+        audit.take(
+            found,
+            (packet for packet in packets if packet.speaker == peer.name),
+            (packet for packet in packets if packet.listener == peer.name),
+        )
+        breaches = audit.breaches()
+        self.quality.setdefault("records matched with captures", {})[peer.name] = {"checked": audit.checked, "breaches": breaches}
+        self.errors += [AgentError(peer.name, breach) for breach in breaches]
+
+    def sees_departures(self, peer: Peer) -> bool:
+        """Whether the captures at ``peer``'s host see what it sends before any impairment: netem on its own egress stands before them."""
         network = self._network()
-        sent_too = all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
-        matched = Matched()
-        matched.take(_records(peer), self.captured(peer), sent_too, partial(self.swallowed, peer))
-        self.quality.setdefault("records matched with captures", {})[peer.name] = {
-            "checked": matched.checked,
-            "unmatched": matched.unmatched,
-        }
-        if matched.unmatched:
-            what = f"{matched.unmatched} of {matched.checked} media records match no captured packet"
-            self.errors.append(AgentError(peer.name, f"{what}; the first: {matched.first}"))
+        return all(network.carrier(port.path) != "netem" for port in network.topology.ports(peer.name))
 
     def swallowed(self, peer: Peer, path: str | None, since: int, until: int) -> bool:
         """Whether that interface was going up or down then: the kernel takes such a packet from the sender and drops it uncaptured."""
@@ -309,26 +427,23 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _records(peer: Peer) -> list[records.Record]:
-    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    """What it recorded, in all of its lives."""
+    lives = [(life.folder, True) for life in peer.past] + [(peer.folder, peer.cut_short)]
+    return [record for folder, killed in lives for record in _recorded(peer, folder, killed)]
+
+
+def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
+    path = folder / f"{peer.name}.media.jsonl"
+    if not rotation.parts(path):
+        return []  # an agent need not leave records
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    if killed and not path.exists():
+        return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:
     return None if source is None else f"{source[0]} {source[1]}"
-
-
-class _Ids(NamedTuple):
-    destination: bytes
-    source: bytes
-
-
-def _initial_ids(data: bytes) -> _Ids | None:
-    """Both connection ids, if the datagram starts with a QUIC v1 Initial packet (RFC 9000 §17.2); else None."""
-    if len(data) < 7 or data[0] & 0xF0 != 0xC0 or data[1:5] != _QUIC_V1:
-        return None
-    at = 6 + data[5]
-    return _Ids(data[6:at], data[at + 1 : at + 1 + data[at]]) if at < len(data) else None

@@ -1,5 +1,9 @@
 """QUIC frames out of a decrypted packet, by RFC 9000 §19 and RFC 9221 §4: a table of layouts, and the four frames that need more.
 
+Frames of extensions are in the table where their layout is published, for the sake of what stands behind them in a packet: ACK frequency
+(draft-ietf-quic-ack-frequency-11), stream resets with partial delivery (draft-ietf-quic-reliable-stream-reset-07), address discovery
+(draft-ietf-quic-address-discovery-00), multipath (RFC 10069, and the numbers of its drafts), time stamps (draft-huitema-quic-ts-08).
+
 For reading captures, so it knows nothing of the stack under test: it is a second opinion on what the bytes say.
 """
 
@@ -64,9 +68,38 @@ _LAYOUTS: dict[int, tuple[str, dict[str, _Reader]]] = {
     0x1C: ("CONNECTION_CLOSE", {"error": _varint, "frame_type": _varint, "reason": _after_length}),
     0x1D: ("APPLICATION_CLOSE", {"error": _varint, "reason": _after_length}),
     0x1E: ("HANDSHAKE_DONE", {}),
+    0x1F: ("IMMEDIATE_ACK", {}),
+    0x24: ("RESET_STREAM_AT", {"stream": _varint, "error": _varint, "final_size": _varint, "reliable_size": _varint}),
     0x30: ("DATAGRAM", {"data": _rest}),
     0x31: ("DATAGRAM", {"data": _after_length}),
+    0xAF: ("ACK_FREQUENCY", {"sequence": _varint, "threshold": _varint, "max_ack_delay": _varint, "reordering": _varint}),
+    0x02F5: ("TIMESTAMP", {"timestamp": _varint}),
+    0x9F81A6: ("OBSERVED_ADDRESS", {"sequence": _varint, "address": _octets(4), "port": _octets(2)}),
+    0x9F81A7: ("OBSERVED_ADDRESS", {"sequence": _varint, "address": _octets(16), "port": _octets(2)}),
 }
+_MULTIPATH: tuple[tuple[tuple[int, int], str, dict[str, _Reader]], ...] = (  # numbers of RFC 10069, and of the drafts
+    ((0x3E75, 0x15228C05), "PATH_ABANDON", {"path": _varint, "error": _varint}),
+    ((0x3E76, 0x15228C07), "PATH_STATUS_BACKUP", {"path": _varint, "sequence": _varint}),
+    ((0x3E77, 0x15228C08), "PATH_STATUS_AVAILABLE", {"path": _varint, "sequence": _varint}),
+    (
+        (0x3E78, 0x15228C09),
+        "PATH_NEW_CONNECTION_ID",
+        {
+            "path": _varint,
+            "sequence": _varint,
+            "retire_prior_to": _varint,
+            "connection_id": _after_short_length,
+            "reset_token": _octets(16),
+        },
+    ),
+    ((0x3E79, 0x15228C0A), "PATH_RETIRE_CONNECTION_ID", {"path": _varint, "sequence": _varint}),
+    ((0x3E7A, 0x15228C0C), "MAX_PATH_ID", {"maximum": _varint}),
+    ((0x3E7B, 0x15228C0D), "PATHS_BLOCKED", {"maximum": _varint}),
+    ((0x3E7C, 0x15228C0E), "PATH_CIDS_BLOCKED", {"path": _varint, "sequence": _varint}),
+)
+_LAYOUTS |= {number: (name, layout) for numbers, name, layout in _MULTIPATH for number in numbers}
+_PATH_ACKS = {0x3E: False, 0x3F: True, 0x15228C00: False, 0x15228C01: True}
+"""Whether they have ECN counts."""
 _PADDING, _ACK, _ACK_ECN, _STREAM, _LAST_STREAM = 0x00, 0x02, 0x03, 0x08, 0x0F
 
 
@@ -95,6 +128,10 @@ def _frame(buffer: Buffer) -> Frame:
         return _ack(buffer, ecn=kind == _ACK_ECN)
     if _STREAM <= kind <= _LAST_STREAM:
         return _stream(buffer, kind)
+    if kind in _PATH_ACKS:
+        path = buffer.pull_uint_var()
+        ack = _ack(buffer, ecn=_PATH_ACKS[kind])
+        return Frame("PATH_ACK", {"path": path, **ack.fields})
     if kind not in _LAYOUTS:
         raise ValueError(f"frame type {kind:#x} is not known")
     name, layout = _LAYOUTS[kind]
@@ -103,8 +140,8 @@ def _frame(buffer: Buffer) -> Frame:
 
 def _padding(buffer: Buffer) -> Frame:
     first = buffer.tell() - 1
-    while not buffer.eof() and buffer.data_slice(buffer.tell(), buffer.tell() + 1) == b"\x00":
-        buffer.seek(buffer.tell() + 1)
+    rest = buffer.data_slice(buffer.tell(), buffer.capacity)
+    buffer.seek(buffer.capacity - len(rest.lstrip(b"\0")))
     return Frame("PADDING", {"length": buffer.tell() - first})
 
 

@@ -27,6 +27,10 @@ class Kept(Generic[T]):
         for value in values:
             self.append(value)
 
+    def replace(self, place: int, value: T) -> None:
+        """Keep ``value`` in the place of what was appended as number ``place``, from 0 on."""
+        self._pickles[place] = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
     def __iter__(self) -> Iterator[T]:
         return map(pickle.loads, self._pickles)
 

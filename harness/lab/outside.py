@@ -99,7 +99,8 @@ async def frozen(lab: Lab, peer: Peer, within: Duration = 1 * s) -> AsyncIterato
     with trio.move_on_after(within.s):
         while (state := stat(peer.process.pid)[0]) != "T":  # noqa: ASYNC110 - the kernel has no event for this
             await trio.sleep(_POLL_S)
-    lab.observe(Observation(f"{peer.name} stands still", "stopped", time.monotonic_ns(), {"state": state}, state == "T", "/proc"))
+    name, touches = f"{peer.name} stands still", peer.network.touches_host(peer.name)
+    lab.observe(Observation(name, "stopped", time.monotonic_ns(), {"state": state}, state == "T", "/proc", touches=touches))
     try:
         yield
     finally:

@@ -1,16 +1,17 @@
-"""How many of the packets that a source offered came to be heard, and what became of the rest.
+"""How many of the packets that a flow owed were heard, and what became of the rest.
 
-    offered = expired (never left the stack) + lost (left, never came) + late (came after the deadline) + in time
+    owed = never departed + lost (left, never came) + not taken (came, nobody read it) + late (taken after the deadline) + in time
 
 Network loss and playout loss are two figures.  Over reliable QUIC streams the network loses nothing and everything is late instead, so loss
 for the listener is counted by deadline.  Duplicates are extra copies and never hide a loss (RFC 3550's expected - received would let them).
-A copy that came with other bytes than were offered is corrupted, and no arrival: a packet of which nothing else came is lost as well.
-Reordering is RFC 4737's singleton: a packet whose first copy arrives after one that was offered later.
+A copy that came with other bytes than left first is corrupted, and no arrival: a packet of which nothing else came is lost as well.
+Reordering is RFC 4737's singleton: a packet whose first copy arrives after one that departed later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import msgspec
 
@@ -23,8 +24,14 @@ GIVEN_UP = frozenset({"expired", "queue full"})
 """The stack's words for what became too old in its queue, or was pushed out of it: delay alone does that.  A refusal is none of these."""
 
 
+Fate = Literal["heard", "late", "lost", "never sent", "not taken"]
+"""``lost``: it left the sender's host and never came to the listener's: the network's doing.  ``not taken``: it came there, and the process
+that listens did not take it: not the network's."""
+FATES: tuple[Fate, ...] = get_args(Fate)
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of packets offered in one window; ``duplicates`` and ``corrupted`` count copies: beyond the first, and not intact."""
+    """Counts of packets owed in one window; ``duplicates`` and ``corrupted`` count copies: beyond the first, and not intact."""
 
     offered: int
     expired: int
@@ -33,6 +40,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: int
     reordered: int
     corrupted: int
+    not_taken: int = 0
 
     @property
     def sent(self) -> int:
@@ -46,8 +54,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unheard(self) -> int:
-        """Packets that the listener missed: expired, lost or late."""
-        return self.expired + self.lost + self.late
+        """Packets that the listener missed: never departed, lost, not taken or late."""
+        return self.expired + self.lost + self.not_taken + self.late
 
     @property
     def network_loss(self) -> Ratio | None:
@@ -76,6 +84,7 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
         duplicates=sum(max(0, len(packet.arrivals) - 1) for packet in chosen),
         reordered=len(overtaken(packets, since=since, until=until, deadline=deadline)),
         corrupted=sum(packet.corrupted for packet in chosen),
+        not_taken=sum(was_not_taken(packet) for packet in chosen),
     )
 
 
@@ -85,8 +94,24 @@ def was_lost(packet: MediaPacket) -> bool:
 
 
 def was_late(packet: MediaPacket, deadline: int | None) -> bool:
-    """Whether it came, and more than ``deadline`` ns after it was offered."""
-    return bool(packet.arrivals) and not packet.heard_by(deadline)
+    """Whether it was taken, and late by more than ``deadline`` ns."""
+    return packet.taken is not None and not packet.heard_by(deadline)
+
+
+def was_not_taken(packet: MediaPacket) -> bool:
+    """Whether it came to the listener's host, and its process never took it."""
+    return bool(packet.arrivals) and packet.taken is None
+
+
+def fate(packet: MediaPacket, deadline: int | None) -> Fate:
+    """What became of ``packet`` for its listener; ``deadline``: ns of lateness in which it can still be played, None for any."""
+    if packet.sent is None and not packet.arrivals:
+        return "never sent"
+    if was_lost(packet):
+        return "lost"
+    if was_not_taken(packet):
+        return "not taken"
+    return "late" if was_late(packet, deadline) else "heard"
 
 
 def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
@@ -104,8 +129,7 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """The packets that ``Delivery.late`` counts."""
     found = [packet for packet in offered_in(packets, since, until) if was_late(packet, deadline)]
-    came = [(packet.offered, packet.arrivals[0].at) for packet in found]
-    return tuple(Overdue("late", offered, at, Duration(at - offered - (deadline or 0))) for offered, at in came)
+    return tuple(Overdue("late", one.offered, one.taken or 0, Duration((one.late or 0) - (deadline or 0))) for one in found)
 
 
 def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:

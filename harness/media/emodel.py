@@ -128,7 +128,7 @@ def worst_seconds(
 
 def _score(packets: Sequence[MediaPacket], start: int, end: int, deadline: int | None, codec: Codec) -> ScoredSecond:
     heard = [packet.heard_by(deadline) for packet in packets]
-    transits = [packet.arrivals[0].at - packet.offered for packet, ok in zip(packets, heard, strict=True) if ok]
+    transits = [(packet.taken or 0) - packet.offered for packet, ok in zip(packets, heard, strict=True) if ok]
     unheard = len(packets) - len(transits)
     delay = codec.packet + codec.lookahead + codec.buffer + Duration(round(fmean(transits))) if transits else None
     r = 0.0

@@ -35,13 +35,15 @@ class Overdue(msgspec.Struct, frozen=True):
 
     ``late``: from ``start``, when it was offered (ns), to ``end``, its arrival, and ``excess`` past its deadline.  ``given up`` by the
     stack (it expired in the queue, or was pushed out of it): ``end`` is its deadline, ``excess`` 0.  ``overtaken``: from its sending to
-    its arrival, ``excess`` 0.
+    its arrival, ``excess`` 0.  ``departed`` and ``arrived``: when it passed the sender's host and the listener's, ns; 0 where not known.
     """
 
     kind: Literal["late", "given up", "overtaken"]
     start: int
     end: int
     excess: Duration = Duration(0)
+    departed: int = 0
+    arrived: int = 0
 
 
 class Moment(msgspec.Struct, frozen=True):

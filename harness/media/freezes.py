@@ -1,6 +1,6 @@
 """Video freezes and pauses by the text of W3C webrtc-stats (not libwebrtc's code, which differs by a few milliseconds at the threshold).
 
-* A frame is rendered when its last packet arrives: all of its packets, the marker among them.  Which packets a frame has is taken from the
+* A frame is rendered when its last packet is taken: all of its packets, the marker among them.  Which packets a frame has is taken from the
   sender's list, since a receiver cannot know them when the marker is lost.  A frame older than one already rendered is dropped.
 * Freeze: the interval between two rendered frames is at least max(3 × avg, avg + 150 ms), avg being the linear mean of the last 30
   intervals before it (fewer at the start).  The whole interval counts as frozen, not its excess.
@@ -114,7 +114,7 @@ def shown(packets: Sequence[MediaPacket], *, until: int) -> Shown:
             frames.append([packet])
     complete = []
     for number, frame in enumerate(frames):
-        arrivals = [packet.arrived for packet in frame if packet.arrived is not None]
+        arrivals = [packet.taken for packet in frame if packet.taken is not None]
         if len(arrivals) == len(frame) and any(packet.marker for packet in frame) and max(arrivals) <= until:
             complete.append((max(arrivals), number))
     inorder: list[ShownFrame] = []

@@ -81,7 +81,7 @@ def listen(
     closed = min(closed, opened + LONGEST)
     pcm = bytearray(2 * ((closed - opened) * RATE // _SECOND))
     heard = [packet for packet in packets if packet.heard_by(deadline)]
-    shift = median_low([(packet.arrived or 0) - packet.offered for packet in heard]) if heard else 0
+    shift = median_low([(packet.taken or 0) - packet.offered for packet in heard]) if heard else 0
     counts: dict[str, int] = dict.fromkeys(("", *SoundFigures.__struct_fields__), 0)
     spoken: list[Stretch] = []
     concealed: list[Stretch] = []

@@ -2,22 +2,26 @@
 
 ``Heard`` holds the joined packets of one flow and direction and the window of the run; every method takes ``since`` and ``until`` (ns) to
 narrow it and gives a ``Figure``: a quantity with its direction, or None with the reason.  The rules are in the modules that compute:
-``continuity`` (silence), ``delivery`` (loss), ``timing``, ``bursts``, ``emodel``, ``freezes``.
+``silence``, ``delivery`` (loss), ``timing``, ``bursts``, ``emodel``, ``freezes``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
 from typing import Any
 
-from harness.media import continuity, timing
+from harness.media import silence, timing
 from harness.media.bursts import LossPattern, loss_pattern
-from harness.media.delivery import Delivery, delivery, given_up, late, overtaken, was_late, was_lost
+from harness.media.delivery import Delivery, delivery, given_up, late, overtaken, was_late, was_lost, was_not_taken
 from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
 from harness.media.figure import Figure, Gap, Moment, Overdue
 from harness.media.freezes import VideoReport, video_report
 from harness.media.records import MediaPacket
+from harness.media.schedule import AUDIO, Pace
+from harness.media.silence import Free, TakenFrame
 from harness.media.window import offered_in
 from harness.units import Count, Duration, Quantity, Ratio, expect
 
@@ -25,6 +29,7 @@ _Overdue = Callable[..., tuple[Overdue, ...]]
 _Fate = Callable[[MediaPacket], str]
 """What became of a packet, in words; "" for one that a figure does not count."""
 NOTHING_OFFERED = "not measured: the source offered nothing in this window"
+NEVER_ASKED = "not measured: the lab never asked for this flow"
 NOTHING_CAME = "not measured: nothing that was offered in this window arrived"
 
 
@@ -32,10 +37,11 @@ NOTHING_CAME = "not measured: nothing that was offered in this window arrived"
 class Heard:
     """One flow in one direction.
 
-    ``packets``: every packet of it (``records.join``), not only those of the window.  ``opened``/``closed``: ns, the window judged unless a
-    method is told otherwise; let it end before the hang-up, or the last packets in flight count as lost.  ``deadline``: how long after it
-    was offered a packet may arrive and still be played; None plays everything.  ``clock_stepped``: the clock conversion stepped by more
-    than 0.5 ms during the run, which voids the delay and jitter figures.
+    ``packets``: every packet of it (``MediaPacket``), not only those of the window.  ``opened``/``closed``: ns, the window judged unless a
+    method is given another; let it end before the hang-up, or the last packets in flight count as lost.  ``deadline``: by how much a packet
+    may be late and still be played; None plays everything.  ``clock_stepped``: the clock conversion stepped by more than 0.5 ms during the
+    run, which voids the delay and jitter figures.  ``pace``: one frame every how long.  ``free``: when the schedule owed nothing; None:
+    nobody asked for the flow, so there is no silence to measure.  ``speaker``, ``listener``: the agents' names.
     """
 
     packets: Sequence[MediaPacket]
@@ -44,6 +50,10 @@ class Heard:
     closed: int
     deadline: Duration | None
     clock_stepped: bool = False
+    pace: Pace = AUDIO
+    free: Free | None = field(default=())
+    speaker: str = ""
+    listener: str = ""
 
     def __post_init__(self) -> None:
         if self.deadline is not None:
@@ -51,34 +61,54 @@ class Heard:
         if self.closed < self.opened:
             raise ValueError(f"{self.direction}: the window ends {self.opened - self.closed} ns before it begins")
 
+    @cached_property
+    def frames(self) -> list[TakenFrame]:
+        """The frames of which the listener took every packet, in the order of their places."""
+        found = []
+        ordered = sorted(
+            (packet for packet in self.packets if packet.ssrc or packet.sent is not None), key=lambda p: (p.ssrc, p.offered, p.rtp)
+        )
+        for _, group in groupby(ordered, key=lambda packet: (packet.ssrc, packet.offered, packet.rtp)):
+            frame = list(group)
+            taken = [packet.taken for packet in frame if packet.taken is not None]
+            if len(taken) < len(frame) or not (self.pace == AUDIO or any(packet.marker for packet in frame)):
+                continue
+            departed, arrived = (max((packet.sent or 0) for packet in frame), max(packet.arrived or 0 for packet in frame))
+            found.append(TakenFrame(frame[0].offered, departed, arrived, max(taken), max(packet.delay for packet in frame)))
+        return sorted(found)
+
     def longest_gap(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest silence that ends in the window; to its end when the flow does not come back."""
         since, until = self._window(since, until)
-        return self._longest(continuity.silences(self.packets, since=since, until=until, deadline=self._deadline_ns), since, until)
-
-    def interruption(self, at: int, until: int | None = None) -> Figure:
-        """The longest silence of a fault at ``at``: it ends between the fault and the arrival of the first packet offered after it."""
-        _, until = self._window(at, until)
-        return self._longest(continuity.interruptions(self.packets, at=at, until=until, deadline=self._deadline_ns), at, until)
+        if self.free is None:
+            return self._unmeasured(NEVER_ASKED)
+        gaps = silence.silences(
+            self.frames, self.free, interval=self.pace.interval, since=since, until=until, deadline=self._deadline_ns, delay=self._delay
+        )
+        return self._longest(gaps, since, until)
 
     def recovery(self, after: int, until: int | None = None) -> Figure:
-        """From ``after`` to the arrival of the first packet offered after it, path delay included; to the window's end if none came."""
+        """From ``after`` until the first frame due after it was taken, path delay included; to the window's end if none was."""
         _, until = self._window(after, until)
-        gap = continuity.recovery(self.packets, after=after, until=until, deadline=self._deadline_ns)
+        gap = silence.recovery(self.frames, after=after, until=until, interval=self.pace.interval, deadline=self._deadline_ns)
         return self._figure(gap.excess, gaps=(gap,), note="" if gap.recovered else "never came back", yields=self._yields)
 
-    def longest_pause_of_source(self, since: int | None = None, until: int | None = None) -> Figure:
-        """The longest time in which the source offered nothing: silence forgives it, so a scenario without a mute bounds it."""
-        since, until = self._window(since, until)
-        return self._longest(continuity.source_pauses(self.packets, since=since, until=until), since, until)
-
-    def loss(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Playout loss: expired in the stack, lost or late, of what was offered in the window."""
+    def unheard(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets due in the window that the listener missed: never departed, lost, not taken, or late."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
-        parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent, of {counts.offered}"
         overdue = self._overdue(late, since, until) + self._overdue(given_up, since, until)
-        moments = self._moments(since, until, lambda packet: _lost(packet) or self._late(packet) or _unsent(packet))
+        moments = self._moments(since, until, self._missed)
+        figure = self._count(counts.unheard, counts, overdue=overdue, moments=moments)
+        return replace(figure, note=_parts(counts)) if counts.offered else figure
+
+    def loss(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Playout loss: the share of what was due in the window that the listener missed (``unheard``)."""
+        since, until = self._window(since, until)
+        counts = self.delivery(since, until)
+        parts = _parts(counts)
+        overdue = self._overdue(late, since, until) + self._overdue(given_up, since, until)
+        moments = self._moments(since, until, self._missed)
         return self._share(counts.playout_loss, parts, NOTHING_OFFERED, overdue=overdue, of=counts.offered, moments=moments)
 
     def network_loss(self, since: int | None = None, until: int | None = None) -> Figure:
@@ -90,20 +120,26 @@ class Heard:
         return self._share(counts.network_loss, f"{counts.lost} of {counts.sent}", nothing, timeless=True, moments=moments)
 
     def lost(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Packets that left the stack and never arrived."""
+        """Packets that left the sender's host and never came to the listener's."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
         return self._count(counts.lost, counts, timeless=True, moments=self._moments(since, until, _lost))
 
+    def not_taken(self, since: int | None = None, until: int | None = None) -> Figure:
+        """Packets that came to the listener's host and that its process never took."""
+        since, until = self._window(since, until)
+        counts = self.delivery(since, until)
+        return self._count(counts.not_taken, counts, moments=self._moments(since, until, _not_taken))
+
     def late(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Packets that arrived after the deadline."""
+        """Packets that were taken after the deadline."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
         moments = self._moments(since, until, self._late)
         return self._count(counts.late, counts, overdue=self._overdue(late, since, until), moments=moments)
 
     def expired(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Packets that the stack let expire in its own queue."""
+        """Packets that never left the sender's host."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
         moments = self._moments(since, until, _unsent)
@@ -124,7 +160,7 @@ class Heard:
         return self._count(counts.reordered, counts, overdue=overdue, moments=moments)
 
     def corrupted(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Copies that came with other bytes than were offered."""
+        """Copies that came with other bytes than the first that left, or with a payload that is one byte over and over."""
         since, until = self._window(since, until)
         counts = self.delivery(since, until)
         return self._count(counts.corrupted, counts, timeless=True, moments=self._moments(since, until, _changed))
@@ -198,10 +234,18 @@ class Heard:
     def _window(self, since: int | None, until: int | None) -> tuple[int, int]:
         return self.opened if since is None else since, self.closed if until is None else until
 
+    @property
+    def _delay(self) -> int:
+        """The path's own delay, where no frame was taken."""
+        return next((packet.delay for packet in self.packets if packet.delay), 0)
+
+    def _missed(self, packet: MediaPacket) -> str:
+        return _lost(packet) or _not_taken(packet) or self._late(packet) or _unsent(packet)
+
     def _longest(self, gaps: Sequence[Gap], since: int, until: int) -> Figure:
         if until <= since:
             return self._unmeasured("not measured: the window has no length")
-        longest = continuity.longest(gaps, since=since)
+        longest = silence.longest(gaps, since=since)
         note = "" if longest.recovered else "to the end of the window"
         return self._figure(longest.excess, gaps=tuple(gaps), note=note, yields=self._yields)
 
@@ -213,9 +257,9 @@ class Heard:
         return tuple(Moment(packet.offered, told) for packet in offered_in(self.packets, since, until) if (told := fate(packet)))
 
     def _late(self, packet: MediaPacket) -> str:
-        if packet.arrived is None or not was_late(packet, self._deadline_ns):
+        if packet.taken is None or not was_late(packet, self._deadline_ns):
             return ""
-        return f"late: came after {Duration(packet.arrived - packet.offered)} by {_way(packet)}"
+        return f"late: taken {Duration(packet.taken - packet.offered)} after it was due, by {_way(packet)}"
 
     def _share(self, value: Ratio | None, note: str, unmeasured: str, **rest: Any) -> Figure:
         return self._unmeasured(unmeasured) if value is None else self._figure(value, note=note, **rest)
@@ -234,7 +278,13 @@ class Heard:
         return self._figure(None, note=why)
 
     def _figure(self, value: Quantity | None, **rest: Any) -> Figure:
-        return Figure(value, self.direction, call=self.packets[0].call if self.packets else "", **rest)
+        call = self.packets[0].call if self.packets else ""
+        both = 2 * max((packet.delay for packet in self.packets), default=0)
+        return Figure(value, self.direction, call=call, speaker=self.speaker, listener=self.listener, round_trip=both, **rest)
+
+
+def _frame(packet: MediaPacket) -> tuple[int, int, int]:
+    return packet.ssrc, packet.offered, packet.rtp
 
 
 def _way(packet: MediaPacket) -> str:
@@ -245,8 +295,17 @@ def _lost(packet: MediaPacket) -> str:
     return f"lost by {_way(packet)}" if was_lost(packet) else ""
 
 
+def _not_taken(packet: MediaPacket) -> str:
+    return f"came to the listener's host by {_way(packet)} and was not taken" if was_not_taken(packet) else ""
+
+
 def _unsent(packet: MediaPacket) -> str:
-    return f"never sent: {packet.unsent or 'no reason told'}" if packet.sent is None else ""
+    return f"never sent: {packet.unsent or 'no reason recorded'}" if packet.sent is None else ""
+
+
+def _parts(counts: Delivery) -> str:
+    parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent"
+    return f"{parts}{f', {counts.not_taken} not taken' if counts.not_taken else ''}, of {counts.offered}"
 
 
 def _doubled(packet: MediaPacket) -> str:

@@ -1,15 +1,13 @@
-"""What was sent and what arrived, one JSON line per RTP packet and per event, and the join of the two.
+"""Media as data: what agents record of their RTP packets, and one ``MediaPacket`` for each packet that a flow owed, with its fate.
 
-An agent writes ``<name>.media.jsonl``: a ``SentRecord`` for every packet that its source gave the stack (also for those that the stack let
-expire unsent) and an ``ArrivedRecord`` for every packet that came in.  ``join`` brings the sender's and the receiver's file together: one
-``MediaPacket`` per packet *offered*, with all of its arrivals.  Everything in ``harness.media`` that computes a figure starts from those.
+An agent may write ``<name>.media.jsonl``: a ``SentRecord`` for every packet that its source gave the stack (also for those that the stack
+let expire unsent) and an ``ArrivedRecord`` for every packet that came in.  No figure rests on them: ``MediaPacket`` is made from captures
+and keys (``harness.lab.media_flows``), and what only an agent knows, why a packet never left, is added from its records.
 
 * All times are integer nanoseconds of CLOCK_MONOTONIC, which every namespace of one kernel shares: arrival minus sent is the exact one-way
   delay.  The claim does not carry to two machines.
-* The files come from the program under test.  Nothing in them is believed before it is checked: a bad line is an ``AgentError`` that names
-  the line, and an arrival that no sent packet explains is returned as a ``Stray``, evidence against the agent that wrote it.
-* Both sides write a checksum of the packet's bytes (``checksum``).  A copy that came with other bytes than were offered was not heard: it
-  is counted (``corrupted``) and is no arrival.
+* The files come from the program under test: a bad line is an ``AgentError`` that names the line.
+* A copy that came with other bytes than the first that left is corrupted: it is counted (``corrupted``) and is no arrival.
 * A sequence number is 16 bits and comes round every 22 minutes of audio: ``MediaPacket.index`` never does.
 
 Pure: the only thing touched is the file object that the caller opened.
@@ -17,8 +15,6 @@ Pure: the only thing touched is the file object that the caller opened.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, Protocol
 from zlib import crc32
@@ -32,10 +28,6 @@ UInt7 = Annotated[int, msgspec.Meta(ge=0, le=0x7F)]
 UInt16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
-
-CLOCK_SLACK = 500_000
-"""Nanoseconds by which an arrival may lie before its own sending: arrivals are kernel stamps of CLOCK_REALTIME, converted by a sampled
-offset, and an offset step above 0.5 ms voids the delay figures anyway."""
 
 
 class SentRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="dir", tag="out"):
@@ -180,10 +172,14 @@ class Arrival(msgspec.Struct, frozen=True):
 
 
 class MediaPacket(msgspec.Struct, frozen=True, kw_only=True):
-    """One RTP packet that a source offered, with everything known of its fate; fields as in SentRecord.
+    """One RTP packet that a flow owed, with everything known of its fate; all times in ns.
 
-    ``index``: the sequence number without wrap, counted from the first packet of its SSRC.  ``arrivals``: by time; empty when lost.
-    ``corrupted``: copies that came with other bytes, which are no arrivals.  ``crc``: of the bytes that were offered.
+    ``offered``: when the lab's schedule owed it (its place, ``harness.media.schedule``).  ``sent``: when its first copy passed the sender's
+    host, None when it never did; ``unsent`` then says why, by its agent's record, or that no record says so.  ``arrivals``: its copies at
+    the listener's host by time; empty when lost.  ``taken``: when the listening process had surely taken the first of them, None when it
+    never did.  ``delay``: the configured one-way delay of the path that carried it.  ``index``: the sequence number without wrap.
+    ``frame``: counts the flow's frames.  ``corrupted``: copies that came with other bytes, which are no arrivals.  ``crc``: of its bytes.
+    The rest as in SentRecord.  A place that nothing filled has SSRC 0 and size 0.
     """
 
     call: str
@@ -204,132 +200,34 @@ class MediaPacket(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     unsent: str | None = None
     arrivals: tuple[Arrival, ...] = ()
+    taken: int | None = None
+    delay: int = 0
     corrupted: int = 0
     crc: int = 0
 
     @property
     def arrived(self) -> int | None:
-        """When its first copy came in (ns); None when none did."""
+        """When its first copy came to the listener's host (ns); None when none did."""
         return self.arrivals[0].at if self.arrivals else None
 
+    @property
+    def late(self) -> int | None:
+        """How much later (ns) it was taken than the schedule and its path explain; None when it was not taken."""
+        return None if self.taken is None else self.taken - self.offered - self.delay
+
     def heard_by(self, deadline_ns: int | None) -> bool:
-        """Whether a copy came in at most ``deadline_ns`` after the source offered it (at all, when None): in time to be played."""
-        return bool(self.arrivals) and (deadline_ns is None or self.arrivals[0].at - self.offered <= deadline_ns)
-
-
-class Stray(msgspec.Struct, frozen=True):
-    """An arrival that no sent packet explains, and why: evidence against the agent that recorded it."""
-
-    record: ArrivedRecord
-    why: str
-
-
-class Joined(msgspec.Struct, frozen=True):
-    """``packets``: one for each packet offered, in that order (those offered at once by number).
-
-    ``strays``: arrivals that match none of them, in order of arrival.
-    """
-
-    packets: list[MediaPacket]
-    strays: list[Stray]
-
-
-def join(sent: Iterable[SentRecord], arrived: Iterable[ArrivedRecord], *, slack: int = CLOCK_SLACK, sender_killed: bool = False) -> Joined:
-    """Match every arrival with the latest packet of its SSRC and sequence number that had been sent by then (``slack`` ns granted).
-
-    Give it one direction of one call: what one agent sent in that call, and what the other one says arrived in it.  An arrival that matches
-    by number but has another checksum is a corrupted copy.  One of another call, flow or mode is a stray, and so is one whose checksum is
-    right and whose timestamp, payload type, marker, frame or size is not: the record contradicts itself.  ``sender_killed``: on purpose,
-    and its last records died with it, so what came after the last packet that it wrote of is no stray.
-    """
-    offered = sorted(sent, key=lambda record: record.offered)
-    departures: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (ssrc, seq16) -> [(sent, position)], ascending
-    for position, record in enumerate(offered):
-        if record.sent is not None:
-            departures.setdefault((record.ssrc, record.seq), []).append((record.sent, position))
-    for times in departures.values():
-        times.sort()
-
-    arrivals: dict[int, list[Arrival]] = {}
-    corrupted: Counter[int] = Counter()
-    strays: list[Stray] = []
-    for came in sorted(arrived, key=lambda record: record.arrived):
-        times = departures.get((came.ssrc, came.seq), [])
-        found = bisect_right(times, (came.arrived + slack, len(offered))) - 1
-        if found < 0:
-            what = "before any packet with this number was sent" if times else "no packet with this number was ever sent"
-            strays.append(Stray(came, f"ssrc {came.ssrc:#010x} seq {came.seq}: {what}"))
-            continue
-        position = times[found][1]
-        differences = _differences(offered[position], came)
-        if differences:
-            strays.append(Stray(came, f"ssrc {came.ssrc:#010x} seq {came.seq}: {differences}"))
-            continue
-        if came.crc != offered[position].crc:
-            corrupted[position] += 1
-            continue
-        arrivals.setdefault(position, []).append(Arrival(came.arrived, came.path, came.remote, came.udp))
-
-    if sender_killed:
-        written = max((record.sent for record in offered if record.sent is not None), default=0)
-        strays = [stray for stray in strays if stray.record.arrived <= written]
-
-    last: dict[int, int] = {}  # ssrc -> extended index of its previous packet
-    packets: list[MediaPacket] = []
-    for position, record in enumerate(offered):
-        index = _unwrap(record.seq, last.get(record.ssrc, record.seq))
-        last[record.ssrc] = index
-        packets.append(_packet(record, index, tuple(arrivals.get(position, ())), corrupted[position]))
-    packets.sort(key=lambda packet: (packet.offered, packet.index))  # records are written as packets leave, whatever their order was
-    return Joined(packets, strays)
-
-
-def _unwrap(seq: int, near: int) -> int:
-    """The number equal to ``seq`` modulo 2^16 that is nearest to ``near``."""
-    step = (seq - near) & 0xFFFF
-    return near + step - (0x10000 if step >= 0x8000 else 0)
-
-
-def _differences(sent: SentRecord, came: ArrivedRecord) -> str:
-    intact = came.crc == sent.crc
-    fields = ("call", "flow", "mode", "rtp", "pt", "marker", "size") if intact else ("call", "flow", "mode")
-    wrong = [
-        f"{name} {getattr(sent, name)!r} became {getattr(came, name)!r}" for name in fields if getattr(sent, name) != getattr(came, name)
-    ]
-    if intact and came.frame is not None and came.frame != sent.frame:
-        wrong.append(f"frame {sent.frame} became {came.frame}")
-    return ", ".join(wrong)
-
-
-def _packet(record: SentRecord, index: int, arrivals: tuple[Arrival, ...], corrupted: int) -> MediaPacket:
-    return MediaPacket(
-        call=record.call,
-        flow=record.flow,
-        ssrc=record.ssrc,
-        seq=record.seq,
-        index=index,
-        rtp=record.rtp,
-        pt=record.pt,
-        frame=record.frame,
-        marker=record.marker,
-        size=record.size,
-        offered=record.offered,
-        sent=record.sent,
-        path=record.path,
-        remote=record.remote,
-        udp=record.udp,
-        mode=record.mode,
-        unsent=record.unsent,
-        arrivals=arrivals,
-        corrupted=corrupted,
-        crc=record.crc,
-    )
+        """Whether it was taken, not late by more than ``deadline_ns`` (at all, when None): in time to be played."""
+        late = self.late
+        return late is not None and (deadline_ns is None or late <= deadline_ns)
 
 
 class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "from", "receiver": "to"}):
     """A line of ``media.jsonl``: one RTP packet of one direction; fields as in MediaPacket.
 
-    ``arrived``: its first copy, or null, and ``came_by`` the receiver's path by which that one came.  ``copies``: how many came.
+    ``arrived``: its first copy at the receiver's host, or null, and ``came_by`` the receiver's path by which that one came; ``taken``:
+    when the receiving process had taken it, null for never, not there where only the arrival was known.  ``copies``: how many came.
+    ``delay``: the path's own.  Before report.json's schema 4
+    ``offered`` was when the source handed the packet over, and ``arrived`` the receiver's own stamp.
     """
 
     call: str
@@ -349,6 +247,8 @@ class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
     path: str | None
     came_by: str | None = None
     unsent: str | None = None
+    taken: int | msgspec.UnsetType | None = msgspec.UNSET
+    delay: int = 0
 
 
 def media_line(packet: MediaPacket, *, sender: str, receiver: str) -> bytes:
@@ -371,5 +271,7 @@ def media_line(packet: MediaPacket, *, sender: str, receiver: str) -> bytes:
         path=packet.path,
         came_by=packet.arrivals[0].path if packet.arrivals else None,
         unsent=packet.unsent,
+        taken=packet.taken,
+        delay=packet.delay,
     )
     return _encoder.encode(line) + b"\n"

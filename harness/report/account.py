@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple
 
+from harness.media.delivery import FATES, Fate
 from harness.report.drawing import said
 from harness.report.lanes import RULED, ruled, seen_by
 from harness.report.model import Report
@@ -238,16 +239,26 @@ def _dropped(story: Story) -> Iterator[Sentence]:
 
 
 class _Track:
-    """Those of a flow, by the time at which they came."""
+    """The packets of a flow, those heard by the time at which they were taken."""
 
     def __init__(self, flow: Flow, which: str) -> None:
         self.flow = flow
         self.name = direction(flow) + which
         self.offered = list(accumulate(flow.offered))
         self.way = [way for way, count in zip(flow.way[::2], flow.way[1::2], strict=True) for _ in range(count)]
-        heard = [n for n, came in enumerate(flow.came) if came >= 0 and (flow.deadline < 0 or came <= flow.deadline)]
-        self.heard = sorted(heard, key=lambda n: self.offered[n] + flow.came[n])
-        self.arrivals = [self.offered[n] + flow.came[n] for n in self.heard]
+        self.fate = [FATES[fate] for fate, count in zip(flow.fate[::2], flow.fate[1::2], strict=True) for _ in range(count)]
+        self.fate = self.fate or [self._fate(n) for n in range(len(self.offered))]
+        self.taken = [offered + taken for offered, taken in zip(self.offered, flow.taken or flow.came, strict=True)]
+        """µs since zero; of those that were taken."""
+        self.heard = sorted((n for n, fate in enumerate(self.fate) if fate == "heard"), key=lambda n: self.taken[n])
+        self.arrivals = [self.taken[n] for n in self.heard]
+
+    def _fate(self, n: int) -> Fate:
+        """Of a story that does not tell it."""
+        flow = self.flow
+        if flow.came[n] < 0:
+            return "never sent" if flow.left[n] < 0 else "lost"
+        return "late" if 0 <= flow.deadline < flow.came[n] else "heard"
 
     def _around(self, since: int, until: int) -> tuple[int | None, int | None]:
         """The packets last heard by ``since`` and first heard from ``until`` on; a µs of rounding is granted."""
@@ -265,7 +276,7 @@ class _Track:
             parts.append(f"before and after it by {self._way(self.way[before])}")
         else:
             parts += [f"last heard by {self._way(self.way[before])}"] if before is not None else ["nothing heard before"]
-            when = "" if after is None or recovered else f" only at {_at(self.offered[after] + self.flow.came[after])}"
+            when = "" if after is None or recovered else f" only at {_at(self.taken[after])}"
             parts += [f"heard again{when} by {self._way(self.way[after])}"] if after is not None else ["nothing heard again"]
         begin = before + 1 if before is not None else bisect_left(self.offered, since)
         end = after if after is not None else bisect_right(self.offered, until)
@@ -308,19 +319,22 @@ class _Track:
         turns: list[tuple[int, int]] = []
         for n in sorted(self.heard):  # as they were offered: on two ways at once they pass each other
             if not turns or turns[-1][0] != self.way[n]:
-                turns.append((self.way[n], self.offered[n] + self.flow.came[n]))
+                turns.append((self.way[n], self.taken[n]))
         told = [f"{self._way(way)} from {_at(at)}" for way, at in turns[:_WAYS]]
         more = f", and {len(turns) - _WAYS} more changes" if len(turns) > _WAYS else ""
         return f"By {', '.join(told)}{more}" if told else ""
 
     def _unheard(self, packets: Iterable[int]) -> list[str]:
         """What became of those of ``packets`` that were not heard, in words."""
-        flow, fates = self.flow, Counter[str]()
+        fates = Counter[str]()
         for n in packets:
-            if flow.came[n] < 0:
-                fates["never sent" if flow.left[n] < 0 else f"lost by {self._way(self.way[n])}"] += 1
-            elif 0 <= flow.deadline < flow.came[n]:
-                fates["late"] += 1
+            fate, way = self.fate[n], self._way(self.way[n])
+            if fate == "lost":
+                fates[f"lost by {way}"] += 1
+            elif fate == "not taken":
+                fates[f"came to {self.flow.listener}'s host by {way} and were not taken"] += 1
+            elif fate != "heard":
+                fates[fate] += 1
         return [f"{count} {fate}" for fate, count in fates.items()]
 
     def _way(self, number: int) -> str:

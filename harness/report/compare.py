@@ -17,7 +17,7 @@ from harness.report.keyed import Key, keyed
 from harness.report.model import Report
 from harness.report.story import Node, Story, Wire
 from harness.report.tell import tell
-from harness.report.text import amount, bound
+from harness.report.text import amount, bound, stacks
 from harness.verdict import Verdict
 
 FILE = "compare.html"
@@ -53,7 +53,7 @@ def render(told: list[tuple[Story, Report, str]]) -> str:
 
 
 def _run(side: str, story: Story, report: Report, folder: str) -> dict[str, Any]:
-    return {"side": side, "report": report, "unread": story.unread, "folder": folder, "took": amount(report.took)}
+    return {"side": side, "report": report, "unread": story.unread, "folder": folder, "took": amount(report.took), "stacks": stacks(report)}
 
 
 def verdicts(a: Story, report_a: Report, b: Story, report_b: Report) -> list[dict[str, Any]]:
@@ -109,6 +109,7 @@ def _facts(story: Story, report: Report) -> Iterable[tuple[str, str]]:
     yield "test", f"{report.scenario}: {report.test}"
     yield "command", report.command
     yield "seed", str(report.seed)
+    yield from ((f"stack of {stack.agent}", f"{stack.name} {stack.version}") for stack in report.stacks)
     yield "negative control", report.sabotage or "–"
     yield "executor", report.executor
     yield "kernel", report.kernel

@@ -1,21 +1,26 @@
 """The flows of a page: every packet of every direction, with its silences, scores and freezes by the same code that the verdicts use.
 
-``media.jsonl`` has them joined.  A run that ended before that was written has the agents' own records, which are then joined here.
+``media.jsonl`` has them as the captures show them.  A run that ended before that was written has the agents' own records, which are then
+joined here: what is shown so is what agents say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import PurePath
 
 import msgspec
 
-from harness.media import continuity, emodel, freezes, records
+from harness.media import emodel, freezes, record_join, records
+from harness.media.delivery import FATES, fate
+from harness.media.measures import Heard
 from harness.media.records import Arrival, MediaLine, MediaPacket
+from harness.media.schedule import FOREVER, pace_of
 from harness.report.artifacts import Artifacts
 from harness.report.clock import SPAN, Clock
 from harness.report.story import Flow, Second, Silence, delta, runs
+from harness.units import Duration
 
 STANDSTILL = 100_000_000
 """Nanoseconds without a new picture from which on a page shows it."""
@@ -26,7 +31,8 @@ _LARGEST = 0xFFFF
 class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of ``calls.jsonl``: who called whom for what.  Times in ns; ``opened`` is 0 when nothing was ever to be heard.
 
-    ``closed``: None when the run ended before the call did.  ``deadline``: ns from offered in which a packet can be played.
+    ``closed``: None when the run ended before the call did.  ``deadline``: by how much (ns) a packet may be late and still be played.
+    ``free``: by direction ("alice → bob audio"), when the lab's schedule owed nothing (ns); those of old runs have none.
     """
 
     call: str
@@ -37,6 +43,7 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
     opened: int
     closed: int | None
     deadline: int
+    free: dict[str, list[tuple[int, int]]] = {}
 
 
 def read(artifacts: Artifacts, since_zero: Clock, until: int) -> list[Flow]:
@@ -66,13 +73,13 @@ def read(artifacts: Artifacts, since_zero: Clock, until: int) -> list[Flow]:
         call = known.get(first.call)
         opened = call.opened if call is not None and call.opened else first.offered
         closed = (call.closed if call is not None else None) or until
-        deadline = call.deadline if call is not None else None
-        found.append(_flow(packets, since_zero, opened, max(opened, closed), deadline))
+        found.append(_flow(packets, since_zero, opened, max(opened, closed), call))
     return found
 
 
-def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: int, deadline: int | None) -> Flow:
+def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: int, call: CallLine | None) -> Flow:
     first = lines[0]
+    deadline = None if call is None else call.deadline
     packets = [_packet(line) for line in lines]
     ways: dict[tuple[str | None, str | None], int] = {}
     unsent: dict[str, int] = {}
@@ -80,7 +87,13 @@ def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: in
         if line.sent is None:
             why = line.unsent or "unknown"
             unsent[why] = unsent.get(why, 0) + 1
-    gaps = continuity.silences(packets, since=opened, until=closed, deadline=deadline)
+    name = f"{first.sender} → {first.receiver} {first.flow}"
+    pace = pace_of(first.flow)
+    free = call.free.get(name) if call is not None else None
+    if free is None:
+        free = _pauses([line.offered for line in lines], pace.interval)
+    allowed = None if deadline is None else Duration(deadline)
+    gaps = Heard(packets, name, opened, closed, allowed, pace=pace, free=free).longest_gap().gaps
     video = freezes.video_report(packets, since=opened, until=closed) if first.flow != "audio" else None
     scored = emodel.worst_seconds(packets, since=opened, until=closed, deadline=deadline) if first.flow == "audio" else []
     return Flow(
@@ -119,6 +132,8 @@ def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: in
         standstills=[[since_zero(gap.start), since_zero(gap.end)] for gap in video.intervals if gap.excess.ns >= STANDSTILL]
         if video
         else [],
+        taken=[-1 if packet.taken is None else max(0, packet.taken - packet.offered) // 1000 for packet in packets],
+        fate=runs(FATES.index(fate(packet, deadline)) for packet in packets),
     )
 
 
@@ -144,7 +159,16 @@ def _packet(line: MediaLine) -> MediaPacket:
         mode="datagram",
         unsent=line.unsent,
         arrivals=arrivals,
+        taken=line.arrived if line.taken is msgspec.UNSET else line.taken,
+        delay=line.delay,
     )
+
+
+def _pauses(places: Sequence[int], interval: int) -> list[tuple[int, int]]:
+    """When nothing was owed, told by the places alone: wherever two of them are further apart than a frame and a half."""
+    ordered = sorted(places)
+    between = [(before + interval, after) for before, after in pairwise(ordered) if after - before > interval * 3 // 2]
+    return [(-FOREVER, ordered[0]), *between, (ordered[-1] + interval, FOREVER)]
 
 
 def _joined(artifacts: Artifacts, calls: Sequence[CallLine], clock: Clock) -> Iterator[MediaLine]:
@@ -155,7 +179,7 @@ def _joined(artifacts: Artifacts, calls: Sequence[CallLine], clock: Clock) -> It
         for speaker, listener in ((call.caller, call.callee), (call.callee, call.caller)):
             sent = [one for one in of[speaker] if isinstance(one, records.SentRecord) and one.call == call.call]
             came = [one for one in of[listener] if isinstance(one, records.ArrivedRecord) and one.call == call.call]
-            for packet in records.join(sent, came, sender_killed=True).packets:
+            for packet in record_join.join(sent, came, sender_killed=True).packets:
                 yield msgspec.json.decode(records.media_line(packet, sender=speaker, receiver=listener), type=MediaLine)
 
 

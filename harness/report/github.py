@@ -19,13 +19,13 @@ _LONGEST = 4000
 
 
 def remarks(cases: Iterable[Case]) -> list[str]:
-    """``::error …`` for what failed or broke, ``::warning …`` for what came to no result, the worst first: GitHub shows ten of each."""
+    """``::error …`` for FAIL, ERROR, NOT RUN and what broke, ``::warning …`` for INCONCLUSIVE, worst first: GitHub shows ten of each."""
     found: list[str] = []
     for case in worst_first(cases):
         for number, run in enumerate(case.runs, 1):
             if run.report.result is not Result.PASS and not case.skipped:
                 after = "; followed by another seed" if number < len(case.runs) else ""
-                level = "error" if run.report.result is Result.FAIL else "warning"
+                level = "warning" if run.report.result is Result.INCONCLUSIVE else "error"
                 found.append(command(level, _message(run) + after, file=case.file, line=case.line, title=_title(case, run)))
         if case.trouble:
             found.append(command("error", case.trouble, file=case.file, line=case.line, title=f"ERROR {case.nodeid}"))

@@ -201,6 +201,6 @@ def _trail(key: Key, judged: Sequence[Judged | None], under: Sequence[str]) -> T
 def _counts(runs: Sequence[Run]) -> list[tuple[str, int]]:
     """How many runs came to what: PASS, FAIL and INCONCLUSIVE always, other ends where there are any."""
     words = [str(run.glance.result) if run.glance is not None else run.problem.partition(":")[0] for run in runs]
-    known = [str(result) for result in Result]
+    known = [str(result) for result in (Result.PASS, Result.FAIL, Result.INCONCLUSIVE)]
     other = [word for word, _ in groupby(sorted(word for word in words if word not in known))]
     return [(word, words.count(word)) for word in [*known, *other]]

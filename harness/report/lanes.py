@@ -159,7 +159,7 @@ def stalls(report: Report, since_zero: Callable[[int], int]) -> list[Lane]:
     lanes: dict[str, Lane] = {}
     for stall in report.stalls:
         lane = lanes.setdefault(stall.who, Lane(group="stall", name=stall.who, spans=[]))
-        length = f"{(stall.end - stall.start) / 1e6:.1f} ms"
+        length = f"{stall.kind} {(stall.end - stall.start) / 1e6:.1f} ms".lstrip()
         lane.spans.append(Span(since=since_zero(stall.start), until=since_zero(stall.end), kind="stall", text=length))
     return list(lanes.values())
 

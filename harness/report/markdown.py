@@ -17,7 +17,7 @@ from harness.report import page
 from harness.report.printable import printable
 from harness.report.repetition import Tally, sentence
 from harness.report.session import ORDER, Case, Run, tightest, worst_first
-from harness.report.text import amount, bound, margin
+from harness.report.text import amount, bound, margin, stacks
 from harness.verdict import Receipt, Result, Verdict
 
 LIMIT = 1024 * 1024
@@ -31,8 +31,14 @@ _LONGEST = 600
 """Characters of one text that are shown; how many more there are is told."""
 _MOST = 100
 """Verdicts, receipts or reasons of one run that are shown; how many more there are is told."""
-_MARKS = {Result.PASS: "✅ PASS", Result.FAIL: "❌ FAIL", Result.INCONCLUSIVE: "⚠️ INCONCLUSIVE"}
-_WORDS = {str(result): mark for result, mark in _MARKS.items()} | {"ERROR": "❌ ERROR", "SKIPPED": "⏭️ SKIPPED"}
+_MARKS = {
+    Result.PASS: "✅ PASS",
+    Result.FAIL: "❌ FAIL",
+    Result.ERROR: "❌ ERROR",
+    Result.NOT_RUN: "🚫 NOT RUN",
+    Result.INCONCLUSIVE: "⚠️ INCONCLUSIVE",
+}
+_WORDS = {str(result): mark for result, mark in _MARKS.items()} | {"SKIPPED": "⏭️ SKIPPED"}
 _SPECIAL = re.compile(r"[&<>\"'`*\[\]!$|~@#:\\\n\t]")
 
 
@@ -119,6 +125,8 @@ def _section(case: Case, run: Run, *, followed: bool) -> str:
     after = ", followed by another seed" if followed else ""
     control = f", negative control {code(report.sabotage)}" if report.sabotage is not None else ""
     parts = [f"<h3>{_MARKS[report.result]} {code(case.nodeid)} (blame: {report.blame}{after}{control})</h3>"]
+    if report.stacks:
+        parts.append(f"<p>Stacks: {code(stacks(report))}</p>")
     if report.reasons:
         parts.append("<ul>" + "".join(f"<li>{code(reason)}</li>" for reason in report.reasons[:_MOST]) + _more(report.reasons) + "</ul>")
     if report.verdicts:

@@ -1,8 +1,9 @@
 """report.json: everything that a run came to, in one versioned file.
 
-* ``schema`` is 3: 2 had no ``story``, and verdicts no ``moments``, ``more`` and ``call``; it is read as if these were empty.  A reader
-  refuses any other number by name instead of guessing; a field that is added, removed or changes its meaning makes it 4.  Unknown fields
-  are refused too: they are a typing error or another schema.
+* ``schema`` is 4: 3 had no ``stacks``, no results ERROR and NOT RUN and no blame author (what these now say was INCONCLUSIVE); 2 had no
+  ``story`` either, and verdicts no ``moments``, ``more`` and ``call``.  Both are read as if what they lack were empty.  A reader refuses
+  any other number by name instead of guessing; a field that is added, removed or changes its meaning makes it 5.  Unknown fields are
+  refused too: they are a typing error or another schema.
 * A quantity is ``{"kind": "duration", "count": 212400000, "unit": "ns", "text": "212.4ms"}``: ``count`` is exact and is what is read back,
   ``text`` is for people.  Kinds and units: duration ns, rate bit, ratio 1e-12, count packets.
 * Instants inside the run are nanoseconds of CLOCK_MONOTONIC; ``started`` and ``ended`` are wall-clock times with their offset.
@@ -22,11 +23,11 @@ from harness.nesting import too_deep
 from harness.outcome import Outcome
 from harness.report.printable import json
 from harness.units import Count, Duration, Quantity, Rate, Ratio
-from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stall, Verdict
+from harness.verdict import Blame, Fault, Receipt, Relation, Result, Stack, Stall, Verdict
 
 FILE = "report.json"
-SCHEMA = 3
-READ = (2, SCHEMA)
+SCHEMA = 4
+READ = (2, 3, SCHEMA)
 """What can be read."""
 
 
@@ -38,7 +39,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``command``: what repeats this run, seed and all.  ``durations``: of its parts (build, probe, call, judge …).  ``probe``: what the
     built network measured.  ``quality``: figures to read that nothing was gated on (worst seconds, delays), by direction; and what an
     attacker sent and the stacks noticed of it (``report/hostile.py``).
-    ``artifacts``: files in the run's folder.  ``story``: the scenario's own account of itself, its docstring.
+    ``artifacts``: files in the run's folder.  ``story``: the scenario's own account of itself, its docstring.  ``stacks``: what ran, one
+    for each agent that said hello.
     """
 
     schema: int = SCHEMA
@@ -64,6 +66,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     durations: dict[str, Duration] = {}
     artifacts: tuple[str, ...] = ()
     story: str = ""
+    stacks: tuple[Stack, ...] = ()
 
     def __post_init__(self) -> None:
         if self.started.tzinfo is None or self.ended.tzinfo is None:
@@ -185,7 +188,7 @@ def _decode(text: bytes | str, where: str, kind: type[T]) -> T:
     try:
         schema = msgspec.json.decode(text, type=_Versioned).schema
         if schema not in READ:
-            raise HarnessError(f"{where}: its schema is {schema}; this version reads {' and '.join(map(str, READ))}")
+            raise HarnessError(f"{where}: its schema is {schema}; this version reads {', '.join(map(str, READ[:-1]))} and {READ[-1]}")
         return msgspec.json.decode(text, type=kind, dec_hook=_from_json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HarnessError(f"{where}: {error}") from None

@@ -25,7 +25,7 @@ from harness.report.paragraphs import paragraphs
 from harness.report.printable import printable
 from harness.report.story import Story
 from harness.report.tell import tell
-from harness.report.text import amount, bound, margin
+from harness.report.text import amount, bound, margin, stacks
 from harness.verdict import Result, Verdict
 
 FILE = "report.html"
@@ -39,7 +39,7 @@ SCRIPTS = (
 """In the order in which the page runs them; a panel's place on the page is its script's."""
 
 _NUMBERS = {int, float}
-_ORDER = {Result.FAIL: 0, Result.INCONCLUSIVE: 1, Result.PASS: 2}
+_ORDER = {Result.FAIL: 0, Result.ERROR: 1, Result.NOT_RUN: 1, Result.INCONCLUSIVE: 1, Result.PASS: 2}
 _LONG = 24
 """Verdicts above which those that passed are folded away until they are asked for; sentences of which the rest is."""
 
@@ -62,6 +62,7 @@ def render(story: Story, report: model.Report) -> str:
     """The page, as HTML."""
     return template("page.html").render(
         report=report,
+        stacks=stacks(report),
         unread=story.unread,
         hostile_headings=hostile.HEADINGS,
         hostile=hostile.rows(report),

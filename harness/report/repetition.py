@@ -1,8 +1,8 @@
 """What many runs of one scenario come to: k of n conclusive runs with a confidence interval, and how each figure was distributed.
 
-A conclusive run is one that came to PASS or FAIL.  INCONCLUSIVE runs are counted and shown beside them and may be at most ``TOLERATED`` of
-all; no run is left out because of how it came out.  The interval is Wilson's (1927) for a proportion: it stays sensible at n of n, where
-the plain one shrinks to nothing.
+A conclusive run is one that came to PASS or FAIL.  All others, ERROR and NOT RUN too, count as inconclusive: they are shown beside them and
+may be at most ``TOLERATED`` of all; no run is left out because of how it came out.  The interval is Wilson's (1927) for a proportion: it
+stays sensible at n of n, where the plain one shrinks to nothing.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def tally(test: str, reports: Sequence[Report], broken: int = 0) -> Tally:
         test=test,
         passed=results.count(Result.PASS),
         failed=results.count(Result.FAIL),
-        inconclusive=results.count(Result.INCONCLUSIVE),
+        inconclusive=sum(result not in (Result.PASS, Result.FAIL) for result in results),
         broken=broken,
         spreads=tuple(_spreads(reports)),
         reasons=tuple(f"seed {r.seed}: {r.result}, {r.reasons[0]}" for r in reports if r.result is not Result.PASS),

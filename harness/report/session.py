@@ -34,7 +34,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def word(self) -> str:
-        """FAIL, ERROR, INCONCLUSIVE, SKIPPED or PASS."""
+        """FAIL, ERROR, NOT RUN, INCONCLUSIVE, SKIPPED (also NOT RUN where that was allowed) or PASS."""
         if self.runs and self.runs[-1].report.result is Result.FAIL:
             return "FAIL"
         if self.trouble:
@@ -50,7 +50,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         return next((text for text in (*reasons[:1], self.skipped, self.trouble.strip().rpartition("\n")[2]) if text), "")
 
 
-ORDER = ("FAIL", "ERROR", "INCONCLUSIVE", "SKIPPED", "PASS")
+ORDER = ("FAIL", "ERROR", "NOT RUN", "INCONCLUSIVE", "SKIPPED", "PASS")
 
 
 def worst_first(cases: Iterable[Case]) -> list[Case]:
@@ -67,7 +67,7 @@ def tightest(verdicts: Iterable[Verdict]) -> Verdict | None:
 
 
 def _room(verdict: Verdict) -> tuple[int, float]:
-    rank = {Result.FAIL: 0, Result.INCONCLUSIVE: 1, Result.PASS: 2}[verdict.result]
+    rank = {Result.FAIL: 0, Result.PASS: 2}.get(verdict.result, 1)
     exact = verdict.result is Result.PASS and verdict.relation is Relation.EQUAL
     margin = verdict.margin
     return rank + exact, 0.0 if margin is None else _share(margin, verdict.bound)

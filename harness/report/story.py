@@ -39,8 +39,11 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """One flow of one direction of one call: four series with a value for every packet that was offered, in that order.
 
     ``offered``: delta-coded.  ``left``: µs from offered to sendmsg, -1 for one that never left.  ``came``: µs from offered to the arrival
-    of its first copy, -1 for one that never came.  ``size``: bytes of RTP.  ``way``: which of ``ways`` carried it, run-length coded
-    (value, count, value, count …).  A way is [the speaker's interface, the listener's], either None where nobody knows.
+    of its first copy at the listener's host, -1 for one that never came.  ``taken``: µs from offered to when the listening process had
+    taken it, -1 for never; empty where only arrivals are known.  ``fate``: what became of it, as its place among
+    ``media.delivery.FATES``, run-length coded (value, count, value, count …); empty: as the other series tell it.  ``size``: bytes of RTP.
+    ``way``: which of ``ways`` carried it, run-length coded.  A way is [the speaker's interface, the listener's], either None where nobody
+    knows.
     ``deadline``: µs from offered in which a packet is in time.  ``opened`` and ``closed``: the time in which the call was judged.
     ``frozen``: of video, [from, to] of each freeze.  ``standstills``: [from, to] of the times without a picture that lasted 100 ms or more.
     """
@@ -64,6 +67,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     codec: str
     frozen: list[list[int]]
     standstills: list[list[int]]
+    taken: list[int] = []
+    fate: list[int] = []
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,13 @@ NARROW = 100
 PLAIN = 140
 """Columns assumed where there is no terminal to ask."""
 
-_STYLES = {Result.PASS: "green", Result.FAIL: "bold red", Result.INCONCLUSIVE: "bold yellow"}
+_STYLES = {
+    Result.PASS: "green",
+    Result.FAIL: "bold red",
+    Result.ERROR: "bold magenta",
+    Result.NOT_RUN: "bold cyan",
+    Result.INCONCLUSIVE: "bold yellow",
+}
 
 
 def show(report: Report, file: TextIO | None = None, *, width: int | None = None) -> None:
@@ -111,9 +117,20 @@ def _headline(report: Report) -> Text:
     if report.blame is not None:
         text.append(f" (blame: {report.blame})")
     text.append(f"  {printable(report.test)}", style="bold")
+    if report.stacks:
+        text.append(f"  {printable(stacks(report))}")
     if report.sabotage is not None:
-        text.append(f"  negative control: {report.sabotage}")
+        text.append(f"  negative control: {printable(report.sabotage)}")
     return text
+
+
+def stacks(report: Report) -> str:
+    """The stacks that ran, each with the agents that it was: ``alice, bob: reference 0.1.0``; "" when no agent said hello."""
+    agents: dict[str, list[str]] = {}
+    for stack in report.stacks:
+        sealed = " (sealed: judged by sizes and times)" if stack.sealed else ""
+        agents.setdefault(f"{stack.name} {stack.version}".strip() + sealed, []).append(stack.agent)
+    return "; ".join(f"{', '.join(names)}: {stack}" for stack, names in agents.items())
 
 
 def _verdict_table(verdicts: Iterable[Verdict], fancy: bool) -> Table:

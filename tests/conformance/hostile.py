@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
+import signal
 import socket
 import struct
 import subprocess
@@ -24,8 +26,34 @@ Context = dict[str, Any]
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _CALLS = {
-    "x86_64": {"reboot": 169, "bpf": 321, "keyctl": 250, "process_vm_readv": 310, "unshare": 272},
-    "aarch64": {"reboot": 142, "bpf": 280, "keyctl": 219, "process_vm_readv": 270, "unshare": 97},
+    "x86_64": {
+        "tkill": 200,
+        "rt_sigqueueinfo": 129,
+        "rt_tgsigqueueinfo": 297,
+        "tgkill": 234,
+        "clone": 56,
+        "mq_notify": 244,
+        "ptrace": 101,
+        "reboot": 169,
+        "bpf": 321,
+        "keyctl": 250,
+        "process_vm_readv": 310,
+        "unshare": 272,
+    },
+    "aarch64": {
+        "tkill": 130,
+        "rt_sigqueueinfo": 138,
+        "rt_tgsigqueueinfo": 240,
+        "tgkill": 131,
+        "clone": 220,
+        "mq_notify": 184,
+        "ptrace": 117,
+        "reboot": 142,
+        "bpf": 280,
+        "keyctl": 219,
+        "process_vm_readv": 270,
+        "unshare": 97,
+    },
 }[os.uname().machine] | {"io_uring_setup": 425}
 ATTEMPTS: dict[str, Callable[[Context], object]] = {}
 
@@ -154,6 +182,62 @@ def the_users_keyring(_: Context) -> None:
 @attempt
 def signal_the_runner(context: Context) -> None:
     os.kill(context["runner"], 0)
+
+
+def stopping(send: Callable[[int], object]) -> Callable[[Context], None]:
+    """An attempt to stop a process of its own by ``send``."""
+
+    def act(_: Context) -> None:
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+        try:
+            send(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+    return act
+
+
+def told(code: int) -> ctypes.Array[ctypes.c_char]:
+    """A siginfo_t of SIGSTOP with that origin."""
+    return ctypes.create_string_buffer(struct.pack("=3i", signal.SIGSTOP, 0, code), 128)
+
+
+ATTEMPTS |= {
+    "stop by kill": stopping(lambda pid: os.kill(pid, signal.SIGTSTP)),
+    "stop by tkill": stopping(lambda pid: call("tkill", pid, signal.SIGSTOP)),
+    "stop by tgkill": stopping(lambda pid: call("tgkill", pid, pid, signal.SIGSTOP)),
+    "stop by a queued signal": stopping(lambda pid: call("rt_sigqueueinfo", pid, signal.SIGSTOP, told(-1))),
+    "stop by a signal queued to a thread": stopping(lambda pid: call("rt_tgsigqueueinfo", pid, pid, signal.SIGSTOP, told(-1))),
+    "stop by a descriptor": stopping(lambda pid: signal.pidfd_send_signal(os.pidfd_open(pid), signal.SIGSTOP)),
+    "stop by attaching": stopping(lambda pid: call("ptrace", 16, pid, 0, 0)),
+}
+
+
+@attempt
+def a_stop_for_input(_: Context) -> None:
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGSTOP)
+
+
+@attempt
+def a_stop_when_the_parent_ends(_: Context) -> None:
+    if _libc.prctl(1, ctypes.c_ulong(signal.SIGSTOP), 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    _libc.prctl(1, 0, 0, 0, 0)
+
+
+@attempt
+def a_stop_when_a_child_ends(_: Context) -> None:
+    """With flags that contradict each other (CLONE_SIGHAND without CLONE_VM): who may is told EINVAL."""
+    call("clone", 0x800 | signal.SIGSTOP, 0, 0, 0, 0, harmless=errno.EINVAL)
+
+
+@attempt
+def a_stop_when_a_message_comes(_: Context) -> None:
+    """To a queue that is none."""
+    call("mq_notify", -1, None, harmless=errno.EBADF)
 
 
 @attempt

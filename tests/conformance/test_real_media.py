@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from harness.media.continuity import silences
+
+from harness.media.record_join import join
 from harness.media.recording import FILE, Recording, decode
-from harness.media.records import ArrivedRecord, SentRecord, join, read
+from harness.media.records import ArrivedRecord, SentRecord, read
 
 ROOT = Path(__file__).parents[2]
 FRAME = 20_000_000

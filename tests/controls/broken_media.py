@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from harness.agent import messages
@@ -10,36 +9,34 @@ from harness.agent.driver import Driver
 from harness.call.connection import Connection
 from harness.call.dialog import Call
 from harness.call.errors import TransportError
-from harness.call.events import Address, Event, MediaReceived
+from harness.call.events import Address
 from harness.call.media_queue import MediaQueue, Waiting
 from harness.call.session import Endpoint
-from harness.rtp.packet import RtpPacket
+from harness.rtp.packet import HEADER, RtpPacket
 
 
-class Duplicates(Driver):
-    """Hands every tenth packet on twice."""
+class Duplicates(Endpoint):
+    """Sends every tenth packet twice."""
 
-    heard = 0
+    taken = 0
 
-    def happened(self, event: Event) -> None:
-        super().happened(event)
-        if isinstance(event, MediaReceived):
-            self.heard += 1
-            if self.heard % 10 == 0:
-                super().happened(event)
+    def send_rtp(self, call: str, flow: str, packet: bytes, **how: Any) -> int:
+        self.taken += 1
+        if self.taken % 10 == 0:
+            super().send_rtp(call, flow, packet, **how)
+        return super().send_rtp(call, flow, packet, **how)
 
 
-class Corrupts(Driver):
-    """Changes the last byte of every tenth packet that comes in."""
+class Blanks(Endpoint):
+    """Sends every tenth packet with a payload of zeros."""
 
-    heard = 0
+    taken = 0
 
-    def happened(self, event: Event) -> None:
-        if isinstance(event, MediaReceived):
-            self.heard += 1
-            if self.heard % 10 == 0:
-                event = replace(event, packet=event.packet[:-1] + bytes([event.packet[-1] ^ 1]))
-        super().happened(event)
+    def send_rtp(self, call: str, flow: str, packet: bytes, **how: Any) -> int:
+        self.taken += 1
+        if self.taken % 10 == 0:
+            packet = packet[: HEADER.size] + bytes(len(packet) - HEADER.size)
+        return super().send_rtp(call, flow, packet, **how)
 
 
 class NewestFirstQueue(MediaQueue):
@@ -176,6 +173,8 @@ class Miscounts(Endpoint):
 
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "newest-first": NewestFirst,
+    "duplicates": Duplicates,
+    "blanks": Blanks,
     "starves-screen": StarvesScreen,
     "falls-silent": FallsSilent,
     "truncates": Truncates,
@@ -184,8 +183,6 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "deaf-at-first": DeafAtFirst,
 }
 DRIVERS: dict[str, type[Driver]] = {
-    "duplicates": Duplicates,
-    "corrupts": Corrupts,
     "stops-nothing": StopsNothing,
     "listens-twice": ListensTwice,
     "half-listens": HalfListens,

@@ -21,7 +21,16 @@ from harness.call.events import Address, ConnectionFailed, Event
 from harness.call.media_queue import Waiting
 from harness.call.session import Endpoint
 from harness.call.signaling import ConnectionConfirm, ConnectionReady, Message
-from tests.controls import broken_calls, broken_defences, broken_endurance, broken_limits, broken_media, broken_redial, broken_setup
+from tests.controls import (
+    broken_calls,
+    broken_defences,
+    broken_endurance,
+    broken_limits,
+    broken_media,
+    broken_paths,
+    broken_redial,
+    broken_setup,
+)
 
 
 class StayingConnection(Connection):
@@ -206,6 +215,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     **broken_defences.ENDPOINTS,
     **broken_media.ENDPOINTS,
     **broken_limits.ENDPOINTS,
+    **broken_paths.ENDPOINTS,
     **broken_redial.ENDPOINTS,
     **broken_setup.ENDPOINTS,
 }

@@ -12,7 +12,7 @@ from harness.verdict import Blame
 @pytest.mark.parametrize(
     ("error", "blame", "text"),
     [
-        (SpecError("link a/x–b/y, delay", "-1ms is negative"), "harness", "link a/x–b/y, delay: -1ms is negative"),
+        (SpecError("link a/x–b/y, delay", "-1ms is negative"), "author", "link a/x–b/y, delay: -1ms is negative"),
         (EnvironmentUnfit("no sch_netem"), "environment", "no sch_netem"),
         (AgentError("bob", "it died"), "agent", "agent bob: it died"),
         (HarnessError("a bug"), "harness", "a bug"),

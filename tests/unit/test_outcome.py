@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from harness.errors import AgentError, BlamedError, EnvironmentUnfit, HarnessError, SpecError
+from harness.errors import AgentCrashed, AgentError, BlamedError, CapabilityLacking, EnvironmentUnfit, HarnessError, SpecError
 from harness.media.figure import Figure, Gap, Overdue
 from harness.outcome import conclude
 from harness.units import Count, Duration, ms, packets
@@ -70,13 +70,42 @@ class TestTheRun:
         [
             (EnvironmentUnfit("no nftables"), "environment"),
             (HarnessError("bug"), "harness"),
-            (SpecError("link", "no such link"), "harness"),
             (KeyError("x"), "harness"),
         ],
     )
     def test_other_errors_are_inconclusive_with_their_blame(self, error: Exception, blame: str) -> None:
         outcome = conclude([self.GOOD], errors=[error])
         assert (outcome.result, outcome.blame) == (Result.INCONCLUSIVE, blame)
+
+    def test_a_mistake_of_the_author_is_an_error(self) -> None:
+        outcome = conclude([self.GOOD, self.UNKNOWN], errors=[HarnessError("bug"), SpecError("link", "no such link")])
+        assert (outcome.result, outcome.blame, outcome.reasons[0]) == (Result.ERROR, Blame.AUTHOR, "link: no such link")
+
+    def test_an_exception_of_the_scenario_s_own_code_is_its_author_s(self) -> None:
+        try:
+            {}["nothing"]
+        except KeyError as error:
+            outcome = conclude([self.GOOD], errors=[error])
+        assert (outcome.result, outcome.blame) == (Result.ERROR, Blame.AUTHOR)
+
+    def test_an_exception_of_the_harness_s_own_code_is_not(self) -> None:
+        try:
+            at_most("silence", 1 * ms, 2 * ms).holds(None)  # type: ignore[arg-type]
+        except AttributeError as error:
+            outcome = conclude([self.GOOD], errors=[error])
+        assert (outcome.result, outcome.blame) == (Result.INCONCLUSIVE, Blame.HARNESS)
+
+    def test_a_lacking_capability_is_not_run_and_hides_neither_failure_nor_mistake(self) -> None:
+        lacking = CapabilityLacking("bob", "it does not offer hold", ("hold",))
+        assert conclude([], errors=[lacking]).result is Result.NOT_RUN
+        assert conclude([self.UNKNOWN], errors=[HarnessError("bug"), lacking]).blame is Blame.AGENT
+        assert conclude([], errors=[lacking, SpecError("link", "no")]).result is Result.ERROR
+        assert conclude([self.BAD], errors=[lacking]).result is Result.FAIL
+
+    def test_a_crash_is_a_failure_of_the_product(self) -> None:
+        outcome = conclude([self.GOOD], errors=[AgentCrashed("bob", "it was killed by SIGSEGV")])
+        assert (outcome.result, outcome.blame) == (Result.FAIL, Blame.PRODUCT)
+        assert outcome.reasons == ("agent bob: it was killed by SIGSEGV",)
 
     def test_errors_of_the_product_fail(self) -> None:
         class RefusedError(BlamedError):

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 HEAD = """
 import pytest, trio
 from harness import pytest_plugin
-from harness.errors import AgentError, EnvironmentUnfit, SpecError
+from harness.errors import AgentCrashed, AgentError, CapabilityLacking, EnvironmentUnfit, SpecError
 from harness.fabric.receipts import Observation
 from harness.units import ms, packets
 """
@@ -42,8 +43,8 @@ async def test_passes(lab):
 async def test_asserts_nothing(lab):
     await trio.lowlevel.checkpoint()
 """,
-        "INCONCLUSIVE",
-        "harness",
+        "ERROR",
+        "author",
         "asserts_nothing: a scenario that asserts nothing proves nothing; give it at least one verdict",
     ),
     "misses": (
@@ -80,8 +81,8 @@ async def test_unmeasured(lab):
 async def test_no_unit(lab):
     lab.at_most("silence", 5 * ms, 10)
 """,
-        "INCONCLUSIVE",
-        "harness",
+        "ERROR",
+        "author",
         "verdict 'silence': the value 5ms is a duration, the bound 10 is a count without a unit",
     ),
     "raises": (
@@ -90,9 +91,28 @@ async def test_raises(lab):
     lab.equal("handshakes", 1, 1)
     {}["nothing"]
 """,
-        "INCONCLUSIVE",
-        "harness",
+        "ERROR",
+        "author",
         "KeyError: 'nothing' (tale.py:{line})",
+    ),
+    "lacks": (
+        """
+async def test_lacks(lab):
+    raise CapabilityLacking("bob", "it does not offer hold", ("hold",))
+""",
+        "NOT RUN",
+        "agent",
+        "agent bob: it does not offer hold",
+    ),
+    "crashes": (
+        """
+async def test_crashes(lab):
+    lab.equal("handshakes", 1, 1)
+    raise AgentCrashed("bob", "it was killed by SIGSEGV")
+""",
+        "FAIL",
+        "product",
+        "agent bob: it was killed by SIGSEGV",
     ),
     "raises_in_a_task": (
         """
@@ -155,8 +175,8 @@ async def test_fails_and_raises(lab):
 async def test_too_early(lab):
     await lab.agents("alice")
 """,
-        "INCONCLUSIVE",
-        "harness",
+        "ERROR",
+        "author",
         "lab.agents: there is no network yet; `await lab.build(topology)` first",
     ),
     "never_ends": (
@@ -263,8 +283,10 @@ def test_what_a_run_comes_to(stories: Ran, name: str, expected: list[Any]) -> No
 
 def test_inconclusive_is_no_pass(stories: Ran) -> None:
     assert stories.code == 1
-    counted = {result: sum(one[1] == result for one in STORIES.values()) for result in ("PASS", "FAIL", "INCONCLUSIVE")}
-    assert f"{counted['FAIL']} failed, {counted['PASS'] + 3} passed, {counted['INCONCLUSIVE']} inconclusive" in stories.out
+    words = {"FAIL": "failed", "PASS": "passed", "INCONCLUSIVE": "inconclusive", "NOT RUN": "not run", "ERROR": "error"}
+    for result, word in words.items():
+        count = sum(one[1] == result for one in STORIES.values()) + 3 * (result == "PASS")
+        assert re.search(rf"\b{count} {word}", stories.out.splitlines()[-1])
 
 
 def test_a_run_leaves_its_folder_and_the_command_that_repeats_it(stories: Ran) -> None:
@@ -287,7 +309,7 @@ def one(name: str) -> str:
 def test_a_single_run_that_asserts_nothing_fails_the_whole(tmp_path: Path) -> None:
     ran = run(tmp_path, one("asserts_nothing"), "-q")
     assert ran.code == 1
-    assert "1 inconclusive" in ran.out
+    assert "1 error" in ran.out
     assert "asserts_nothing: a scenario that asserts nothing proves nothing" in ran.out
 
 
@@ -295,9 +317,9 @@ def test_a_single_run_that_asserts_nothing_fails_the_whole(tmp_path: Path) -> No
 def test_in_parallel_workers_the_words_and_the_code_are_the_same(tmp_path: Path) -> None:
     ran = run(tmp_path, one("asserts_nothing") + one("passes") + one("unmeasured"), "-q", "-n", "2")
     assert ran.code == 1
-    assert "1 passed, 2 inconclusive" in ran.out
+    assert re.search(r"1 passed, 1 error, 1 inconclusive|1 passed, 1 inconclusive, 1 error", ran.out)
     assert "asserts_nothing: a scenario that asserts nothing proves nothing" in ran.out
-    assert {told["result"] for told in ran.reports.values()} == {"PASS", "INCONCLUSIVE"}
+    assert {told["result"] for told in ran.reports.values()} == {"PASS", "ERROR", "INCONCLUSIVE"}
     assert len(ran.reports) == 3
 
 
@@ -377,13 +399,73 @@ def test_ctrl_c_is_ctrl_c(tmp_path: Path) -> None:
     assert ran.reports == {}
 
 
-def test_a_scenario_that_an_agent_lacks_a_capability_for_is_skipped_with_that_reason(tmp_path: Path) -> None:
-    lacking = "from harness.errors import CapabilityLacking\nasync def test_lacks(lab):\n    raise CapabilityLacking('bob', 'no migrate')\n"
-    ran = run(tmp_path, lacking, "-q", "-rs")
-    assert ran.code == 0
-    assert "1 skipped" in ran.out
-    assert "agent bob: no migrate" in ran.out
-    assert report(ran, "lacks")["result"] == "INCONCLUSIVE"
+@pytest.mark.parametrize(
+    ("allowed", "code", "element", "word"),
+    [
+        pytest.param((), 1, "error", "1 not run", id="not allowed"),
+        pytest.param(("--allow-not-run=redial",), 1, "error", "1 not run", id="another allowed"),
+        pytest.param(("--allow-not-run=hold,redial",), 0, "skipped", "1 skipped", id="allowed"),
+    ],
+)
+def test_what_an_agent_lacks_is_not_run_unless_it_is_allowed_by_name(
+    tmp_path: Path, allowed: tuple[str, ...], code: int, element: str, word: str
+) -> None:
+    ran = run(tmp_path, one("lacks"), "-q", "-rs", "--junitxml=junit.xml", *allowed)
+    assert ran.code == code, ran.out
+    assert word in ran.out
+    assert "agent bob: it does not offer hold" in ran.out
+    assert (report(ran, "lacks")["result"], report(ran, "lacks")["blame"]) == ("NOT RUN", "agent")
+    (case,) = ElementTree.parse(tmp_path / "junit.xml").iter("testcase")
+    told = case.find(element)
+    assert told is not None
+    assert told.get("type") == ("NOT RUN" if element == "error" else "pytest.skip")
+    page = next(ran.artifacts.glob("tale/lacks/*/report.html")).read_text()
+    assert '<span class="result NOT-RUN">NOT RUN</span>' in page
+
+
+def test_what_may_lack_is_a_capability(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("passes"), "-q", "--allow-not-run=hodl")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "'hodl' is no capability of an agent; allowed are datagram" in ran.out
+
+
+NAMED = """
+from harness.lab import takes
+
+async def test_named(lab):
+    net = await lab.build(None)
+    alice, bob = await lab.agents("alice", "bob")
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--agent=bobby=/opt/stack", "--agent bobby: this run has no agent 'bobby'; allowed are alice, bob"),
+        ("--endurance=2m", "--endurance: this scenario does not take it; of the options of single scenarios it takes none but"),
+    ],
+)
+def test_an_option_that_a_scenario_does_not_take_is_an_error_before_anything_is_built(tmp_path: Path, option: str, says: str) -> None:
+    ran = run(tmp_path, NAMED, "-q", "--junitxml=junit.xml", option)
+    assert ran.code == 1
+    told = report(ran, "named")
+    assert (told["result"], told["blame"]) == ("ERROR", "author")
+    assert len(told["reasons"]) == 1, "nothing was built, so nothing else went wrong"
+    assert told["reasons"][0].startswith(says)
+    (case,) = ElementTree.parse(tmp_path / "junit.xml").iter("testcase")
+    assert [error.get("type") for error in case.iter("error")] == ["ERROR"]
+
+
+def test_an_agent_that_never_ran_is_an_error_also_where_only_the_run_can_tell(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("passes"), "-q", "--agent=bob=/opt/stack")
+    assert ran.code == 1
+    assert report(ran, "passes")["reasons"] == ["--agent bob: this run has no agent 'bob'; allowed are none"]
+
+
+def test_an_agent_s_command_is_given_once(tmp_path: Path) -> None:
+    ran = run(tmp_path, one("passes"), "-q", "--agent=bob=a", "--agent=bob=b")
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "'bob' is given twice, as 'a' and as 'b'; give it once" in ran.out
 
 
 def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
@@ -401,6 +483,9 @@ def test_the_kind_of_media_is_part_of_the_command(tmp_path: Path) -> None:
 
 
 PACE = """
+from harness.lab import takes
+
+@takes("endurance")
 async def test_pace(lab):
     import os
     pace = lab.orders.endurance

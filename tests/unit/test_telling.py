@@ -110,16 +110,16 @@ def test_a_session_tells_the_same_alone_and_with_workers(tmp_path: Path, monkeyp
     assert properties(xml, "test_lacks")["harness.reason"] == "agent bob: no migrate"
     suite = xml.find("testsuite")
     assert suite is not None
-    assert [suite.get(name) for name in ("errors", "failures", "skipped")] == ["1", "2", "1"]
+    assert [suite.get(name) for name in ("errors", "failures", "skipped")] == ["2", "2", "0"]
 
-    assert summary.startswith("# theirs\n\n## Scenarios: 1 FAIL, 1 ERROR, 1 INCONCLUSIVE, 1 SKIPPED, 1 PASS\n")
+    assert summary.startswith("# theirs\n\n## Scenarios: 1 FAIL, 1 ERROR, 1 NOT RUN, 1 INCONCLUSIVE, 1 PASS\n")
     assert summary.count("## Scenarios") == 1
-    rows = re.findall(r"<tr><td>\S+ (\w+)</td><td>(\w*)</td><td><code>tale\.py&#58;&#58;(\S+?)</code>", summary)
+    rows = re.findall(r"<tr><td>\S+ ([A-Z ]+)</td><td>(\w*)</td><td><code>tale\.py&#58;&#58;(\S+?)</code>", summary)
     assert rows == [
         ("FAIL", "product", "test_misses&#91;4&#93;"),
         ("ERROR", "", "test_left_behind"),
+        ("NOT RUN", "agent", "test_lacks"),
         ("INCONCLUSIVE", "harness", "test_unmeasured"),
-        ("SKIPPED", "agent", "test_lacks"),
         ("PASS", "", "test_passes"),
     ]
     assert "OSError&#58; no such thing" in summary
@@ -128,11 +128,12 @@ def test_a_session_tells_the_same_alone_and_with_workers(tmp_path: Path, monkeyp
     assert "<img" not in summary
 
     lines = remarks(ran.out)
-    tests = ("misses(lab, version)", "left_behind(lab, broken)", "unmeasured(lab)")
+    tests = ("misses(lab, version)", "left_behind(lab, broken)", "lacks(lab)", "unmeasured(lab)")
     at = {test: line_of(f"async def test_{test}:", tmp_path) for test in tests}
     assert [line.partition("::blame")[0].partition("::teardown")[0] for line in lines] == [
         f"::error file=tale.py,line={at['misses(lab, version)']},title=FAIL test_misses[4]",
         f"::error file=tale.py,line={at['left_behind(lab, broken)']},title=ERROR tale.py%3A%3Atest_left_behind",
+        f"::error file=tale.py,line={at['lacks(lab)']},title=NOT RUN test_lacks",
         f"::warning file=tale.py,line={at['unmeasured(lab)']},title=INCONCLUSIVE test_unmeasured",
     ]
     assert "\n::error::pwned\n" in ran.out, "what a test printed is shown, and stands between stop and resume"

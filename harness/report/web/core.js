@@ -48,14 +48,14 @@ function unrun(coded, count) {
   return values;
 }
 
-const HEARD = 0, LATE = 1, LOST = 2, UNSENT = 3;
-const FATES = ["heard", "late", "lost", "never sent"];
+const HEARD = 0, LATE = 1, LOST = 2, UNSENT = 3, UNTAKEN = 4; // as harness/media/delivery.py has them
+const FATES = ["heard", "late", "lost", "never sent", "came to the listener's host and was not taken"];
 
 // A flow's series as typed arrays: offered (µs since zero), left, came (µs from offered, -1: never), size, way, and the fate of each packet.
 function unpackFlow(flow) {
   const offered = undelta(flow.offered), count = offered.length;
-  const left = Int32Array.from(flow.left), came = Int32Array.from(flow.came), fate = new Uint8Array(count);
-  for (let n = 0; n < count; n++) {
+  const left = Int32Array.from(flow.left), came = Int32Array.from(flow.came), fate = unrun(flow.fate ?? [], count);
+  for (let n = 0; n < count && !flow.fate?.length; n++) {
     fate[n] = left[n] < 0 && came[n] < 0 ? UNSENT : came[n] < 0 ? LOST : flow.deadline >= 0 && came[n] > flow.deadline ? LATE : HEARD;
   }
   const name = `${flow.speaker} → ${flow.listener} ${flow.flow}`;

@@ -102,7 +102,7 @@ function delayRow(root, axis, story, flow, id, ways) {
       const n = unheard[each];
       const never = fate[n] !== LATE, at = never ? offered[n] : offered[n] + came[n];
       if (at < from || at > to) continue;
-      const which = never ? (fate[n] === LOST ? "lost" : "unsent") : "late";
+      const which = never ? (fate[n] === UNSENT ? "unsent" : "lost") : "late";
       log[which]++;
       marks[which].push([x(at), never ? 0 : Math.max(view.y(came[n]), ceiling - 4)]);
     }
@@ -120,9 +120,9 @@ function delayRow(root, axis, story, flow, id, ways) {
     let best = -1, least = 90;
     const end = upper(offered, at + slack);
     for (let n = lower(offered, at - slack - longest); n < end; n++) {
-      const never = came[n] < 0, dx = view.x(never ? offered[n] : offered[n] + came[n]) - px;
+      const never = fate[n] !== HEARD && fate[n] !== LATE, dx = view.x(never ? offered[n] : offered[n] + came[n]) - px;
       if (Math.abs(dx) > 9) continue;
-      const dy = (never ? base + (fate[n] === LOST ? 6 : 15) : Math.max(view.y(came[n]), view.y(most) - 4)) - py;
+      const dy = (never ? base + (fate[n] === UNSENT ? 15 : 6) : Math.max(view.y(came[n]), view.y(most) - 4)) - py;
       const far = dx * dx + dy * dy;
       if (far < least) { least = far; best = n; }
     }

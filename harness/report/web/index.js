@@ -3,8 +3,8 @@
 
 const index = { sections: [], sort: "newest", words: [], notPassed: false };
 
-const RESULTS = ["PASS", "FAIL", "INCONCLUSIVE"];
-const stateClass = (state) => (RESULTS.includes(state) ? `result ${state}` : "result");
+const RESULTS = ["PASS", "FAIL", "ERROR", "NOT RUN", "INCONCLUSIVE"];
+const stateClass = (state) => (RESULTS.includes(state) ? `result ${state.replace(" ", "-")}` : "result");
 const when = (at) => at.replace("T", " ").replace("+00:00", "").replace("Z", "");
 const share = (margin) => `${+margin.toFixed(Math.abs(margin) < 10 ? 1 : 0)} %`;
 const marginClass = (margin) => (margin < 0 ? "missed" : margin < 10 ? "thin" : "");

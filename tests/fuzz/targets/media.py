@@ -19,7 +19,7 @@ from harness.call.roq import (
     encode_varint,
 )
 from harness.errors import AgentError
-from harness.media import records, rtpdump
+from harness.media import record_join, records, rtpdump
 from harness.rtp.packet import PacketError, RtpPacket, parse_rtp_untrusted
 from harness.rtp.reception import Reception
 from harness.rtp.rtcp import ReceiverReport, ReportBlock, SenderReport, encode_compound, parse_compound_untrusted
@@ -187,7 +187,7 @@ def media_records(_: Path) -> Ready:
             found = list(records.read(data.splitlines(keepends=True), "alice", killed=len(data) % 2 == 0))
             sent = [one for one in found if isinstance(one, records.SentRecord)]
             came = [one for one in found if isinstance(one, records.ArrivedRecord)]
-            joined = records.join(sent, came, sender_killed=len(data) % 3 == 0)
+            joined = record_join.join(sent, came, sender_killed=len(data) % 3 == 0)
             need(len(joined.packets) == len(sent), "a packet was lost in joining")
             need(all(a.offered <= b.offered for a, b in pairwise(joined.packets)), "packets are out of order")
             for one in joined.packets:

@@ -33,7 +33,8 @@ from harness.agent.messages import (
 )
 from harness.agent.remote import AgentRefused, Said
 from harness.errors import AgentError
-from harness.media.records import ArrivedRecord, Joined, SentRecord, join, read
+from harness.media.record_join import Joined, join
+from harness.media.records import ArrivedRecord, SentRecord, read
 from harness.units import s
 from tests.unit.agent import certificates
 from tests.unit.agent.processes import REFERENCE, Started, started, within_deadline

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.crypto import CryptoContext, apply_key_phase, next_key_phase
+from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
 from harness.fabric.udp_packets import UdpPacket
-from harness.lab.decrypted import Decrypted, Packet, decrypt, read_keys, signals
+from harness.lab import wire_view
+from harness.lab.decrypted import Decrypted, Opener, Packet, Sender, Tally, Unopened, decrypt, read_keys, signals
 from harness.lab.frames import Frame
 from tests.unit.call.conftest import Identity
 
@@ -53,14 +56,20 @@ class Pair:
         return decrypt(self.captured, read_keys(log))
 
 
-def pair(identity: Identity, *suites: CipherSuite, cid_length: int = 8) -> Pair:
+def pair(
+    identity: Identity,
+    *suites: CipherSuite,
+    cid_length: int = 8,
+    theirs_length: int | None = None,
+    version: int = QuicProtocolVersion.VERSION_1,
+) -> Pair:
     keys = io.StringIO()
     shared = {"alpn_protocols": ["x"], "secrets_log_file": keys, "max_datagram_frame_size": 65536}
     if suites:
         shared["cipher_suites"] = list(suites)
-    ours = QuicConfiguration(is_client=True, server_name="peer.test", connection_id_length=cid_length, **shared)
+    ours = QuicConfiguration(is_client=True, server_name="peer.test", connection_id_length=cid_length, original_version=version, **shared)
     ours.load_verify_locations(identity.ca)
-    theirs = QuicConfiguration(is_client=False, connection_id_length=cid_length, **shared)
+    theirs = QuicConfiguration(is_client=False, connection_id_length=cid_length if theirs_length is None else theirs_length, **shared)
     theirs.load_cert_chain(identity.certificate, identity.key)
     client = QuicConnection(configuration=ours)
     server = QuicConnection(configuration=theirs, original_destination_connection_id=client.original_destination_connection_id)
@@ -68,6 +77,44 @@ def pair(identity: Identity, *suites: CipherSuite, cid_length: int = 8) -> Pair:
     client.connect(SERVER, both.now / 1e9)
     both.exchange()
     return both
+
+
+CONNECTION = "0a" * 32
+SECRETS: dict[Sender, bytes] = {"client": bytes(range(32)), "server": bytes(range(32, 64))}
+
+
+@dataclass
+class Side:
+    """One side that seals packets with short headers by hand, to an id of its peer's."""
+
+    sender: Sender
+    peer_id: bytes
+    version: int = QuicProtocolVersion.VERSION_1
+    first: int = 0x40
+    """Of a packet's first byte: its QUIC bit, or none."""
+    number: int = 0
+    number_bytes: int = 2
+    context: CryptoContext = field(default_factory=CryptoContext)
+
+    def __post_init__(self) -> None:
+        self.context.setup(cipher_suite=CipherSuite.AES_128_GCM_SHA256, secret=SECRETS[self.sender], version=self.version)
+
+    def seal(self, payload: bytes = b"\x01" + bytes(30)) -> bytes:
+        size = self.number_bytes
+        header = bytes([self.first | self.context.key_phase << 2 | size - 1]) + self.peer_id
+        header += (self.number % (1 << 8 * size)).to_bytes(size, "big")
+        self.number += 1
+        return self.context.encrypt_packet(header, payload, self.number - 1)
+
+    def update(self) -> None:
+        """Begin the next key phase (RFC 9001 §6)."""
+        apply_key_phase(self.context, next_key_phase(self.context), "local_update")
+
+
+def key_log(folder: Path, *senders: Sender) -> Path:
+    log = folder / "keys.log"
+    log.write_text("".join(f"{sender.upper()}_TRAFFIC_SECRET_0 {CONNECTION} {SECRETS[sender].hex()}\n" for sender in senders or SECRETS))
+    return log
 
 
 def sent_in(found: Decrypted, name: str) -> list[tuple[str, dict[str, object]]]:
@@ -161,6 +208,140 @@ def test_what_no_key_opens_is_kept_and_not_taken_for_silence(identity: Identity,
     assert len(found.packets) == whole
 
 
+@pytest.mark.parametrize("version", [QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2], ids=lambda v: v.name)
+@pytest.mark.parametrize(
+    "suite", [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256], ids=lambda s: s.name
+)
+def test_both_versions_are_read_through_a_key_update(identity: Identity, tmp_path: Path, suite: CipherSuite, version: int) -> None:
+    both = pair(identity, suite, version=version)
+    for text in (b"before", b"after"):
+        both.client.send_datagram_frame(text)
+        both.exchange()
+        both.client.request_key_update()
+    found = both.read(tmp_path)
+    assert found.sealed == []
+    assert [fields["data"] for _sender, fields in sent_in(found, "DATAGRAM")] == [b"before", b"after"]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(4, 8), (20, 1)])
+def test_connection_ids_may_have_any_length_on_either_side(identity: Identity, tmp_path: Path, ours: int, theirs: int) -> None:
+    both = pair(identity, cid_length=ours, theirs_length=theirs)
+    both.client.send_datagram_frame(b"to the server")
+    both.server.send_datagram_frame(b"to the client")
+    both.exchange()
+    found = both.read(tmp_path)
+    assert found.sealed == []
+    assert sent_in(found, "DATAGRAM") == [("client", {"data": b"to the server"}), ("server", {"data": b"to the client"})]
+    assert {(packet.sender, len(packet.destination)) for packet in found.packets} == {("client", theirs), ("server", ours)}
+
+
+@pytest.mark.parametrize("version", [QuicProtocolVersion.VERSION_1, QuicProtocolVersion.VERSION_2], ids=lambda v: v.name)
+def test_a_cleared_quic_bit_hides_nothing(tmp_path: Path, version: int) -> None:
+    """RFC 9287: half of the packets have it cleared, none is passed over, opened or not."""
+    side = Side("client", b"8 bytes.", version)
+    packets = []
+    for number in range(8):
+        side.first = 0x40 * (number % 2)
+        packets.append(side.seal())
+    found = decrypt([udp(data, at) for at, data in enumerate(packets)], read_keys(key_log(tmp_path)))
+    assert [packet.number for packet in found.packets] == list(range(8))
+    assert found.sealed == []
+    broken = [data[:-1] + bytes([data[-1] ^ 1]) for data in packets]
+    found = decrypt([udp(data, at) for at, data in enumerate([packets[0], *broken])], read_keys(key_log(tmp_path)))
+    assert (len(found.packets), len(found.sealed)) == (1, 8)
+    assert found.tallies() == {(CONNECTION, "client"): Tally(1, 8, 0)}
+
+
+def test_without_a_handshake_in_the_capture_ids_of_every_length_are_tried(tmp_path: Path) -> None:
+    for length in range(21):
+        packets = [udp(Side("client", bytes(range(length))).seal(), 1)]
+        (opened,) = decrypt(packets, read_keys(key_log(tmp_path))).packets
+        assert opened.destination == bytes(range(length))
+
+
+def test_an_id_of_another_length_that_was_given_out_elsewhere_is_found(tmp_path: Path) -> None:
+    first, later = Side("client", b"eight.id"), Side("client", b"thirteen.....", number=5)
+    found = decrypt([udp(first.seal(), 1), udp(later.seal(), 2)], read_keys(key_log(tmp_path)))
+    assert [packet.destination for packet in found.packets] == [b"eight.id", b"thirteen....."]
+
+
+def test_a_packet_of_the_phase_before_that_was_overtaken_is_opened(tmp_path: Path) -> None:
+    side = Side("client", b"8 bytes.")
+    first, late = side.seal(), side.seal()
+    side.update()
+    after = side.seal()
+    found = decrypt([udp(data, at) for at, data in enumerate((first, after, late))], read_keys(key_log(tmp_path)))
+    assert [packet.number for packet in found.packets] == [0, 2, 1]
+
+
+def test_a_duplicate_is_known_as_a_copy_however_old_it_is(tmp_path: Path) -> None:
+    """With packet numbers of one byte a replay from 500 packets ago cannot be decoded; its bytes are known."""
+    side = Side("client", b"8 bytes.", number_bytes=1)
+    packets = [side.seal() for _ in range(500)]
+    replayed = [*packets, packets[0], packets[-1]]
+    found = decrypt([udp(data, at) for at, data in enumerate(replayed)], read_keys(key_log(tmp_path)))
+    assert [(packet.number, packet.copy) for packet in found.packets[-3:]] == [(499, False), (0, True), (499, True)]
+    assert found.sealed == []
+
+
+def test_keys_that_stop_opening_in_mid_call_are_told(tmp_path: Path) -> None:
+    side, other = Side("client", b"8 bytes."), Side("client", b"8 bytes.")
+    packets = [udp(side.seal(), at, outgoing=True) for at in range(1, 11)]
+    other.context.setup(cipher_suite=CipherSuite.AES_128_GCM_SHA256, secret=bytes(32), version=QuicProtocolVersion.VERSION_1)
+    packets += [udp(other.seal(), at, outgoing=True) for at in range(11, 31)]
+    found = decrypt(packets, read_keys(key_log(tmp_path)))
+    assert found.tallies() == {(CONNECTION, "client"): Tally(10, 20, 0)}
+    assert found.unopened() == [Unopened(CONNECTION, "client", 11, 30, 20)]
+    stranger = [udp(one.payload, one.time) for one in packets]
+    assert decrypt(stranger, read_keys(key_log(tmp_path))).unopened() == [], "what comes to a host may be anybody's"
+
+
+def test_secrets_that_are_logged_late_open_what_waited(tmp_path: Path) -> None:
+    client, server = Side("client", b"8 bytes."), Side("server", b"")
+    opener = Opener(read_keys(key_log(tmp_path, "client")))
+    waiting = [udp(server.seal(), at, outgoing=True) for at in range(40)]
+    assert opener.open(udp(client.seal(), 1)) is not None
+    assert [opener.open(one) for one in waiting] == [None] * 40
+    opener.add(read_keys(key_log(tmp_path)))
+    assert [packet.number for one in waiting if (packet := opener.open(one))] == list(range(40))
+
+
+@pytest.mark.parametrize(("clients", "servers"), [(0, 8), (8, 0), (0, 0)])
+def test_sides_without_connection_ids_are_told_apart(tmp_path: Path, clients: int, servers: int) -> None:
+    client, server = Side("client", bytes(range(servers)), first=0), Side("server", bytes(range(clients)))
+    packets = [udp((client, server)[at % 2].seal(), at, outgoing=at % 2 == 1) for at in range(40)]
+    found = decrypt(packets, read_keys(key_log(tmp_path)))
+    assert [(packet.sender, packet.number) for packet in found.packets] == [(("client", "server")[n % 2], n // 2) for n in range(40)]
+    assert found.sealed == []
+
+
+@pytest.mark.parametrize("update", [False, True], ids=["one phase", "key updates"])
+def test_what_is_read_in_pieces_is_opened_as_if_it_were_read_at_once(tmp_path: Path, update: bool) -> None:
+    """Of packet numbers one byte stands in the header, so their place is known only from those before."""
+    side, opener = Side("client", b"8 bytes.", number_bytes=1), wire_view.Opener()
+    for piece in range(1, 6):
+        captured = [udp(side.seal(), piece * 1000 + at, outgoing=True) for at in range(200)]
+        opened, sealed = opener.open(captured, read_keys(key_log(tmp_path)))
+        assert [packet.number for packet in opened] == list(range(200 * (piece - 1), 200 * piece))
+        assert sealed == []
+        if update:
+            side.update()
+
+
+def test_invented_lines_in_a_key_log_hide_no_other(tmp_path: Path) -> None:
+    log = key_log(tmp_path)
+    invented = "".join(f"CLIENT_TRAFFIC_SECRET_0 {CONNECTION} {number:064x}\n" for number in range(50))
+    log.write_text(invented + log.read_text() + invented.replace("CLIENT", "SERVER"))
+    assert len(decrypt([udp(Side("client", b"8 bytes.").seal(), 1)], read_keys(log)).packets) == 1
+
+
+def test_what_is_no_quic_is_not_sealed(tmp_path: Path) -> None:
+    """A lookup of names beside a call: its endpoints speak no QUIC, whatever its first byte is."""
+    query = UdpPacket("eth", 2, 2, True, ("192.0.2.1", 5353), ("192.0.2.9", 53), 40, b"\x52\x10" + bytes(38))
+    found = decrypt([udp(Side("client", b"8 bytes.").seal(), 1), query], read_keys(key_log(tmp_path)))
+    assert (len(found.packets), found.sealed) == (1, [])
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"\x00" * 50, b"\xc0", b"\xc0\x00\x00\x00\x01\xff" + bytes(50), b"\x80\x00\x00\x00\x00\x00\x00" + bytes(4)]
 )
@@ -197,4 +378,4 @@ def test_of_the_key_log_only_application_secrets_are_taken_and_each_once(tmp_pat
     line = f"CLIENT_TRAFFIC_SECRET_0 {'ab' * 32} {'cd' * 32}\n"
     log.write_text(f"# a comment\nCLIENT_HANDSHAKE_TRAFFIC_SECRET {'ab' * 32} {'cd' * 32}\n{line}{line}SERVER_TRAFFIC_SECRET_0 x\n")
     keys = read_keys(log)
-    assert [(key.sender, key.connection) for key in keys] == [("client", "ab" * 32)] * 2  # one secret, two suites of its length
+    assert [(key.sender, key.connection, key.secret) for key in keys] == [("client", "ab" * 32, bytes.fromhex("cd" * 32))]

@@ -86,13 +86,13 @@ def test_the_longest_silence_is_the_worst_of_all_and_says_after_what(tmp_path: P
     assert (verdict.result, str(verdict.value)) == (Result.FAIL, "250ms")
     assert verdict.note == "50; the median of 120 is 40ms"
     assert [gap.start for gap in verdict.gaps] == [50 * 30 * S]
-    assert excuse(verdict, [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "agent bob")]).result is Result.INCONCLUSIVE
+    assert excuse(verdict, [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "machine", "stolen")]).result is Result.INCONCLUSIVE
 
 
 def test_stalls_that_explain_the_worst_leave_the_next(tmp_path: Path) -> None:
     made = Made(tmp_path).rebinds(silence=lambda n: {50: 250, 80: 180}.get(n, 40) * MS)
     made.longest_silence(KIND, 100 * ms)
-    left = excuse(made.verdicts[0], [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "agent bob")])
+    left = excuse(made.verdicts[0], [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "machine", "stolen")])
     assert (left.result, str(left.value)) == (Result.FAIL, "180ms")
 
 

@@ -1,4 +1,4 @@
-"""Every frame type of RFC 9000 §19 and RFC 9221 §4, byte by byte, and what is none."""
+"""Every frame type of RFC 9000 §19, RFC 9221 §4 and of the extensions that are read, byte by byte, and what is none."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ FRAMES: list[tuple[str, str, dict[str, Any]]] = [
     ("1c 0a 06 02 6e6f", "CONNECTION_CLOSE", {"error": 10, "frame_type": 6, "reason": b"no"}),
     ("1d 00 02 6e6f", "APPLICATION_CLOSE", {"error": 0, "reason": b"no"}),
     ("1e", "HANDSHAKE_DONE", {}),
+    ("1f", "IMMEDIATE_ACK", {}),
+    ("24 04 05 4400 07", "RESET_STREAM_AT", {"stream": 4, "error": 5, "final_size": 1024, "reliable_size": 7}),
+    ("40af 01 02 8000c350 03", "ACK_FREQUENCY", {"sequence": 1, "threshold": 2, "max_ack_delay": 50000, "reordering": 3}),
+    ("42f5 4400", "TIMESTAMP", {"timestamp": 1024}),
+    ("809f81a6 05 c0000201 1151", "OBSERVED_ADDRESS", {"sequence": 5, "address": bytes([192, 0, 2, 1]), "port": b"\x11\x51"}),
+    (f"809f81a7 05 {SIXTEEN.hex()} 1151", "OBSERVED_ADDRESS", {"sequence": 5, "address": SIXTEEN, "port": b"\x11\x51"}),
+    ("3e 01 05 00 00 02", "PATH_ACK", {"path": 1, "delay": 0, "ranges": ((3, 5),)}),
+    ("95228c01 01 05 00 00 05 01 02 03", "PATH_ACK", {"path": 1, "delay": 0, "ranges": ((0, 5),), "ecn": (1, 2, 3)}),
+    ("7e75 01 02", "PATH_ABANDON", {"path": 1, "error": 2}),
+    ("95228c07 01 02", "PATH_STATUS_BACKUP", {"path": 1, "sequence": 2}),
+    ("7e77 01 02", "PATH_STATUS_AVAILABLE", {"path": 1, "sequence": 2}),
+    (
+        f"7e78 01 02 00 08 {EIGHT.hex()} {SIXTEEN.hex()}",
+        "PATH_NEW_CONNECTION_ID",
+        {"path": 1, "sequence": 2, "retire_prior_to": 0, "connection_id": EIGHT, "reset_token": SIXTEEN},
+    ),
+    ("7e79 01 02", "PATH_RETIRE_CONNECTION_ID", {"path": 1, "sequence": 2}),
+    ("7e7a 04", "MAX_PATH_ID", {"maximum": 4}),
+    ("7e7b 04", "PATHS_BLOCKED", {"maximum": 4}),
+    ("7e7c 01 04", "PATH_CIDS_BLOCKED", {"path": 1, "sequence": 4}),
     ("30 616263", "DATAGRAM", {"data": b"abc"}),
     ("31 02 6162", "DATAGRAM", {"data": b"ab"}),
 ]

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import AgentError
-from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, decode, encode, join, media_line, read
+from harness.media.record_join import join
+from harness.media.records import ArrivedRecord, RecordWriter, SentRecord, decode, encode, media_line, read
 
 MS = 1_000_000
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from harness.media.figure import Figure, Gap
 from harness.outcome import conclude
 from harness.report.model import Report, report
@@ -36,7 +38,8 @@ VERDICTS = [
 
 def made(verdicts: list[Verdict] = VERDICTS, **changes: Any) -> Report:
     """The report of a run with these verdicts."""
-    outcome = conclude(verdicts, faults=["Alice leaves the house"], receipts=[RECEIPT])
+    outcome = conclude(verdicts or VERDICTS[:1], faults=["Alice leaves the house"], receipts=[RECEIPT])
+    given = {name: changes.pop(name) for name in ("result", "blame", "reasons") if name in changes}
     fields: dict[str, Any] = {
         "scenario": "migration",
         "test": "scenarios/migration.py::test_call_survives_leaving_the_house",
@@ -55,4 +58,4 @@ def made(verdicts: list[Verdict] = VERDICTS, **changes: Any) -> Report:
         "ended": STARTED + timedelta(seconds=12.5),
         "durations": {"build": 450 * ms, "call": 10 * s},
     }
-    return report(outcome, **fields | changes)
+    return msgspec.structs.replace(report(outcome, **fields | changes), **given)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from harness.media.delivery import FATES, Fate
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.report.account import Sentence, account
 from harness.report.story import Flow, Lane, Mark, Silence, Story, delta, runs
@@ -20,10 +21,13 @@ SEEN = {"before": "a 1", "after": "b 2"}
 RECEIPT = Receipt(fault=FAULT.name, kind="new 4-tuple", at=ZERO + 450_000_000, observed=SEEN, taken=True, source="capture bob")
 
 
+_FATES: dict[str, Fate] = {".": "heard", "l": "late", "x": "lost", "-": "never sent", "t": "not taken"}
+
+
 def flow(
     fates: list[str], *, call: str = "c1", moved: int | None = None, kind: str = "audio", silences: list[Silence] | None = None
 ) -> Flow:
-    """A packet each 20 ms from 0 on, 10 ms on the way: "." heard, "x" lost, "-" never sent, "l" late; by LTE from ``moved`` on."""
+    """A packet each 20 ms from 0 on, 10 ms on the way, by LTE from ``moved`` on; ``fates`` as in ``_FATES``."""
     way = [0 if moved is None or n < moved else 1 for n in range(len(fates))]
     return Flow(
         call=call,
@@ -36,7 +40,9 @@ def flow(
         ways=[["wifi", "eth"], ["lte", "eth"]],
         offered=delta(range(0, 20 * MS * len(fates), 20 * MS)),
         left=[-1 if fate == "-" else 10 for fate in fates],
-        came=[{".": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
+        came=[{".": 10 * MS, "l": 250 * MS, "t": 10 * MS}.get(fate, -1) for fate in fates],
+        taken=[{".": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
+        fate=runs(FATES.index(_FATES[fate]) for fate in fates),
         size=[100] * len(fates),
         way=runs(way),
         unsent={},
@@ -67,6 +73,21 @@ def test_a_silence_tells_when_how_long_by_which_ways_and_what_became_of_the_pack
         "alice → bob audio: silent for 100 ms until 0.510 s; last heard by alice/wifi → bob/eth, heard again by alice/lte → bob/eth, "
         "2 lost by alice/wifi → bob/eth, 1 never sent, 1 late",
     )
+
+
+def test_what_came_to_the_listener_s_host_is_not_blamed_on_the_network() -> None:
+    """The network dropped nothing, and it read "lost by alice/wifi"."""
+    hole = Silence(since=390 * MS, until=810 * MS, excess=400 * MS, recovered=True)
+    deaf = flow([*"." * 20, *"t" * 20, "x", *"." * 20], silences=[hole])
+    (silence,) = [one for one in told([deaf]) if one.kind == "silence"]
+    fates = "20 came to bob's host by alice/wifi → bob/eth and were not taken, 1 lost by alice/wifi → bob/eth"
+    assert silence.text.endswith(f"before and after it by alice/wifi → bob/eth, {fates}")
+    assert f"40 of 61 packets heard, {fates}" in next(one.text for one in told([deaf]) if one.kind == "all")
+
+
+def test_a_story_without_fates_tells_them_by_its_arrivals() -> None:
+    old = msgspec.structs.replace(BROKEN, taken=[], fate=[])
+    assert [one.text for one in told([old])] == [one.text for one in told([BROKEN])]
 
 
 def test_a_silence_that_did_not_end_says_so() -> None:

@@ -51,8 +51,8 @@ def text(**changes: object) -> str:
     [
         (None, "broken off: it left no report.json"),
         ("", "cannot be read: report.json: Input data was truncated"),
-        (text(schema=1), "cannot be read: report.json: its schema is 1; this version reads 2 and 3"),
-        (text(schema=99), "cannot be read: report.json: its schema is 99; this version reads 2 and 3"),
+        (text(schema=1), "cannot be read: report.json: its schema is 1; this version reads 2, 3 and 4"),
+        (text(schema=99), "cannot be read: report.json: its schema is 99; this version reads 2, 3 and 4"),
         (text(seed="one"), "cannot be read: report.json: Expected `int`, got `str` - at `$.seed`"),
         (text(started="2026-01-02T03:04:05"), "cannot be read: report.json: started and ended need their offset from UTC"),
         (text(durations={}).replace("212412345", "9" * 400), "cannot be read: report.json: a duration of 2^63 or more"),

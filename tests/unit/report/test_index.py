@@ -110,11 +110,11 @@ def test_what_cannot_be_read_or_was_broken_off_is_listed(tmp_path: Path) -> None
     assert [run.state for run in tested.runs] == [
         "PASS",
         "broken off: it left no report.json",
-        "cannot be read: report.json: its schema is 1; this version reads 2 and 3",
+        "cannot be read: report.json: its schema is 1; this version reads 2, 3 and 4",
     ]
     text = index.write(tmp_path).read_text()
     assert '1 <span class="result PASS">PASS' in text
-    assert '1 <span class="result broken off">broken off' in text
+    assert '1 <span class="result broken-off">broken off' in text
 
 
 def test_links_are_relative_and_lead_to_what_is_there(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
 import msgspec
+import pytest
 
-from harness.report.junit import properties
+from harness.report.junit import properties, retype
 from harness.units import Duration, Ratio, ms, percent
-from harness.verdict import at_most
+from harness.verdict import Result, at_most
 from tests.unit.report.runs import RECEIPT, VERDICTS, made
 
 
@@ -51,6 +52,21 @@ def test_what_was_not_measured_has_an_empty_value_not_0() -> None:
 def test_a_pass_blames_nobody_and_a_control_names_itself() -> None:
     assert dict(properties(made(VERDICTS[:1])))["harness.blame"] == ""
     assert dict(properties(made(sabotage="never sends keepalive")))["harness.sabotage"] == "never sends keepalive"
+
+
+@pytest.mark.parametrize("result", [Result.ERROR, Result.NOT_RUN])
+def test_what_is_no_failure_becomes_an_error_of_its_own_type(tmp_path: Path, result: Result) -> None:
+    path = tmp_path / "junit.xml"
+    case = '<testcase name="{0}"><properties><property name="harness.result" value="{0}" /></properties>{1}</testcase>'
+    failure = '<failure message="why">a &lt;table&gt;</failure>'
+    cases = [case.format(result, failure), case.format("FAIL", failure), case.format("PASS", "")]
+    path.write_text(f'<testsuites><testsuite errors="0" failures="2" tests="3">{"".join(cases)}</testsuite></testsuites>')
+    retype(path)
+    (suite,) = ElementTree.parse(path).getroot()
+    assert (suite.get("errors"), suite.get("failures")) == ("1", "1")
+    (error,) = suite.iter("error")
+    assert (error.get("type"), error.get("message"), error.text) == (result, "why", "a <table>")
+    assert len(list(suite.iter("failure"))) == 1
 
 
 def test_whole_numbers_keep_their_zeros() -> None:

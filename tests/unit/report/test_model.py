@@ -9,7 +9,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.report.model import SCHEMA, decode, encode, read, write
 from harness.units import Count, Duration, ms
-from harness.verdict import Blame, Result, at_most
+from harness.verdict import Blame, Result, Stack, at_most
 from tests.unit.report.runs import VERDICTS, made
 
 
@@ -25,7 +25,7 @@ def test_the_file_is_readable_by_machines_and_people() -> None:
     text = encode(made())
     assert text.endswith(b"}\n")
     tree = json.loads(text)
-    assert tree["schema"] == SCHEMA == 3
+    assert tree["schema"] == SCHEMA == 4
     assert (tree["result"], tree["blame"]) == ("FAIL", "product")
     assert tree["verdicts"][0]["value"] == {"kind": "duration", "count": 212412345, "unit": "ns", "text": "212.412345ms"}
     assert tree["verdicts"][1]["gaps"] == [
@@ -34,6 +34,7 @@ def test_the_file_is_readable_by_machines_and_people() -> None:
             "start": 3000000000,
             "end": 3532000000,
             "recovered": True,
+            "transit": 0,
         }
     ]
     assert [verdict["value"] and verdict["value"]["kind"] for verdict in tree["verdicts"]] == [
@@ -65,7 +66,7 @@ def changed(**fields: Any) -> bytes:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (changed(schema=1), "its schema is 1; this version reads 2 and 3"),
+        (changed(schema=1), "its schema is 1; this version reads 2, 3 and 4"),
         (changed(schema="2"), "schema"),
         (changed(unheard_of=1), "unheard_of"),
         (changed(result="GREEN"), "GREEN"),
@@ -94,6 +95,13 @@ def test_a_report_of_the_schema_before_is_read_without_what_it_did_not_have() ->
     old = decode(json.dumps(tree))
     assert (old.schema, old.story) == (2, "")
     assert [one.moments for one in old.verdicts] == [()] * len(old.verdicts)
+
+
+def test_stacks_and_the_results_of_schema_4_come_back() -> None:
+    ran = (Stack(agent="alice", name="reference", version="0.1.0"),)
+    for result, blame in ((Result.ERROR, Blame.AUTHOR), (Result.NOT_RUN, Blame.AGENT)):
+        report = decode(encode(made([], result=result, blame=blame, stacks=ran)))
+        assert (report.result, report.blame, report.stacks) == (result, blame, ran)
 
 
 def test_an_unfinished_write_leaves_the_old_report(tmp_path: Path) -> None:

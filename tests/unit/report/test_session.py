@@ -4,10 +4,13 @@ import pytest
 
 from harness.report.session import Case, Run, tightest, worst_first
 from harness.units import ms, packets
-from harness.verdict import Verdict, at_least, at_most, equal
+from harness.verdict import Blame, Result, Verdict, at_least, at_most, equal
 from tests.unit.report.runs import VERDICTS, made
 
 PASSED, FAILED, UNCLEAR = (Run(made(verdicts), "artifacts/x") for verdicts in (VERDICTS[:1], VERDICTS, VERDICTS[5:]))
+
+LACKING = Run(made([], result=Result.NOT_RUN, blame=Blame.AGENT), "artifacts/x")
+MISTAKEN = Run(made([], result=Result.ERROR, blame=Blame.AUTHOR), "artifacts/x")
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,9 @@ PASSED, FAILED, UNCLEAR = (Run(made(verdicts), "artifacts/x") for verdicts in (V
         (Case(nodeid="a", runs=(UNCLEAR, FAILED)), "FAIL"),
         (Case(nodeid="a", runs=(UNCLEAR,)), "INCONCLUSIVE"),
         (Case(nodeid="a", runs=(UNCLEAR,), skipped="agent bob: no migrate"), "SKIPPED"),
+        (Case(nodeid="a", runs=(LACKING,)), "NOT RUN"),
+        (Case(nodeid="a", runs=(LACKING,), skipped="allowed"), "SKIPPED"),
+        (Case(nodeid="a", runs=(MISTAKEN,)), "ERROR"),
         (Case(nodeid="a", runs=(PASSED,), trouble="teardown: no"), "ERROR"),
         (Case(nodeid="a", runs=(FAILED,), trouble="teardown: no"), "FAIL"),
         (Case(nodeid="a", trouble="collection: no"), "ERROR"),
@@ -34,8 +40,9 @@ def test_the_worst_comes_first_and_what_is_alike_keeps_its_order() -> None:
         Case(nodeid="3", runs=(FAILED,)),
         Case(nodeid="4", trouble="x"),
         Case(nodeid="5", runs=(FAILED,)),
+        Case(nodeid="6", runs=(LACKING,)),
     ]
-    assert [case.nodeid for case in worst_first(cases)] == ["3", "5", "4", "2", "1"]
+    assert [case.nodeid for case in worst_first(cases)] == ["3", "5", "4", "6", "2", "1"]
 
 
 def test_why_is_the_reason_of_the_last_run_or_the_last_line_of_what_pytest_says() -> None:

@@ -1,0 +1,108 @@
+"""Whether a call went by the path that its scenario names, and how early a capture may be read."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import trio
+
+from harness.errors import HarnessError
+from harness.fabric.udp_packets import UdpPacket
+from harness.lab.conversation import Call
+from harness.lab.evidence import Evidence
+from harness.lab.paths import dialled_by
+from harness.lab.peer import Move
+
+BOB = ("198.51.100.66", 4433)
+
+
+def packet(at: int, interface: str, *, outgoing: bool = True, destination: tuple[str, int] = BOB) -> UdpPacket:
+    return UdpPacket(f"alice/{interface}", at, at, outgoing, ("10.0.0.2", 5000), destination, 1200, b"\xc0")
+
+
+def lab_of(packets: list[UdpPacket], *, moves: tuple[Move, ...] = (), faults: tuple[int, ...] = ()) -> Any:
+    captured = SimpleNamespace(captured=lambda peer, whole: packets)
+    return SimpleNamespace(evidence=captured, moves=moves, faults=[SimpleNamespace(began=at) for at in faults], now=lambda: 10_000)
+
+
+def call(path: str) -> Any:
+    alice = SimpleNamespace(name="alice")
+    return SimpleNamespace(path=path, caller=alice, callee=SimpleNamespace(name="bob"), remote=BOB, asked=100, closed=None)
+
+
+def test_a_call_that_leaves_by_the_path_that_is_named_is_proven() -> None:
+    packets = [*(packet(at, "wifi") for at in range(100, 120)), packet(118, "lte")]
+    (receipt,) = dialled_by(lab_of(packets), call("wifi"))
+    assert receipt.taken
+    assert receipt.observed == {"packets by alice/wifi": 20, "packets by alice/lte": 1}
+    assert receipt.fault == "alice dials bob by wifi"
+
+
+def test_one_that_leaves_by_another_is_not() -> None:
+    (receipt,) = dialled_by(lab_of([packet(at, "lte") for at in range(100, 120)]), call("wifi"))
+    assert not receipt.taken
+    assert receipt.observed == {"packets by alice/lte": 20, "why not": "its packets left by alice/lte"}
+
+
+@pytest.mark.parametrize("how", ["moves", "faults"])
+def test_it_is_looked_at_until_something_is_done_to_it(how: str) -> None:
+    made, packets = call("wifi"), [*(packet(at, "wifi") for at in range(100, 105)), *(packet(at, "lte") for at in range(200, 300))]
+    move: Any = Move(made.caller, "lte", 150, made)
+    lab = lab_of(packets, moves=(move,)) if how == "moves" else lab_of(packets, faults=(50, 150))
+    assert [one.taken for one in dialled_by(lab, made)] == [True]
+    assert [one.taken for one in dialled_by(lab_of(packets), made)] == [False]
+
+
+def test_nothing_is_said_where_no_path_is_named_or_nothing_left() -> None:
+    assert list(dialled_by(lab_of([packet(100, "lte")]), call(""))) == []
+    others = [packet(90, "lte"), packet(110, "lte", outgoing=False), packet(110, "lte", destination=("192.0.2.1", 53))]
+    assert list(dialled_by(lab_of(others), call("wifi"))) == []
+
+
+class Captured(Evidence):
+    """Evidence whose captures are empty files that need no reading."""
+
+    def _captures(self, peer: Any) -> list[Path]:
+        return []
+
+
+def test_a_capture_is_not_read_before_the_end_of_the_call_is_in_it() -> None:
+    """It was: media that had been heard was missing in what was read, and -1 packets were on the wire."""
+    network: Any = SimpleNamespace(flushed=0)
+    made: Any = SimpleNamespace(closed=500)
+    alice: Any = SimpleNamespace(name="alice", calls=[made])
+    evidence = Captured(SimpleNamespace(final={}, network=network, peers={"alice": alice}))  # type: ignore[arg-type]  # a lab made by hand
+    with pytest.raises(HarnessError, match="before what passed is in their files"):
+        evidence.captured(alice)
+    network.flushed = 499
+    with pytest.raises(HarnessError, match="before what passed is in their files"):
+        evidence.captured(alice)
+    network.flushed = 501
+    assert evidence.captured(alice) == []
+
+
+@dataclass(eq=False)
+class Side:
+    """As much of a peer as a call that is concluded asks for."""
+
+    network: Any
+    inventory: Callable[[], Awaitable[None]]
+    crashed: None = None
+
+
+def test_a_call_that_is_concluded_is_in_the_captures() -> None:
+    did: list[str] = []
+
+    async def noted(what: str) -> None:
+        did.append(what)
+
+    network: Any = SimpleNamespace(flush=lambda: noted("flush"))
+    sides: list[Any] = [Side(network, lambda: noted("records")) for _ in range(2)]
+    made = Call(None, *sides, ("audio",), 4, None)  # type: ignore[arg-type]  # neither is asked for anything
+    trio.run(made.conclude)
+    assert did == ["records", "records", "flush"]
