@@ -86,7 +86,8 @@ class Direction:
             if ended and all(part.arrived is not None for part in parts):
                 whole = max(max(part.arrived or 0, later.get(part.key, 0)) for part in parts)
             last = max(parts, key=lambda part: part.departed)
-            found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay))
+            first = min(part.departed for part in parts)
+            found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay, first))
         return silence.flow(found, self.spans, self.source, self.delay)
 
     def fates(self, since: int, until: int) -> tuple[int, int]:
