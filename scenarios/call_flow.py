@@ -154,7 +154,8 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
     Fault: Alice's line is down until both have given up, or SIGKILL to Bob's agent.  Receipts: both ends of the line down; the keeper,
     whose child the agent is, saw it end of signal 9, and Bob's host sent until then and nothing afterwards.
     Bounds: each agent that lives holds what it held before the call: by its own account (sockets, tasks, sources, streams, calls,
-    descriptors) and by the kernel's (descriptors, bound sockets); its host has no process that was not there before, none where it was killed.
+    descriptors) and by the kernel's (descriptors, bound sockets); no process is in its host that was not
+    there before, and none at all where it was killed.
     Control: an agent that leaks a socket with every call that it ends or refuses, one that leaks a file with every call that fails.
     """
     net = await lab.build(two_homes())
