@@ -34,6 +34,7 @@ def test_the_file_is_readable_by_machines_and_people() -> None:
             "start": 3000000000,
             "end": 3532000000,
             "recovered": True,
+            "transit": 0,
         }
     ]
     assert [verdict["value"] and verdict["value"]["kind"] for verdict in tree["verdicts"]] == [
