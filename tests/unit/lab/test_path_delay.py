@@ -10,7 +10,6 @@ import pytest
 from harness.fabric.base import brief
 from harness.lab.path_delay import PathDelays
 from harness.spec.link import Impairment
-from harness.spec.nat import Nat
 from harness.spec.topology import Host, Link, Router, Topology
 from harness.units import kbit, mbit, ms, percent
 from topologies.both_mobile import both_mobile
@@ -121,7 +120,7 @@ def test_of_two_ways_the_one_with_the_fewest_links_is_the_route() -> None:
     slow, fast = Impairment(delay=50 * ms), Impairment(delay=1 * ms)
     net = Topology(
         "square",
-        (Host("a"), Host("b"), Router("r", Nat(outside="b")), Router("s"), Router("t")),
+        (Host("a"), Host("b"), Router("r"), Router("s"), Router("t")),
         (
             Link("a/x", "r/a", "10.0.0.0/24"),
             Link("r/b", "t/r", "10.0.1.0/24", None, slow, slow),
