@@ -11,6 +11,7 @@ from harness.media.freezes import shown
 from harness.media.measures import Heard
 from harness.media.records import MediaPacket, SentRecord
 from harness.media.schedule import AUDIO, VIDEO, Pace, Schedule, Span
+from harness.rtp.packet import RtpPacket
 from harness.units import Count, Duration, ms
 from tests.unit.lab import wire as w
 from tests.unit.lab.wire import MS, Wire, datagram, rtp
@@ -22,7 +23,7 @@ PARTS = 3
 
 def picture(frame: int, part: int) -> bytes:
     """One of the packets of a picture; they share its timestamp."""
-    return w.RtpPacket(
+    return RtpPacket(
         payload_type=96,
         sequence=frame * PARTS + part,
         timestamp=frame * 3000,
@@ -47,7 +48,7 @@ def unsent(frame: int, part: int, *, own: int = 5, why: str = "expired") -> Sent
     """As the sender's stack wrote of it; it counts its frames from ``own`` on."""
     at = VIDEO.after(frame)
     fields: dict[str, Any] = {"call": "c", "flow": "video", "ssrc": 9, "pt": 96, "size": 30, "udp": None, "path": None, "remote": None}
-    header = {"seq": frame * PARTS + part, "rtp": frame * 3000, "frame": own + frame, "marker": part == PARTS - 1, "crc": 1}
+    header: dict[str, Any] = {"seq": frame * PARTS + part, "rtp": frame * 3000, "frame": own + frame, "marker": part == PARTS - 1, "crc": 1}
     return SentRecord(**fields, **header, offered=at, sent=None, done=None, mode="datagram", unsent=why)
 
 

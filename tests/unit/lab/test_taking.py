@@ -195,7 +195,7 @@ def conversation(deaf: tuple[int, int], *, acks: bool = True) -> Wire:
 
 
 def seen(wire: Wire, samples: list[Sample], quiet_until: int = 1000) -> View:
-    return view(wire.captured, wire.sent, [], calls=[CALL], held={}, samples={"bob": samples}, quiet_until=quiet_until * MS)  # type: ignore[dict-item]
+    return view(wire.captured, wire.sent, [], calls=[CALL], held={}, samples={"bob": samples}, quiet_until=quiet_until * MS)
 
 
 def figures(found: View) -> tuple[int, int, int, int]:
