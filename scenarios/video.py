@@ -104,7 +104,7 @@ async def test_satellite(lab: Lab) -> None:
     be under way as a path so long needs.
     Fault: the preset geo on Alice's access, from before the call.  Receipt: the impairment that the executor has in force.
     Bounds: neither picture is stopped; at last each is as large as in the first two seconds (80 %); from five round trips on at most 2 %
-    of either is lost on the way, and 40 of some 380 packets expire unsent.  That it comes 300 ms late is the distance, and is not held against it.
+    of either is lost on the way, and 40 of some 380 packets expire unsent.  The 300 ms that it is under way are the distance, not lateness.
     Control: a caller that takes the whole round trip for a queue.
     """
     net = await lab.build(two_homes())

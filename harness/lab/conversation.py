@@ -30,6 +30,7 @@ from harness.errors import SpecError
 from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
+from harness.media.silence import Free
 from harness.units import Count, Duration, ms, s
 from harness.verdict import Blame
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=CallEvent)
 
 PLAYOUT = 200 * ms
-"""How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
+"""By how much a packet may be late, beyond its path's own delay, and still be played: what a listener's jitter buffer holds."""
 _ENDINGS: tuple[type[CallRejected | ConnectionFailed | CallEnded], ...] = (CallRejected, ConnectionFailed, CallEnded)
 _STALE = 500 * ms
 """A flow of which nothing was heard for so long is not being heard."""
@@ -73,6 +74,8 @@ class Call:
         self.closed: int | None = None
         self.broken_at: int | None = None
         """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
+        self.free: dict[str, Free] = {}
+        """By direction, when nothing was due in the flows that were audited."""
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
 
@@ -104,6 +107,7 @@ class Call:
             "opened": self.opened,
             "closed": self.closed,
             "deadline": PLAYOUT.ns,
+            "free": self.free,
         }
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------

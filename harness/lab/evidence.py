@@ -337,7 +337,9 @@ class Evidence:
             for call in calls.values():
                 for speaker, listener in call.sides:
                     for flow in ("audio", "video", "screen"):
-                        for packet in self.heard(call, speaker, listener, flow).packets:
+                        heard = self.heard(call, speaker, listener, flow)
+                        call.free |= {} if heard.free is None else {heard.direction: heard.free}
+                        for packet in heard.packets:
                             file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
                     for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
