@@ -29,6 +29,7 @@ from harness.agent.remote import AgentRefused, EventMissed
 from harness.errors import SpecError
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
+from harness.media.schedule import SECOND, Leave, pace_of
 from harness.units import Count, Duration, ms, s
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Call:
         self.opened = 0
         self.closed: int | None = None
         self.broken = False
+        self.leaves: dict[str, list[Leave]] = {}
+        """When a flow may adapt, by its name."""
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
 
@@ -94,6 +97,21 @@ class Call:
             "closed": self.closed,
             "deadline": PLAYOUT.ns,
         }
+
+    def may_adapt(self, flow: str, *, floor: int | None, since: int, until: int, settling: Duration = 0 * ms) -> None:
+        """Leave for ``flow``, either way, to send no more than ``floor`` frames a second, or to stop (None).
+
+        Give it for a condition of the lab's links that began at ``since`` (ns) and ended at ``until``, with the time that the stacks may
+        take to be back at their usual rate.  Nothing that a stack says gives leave.  SpecError for audio, and for a floor that is not below
+        the flow's own rate.
+        """
+        pace = pace_of(flow)
+        if flow == "audio":
+            raise SpecError("call.may_adapt", "audio owes a frame every 20 ms whatever the links do")
+        if floor is not None and not 0 < floor < pace.clock / pace.ticks:
+            raise SpecError("call.may_adapt", f"the floor is {floor} frames a second; it lies between 0 and the {flow}'s own rate")
+        interval = None if floor is None else SECOND // floor
+        self.leaves.setdefault(flow, []).append(Leave(since, until + settling.ns, interval))
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 
