@@ -105,7 +105,7 @@ def rebound(path: Path) -> Duration:
     return path.round_trip() + packets * INTERVAL + path.probes() + SCHEDULING
 
 
-REBOUND = "media goes to the new address before it is validated, which §9.3 allows, and is not held back for an expanded PATH_CHALLENGE"
+REBOUND = "media goes out before the new address is validated (§9.3)"
 
 
 def moved_over(path: Path) -> Duration:
@@ -120,8 +120,8 @@ def moved_over(path: Path) -> Duration:
     return shown + INTERVAL + path.probes() + path.back.takes(AUDIO) + SCHEDULING
 
 
-MOVED_OVER = "the move begins at once, and media goes to the new address before the callee has validated it, which §9.3 allows"
-GOES_ON = "media goes on over the old path until the new one is validated, which §9.2 leaves to the client"
+MOVED_OVER = "the move begins at once, and media goes out before it is validated (§9.3)"
+GOES_ON = "the old path carries media until the new one is validated (§9.2)"
 
 
 def frames_in(silence: Duration, interval: Duration = INTERVAL) -> int:
