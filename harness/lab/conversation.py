@@ -30,6 +30,7 @@ from harness.errors import SpecError
 from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
+from harness.media.schedule import SECOND, Leave, pace_of
 from harness.media.silence import Free
 from harness.units import Count, Duration, ms, s
 from harness.verdict import Blame
@@ -76,6 +77,8 @@ class Call:
         """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
         self.free: dict[str, Free] = {}
         """By direction, when nothing was due in the flows that were audited."""
+        self.leaves: dict[str, list[Leave]] = {}
+        """When a flow may adapt, by its name."""
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
 
@@ -109,6 +112,21 @@ class Call:
             "deadline": PLAYOUT.ns,
             "free": self.free,
         }
+
+    def may_adapt(self, flow: str, *, floor: int | None, since: int, until: int, settling: Duration = 0 * ms) -> None:
+        """Leave for ``flow``, either way, to send no more than ``floor`` frames a second, or to stop (None).
+
+        Give it for a condition of the lab's links that began at ``since`` (ns) and ended at ``until``, with the time that the stacks may
+        take to be back at their usual rate.  Nothing that a stack says gives leave.  SpecError for audio, and for a floor that is not below
+        the flow's own rate.
+        """
+        pace = pace_of(flow)
+        if flow == "audio":
+            raise SpecError("call.may_adapt", "audio owes a frame every 20 ms whatever the links do")
+        if floor is not None and not 0 < floor < pace.clock / pace.ticks:
+            raise SpecError("call.may_adapt", f"the floor is {floor} frames a second; it lies between 0 and the {flow}'s own rate")
+        interval = None if floor is None else SECOND // floor
+        self.leaves.setdefault(flow, []).append(Leave(since, until + settling.ns, interval))
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 

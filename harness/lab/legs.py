@@ -265,6 +265,7 @@ class Legs:
             PLAYOUT,
             stepped,
             free=flow.schedule.free(),
+            decided=ended,
             speaker=speaker.name,
             listener=listener.name,
         )

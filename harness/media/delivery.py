@@ -10,7 +10,7 @@ Reordering is RFC 4737's singleton: a packet whose first copy arrives after one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -110,11 +110,22 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
 
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """The packets that ``Delivery.late`` counts."""
-    found = [packet for packet in offered_in(packets, since, until) if was_late(packet, deadline)]
-    return tuple(Overdue("late", one.offered, one.taken or 0, Duration((one.late or 0) - (deadline or 0))) for one in found)
+    return _delayed((one for one in offered_in(packets, since, until) if one.sent is not None), deadline)
 
 
 def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """Those of the packets that ``Delivery.expired`` counts that were given up because they had waited."""
-    found = [packet for packet in offered_in(packets, since, until) if packet.sent is None and packet.unsent in GIVEN_UP]
-    return tuple(Overdue("given up", packet.offered, packet.offered + (deadline or 0)) for packet in found)
+    return _delayed((one for one in offered_in(packets, since, until) if one.sent is None), deadline)
+
+
+def delayed(packet: MediaPacket, deadline: int | None) -> Overdue | None:
+    """How ``packet`` was late, or given up because it had waited; None when delay alone did not cost it.  ``deadline``: ns."""
+    if was_late(packet, deadline):
+        return Overdue("late", packet.offered, packet.taken or 0, Duration((packet.late or 0) - (deadline or 0)))
+    if packet.sent is None and packet.unsent in GIVEN_UP:
+        return Overdue("given up", packet.offered, packet.offered + (deadline or 0))
+    return None
+
+
+def _delayed(packets: Iterable[MediaPacket], deadline: int | None) -> tuple[Overdue, ...]:
+    return tuple(one for packet in packets if (one := delayed(packet, deadline)) is not None)
