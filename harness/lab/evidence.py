@@ -382,7 +382,17 @@ class Evidence:
         heard = self.heard(call, speaker, listener, flow)
         delay = heard.delay()
         figures: dict[str, Any] = {"offered": len(heard.packets)}
-        for name in ("longest_gap", "loss", "network_loss", "late", "expired", "duplicates", "reordered", "corrupted"):
+        for name in (
+            "longest_gap",
+            "longest_gap_at_host",
+            "loss",
+            "network_loss",
+            "late",
+            "expired",
+            "duplicates",
+            "reordered",
+            "corrupted",
+        ):
             value = getattr(heard, name)().value
             figures[name] = None if value is None else str(value)
         if delay is not None:

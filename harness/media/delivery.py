@@ -121,7 +121,8 @@ def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
 def delayed(packet: MediaPacket, deadline: int | None) -> Overdue | None:
     """How ``packet`` was late, or given up because it had waited; None when delay alone did not cost it.  ``deadline``: ns."""
     if was_late(packet, deadline):
-        return Overdue("late", packet.offered, packet.taken or 0, Duration((packet.late or 0) - (deadline or 0)))
+        excess = Duration((packet.late or 0) - (deadline or 0))
+        return Overdue("late", packet.offered, packet.taken or 0, excess, packet.sent or 0, packet.arrived or 0)
     if packet.sent is None and packet.unsent in GIVEN_UP:
         return Overdue("given up", packet.offered, packet.offered + (deadline or 0))
     return None

@@ -186,14 +186,14 @@ def _packets(row: Row, direction: Direction, harness: Told) -> None:
 
 
 def _counts(row: Row, call: Call, direction: Direction, harness: Told) -> None:
-    """Late packets, by the lateness of each in the schedule."""
-    late = direction.fates(call.opened, call.closed)[1]
+    """Late packets, by the lateness of each in the schedule when the listener took it."""
+    late = direction.fates(call.opened, call.closed, _socket(direction, harness))[1]
     said = harness.quality.get(str(direction), {}).get("late")
     row.late = row.late[0], row.late[1] + late
     if not harness.by_schedule or said is None:
         return
     row.late = (row.late[0] or 0) + int(said), row.late[1]
-    if int(said) != late and not _socket(direction, harness):
+    if int(said) != late:
         row.differences.append(f"{direction}: the harness counts {said} late packets, the judge {late}")
 
 

@@ -90,8 +90,9 @@ class Direction:
             found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay, first))
         return silence.flow(found, self.spans, self.source, self.delay)
 
-    def fates(self, since: int, until: int) -> tuple[int, int]:
-        """How many packets of frames due in the window were lost, and how many late (by more than P)."""
+    def fates(self, since: int, until: int, taken: Mapping[tuple[int, int], int] | None = None) -> tuple[int, int]:
+        """How many packets of frames due in the window were lost, and how many late (by more than P); ``taken`` as in ``flow``."""
+        later = taken or {}
         parts: dict[tuple[int, int], list[Fate]] = {}
         for packet in self.packets:
             parts.setdefault((packet.ssrc, packet.timestamp), []).append(packet)
@@ -101,7 +102,8 @@ class Direction:
             if since <= one.place <= until:
                 for packet in parts[one.frame.ssrc, one.frame.timestamp]:
                     lost += packet.arrived is None
-                    late += packet.arrived is not None and packet.arrived - one.place - packet.delay > flow.playout
+                    came = None if packet.arrived is None else max(packet.arrived, later.get(packet.key, 0))
+                    late += came is not None and came - one.place - packet.delay > flow.playout
         return lost, late
 
     def __str__(self) -> str:

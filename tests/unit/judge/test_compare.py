@@ -109,7 +109,8 @@ def test_what_only_the_socket_shows_is_a_line_of_its_own(stopped: int) -> None:
     taken = {key: None if one.arrived is None else ended if began < one.arrived < ended else one.arrived for key, one in PACKETS.items()}
     said = {key: replace(one, taken=taken[key]) for key, one in PACKETS.items()}
     by_socket = max(200, stopped - 19)  # the one before was taken at 3000, and the place of one is no silence
-    quality = {NAME: {"longest_gap": f"{by_socket}ms", "longest_gap_at_host": "200ms", "late": "0"}}
+    late = {50: 0, 150: 0, 1500: 65}[stopped]
+    quality = {NAME: {"longest_gap": f"{by_socket}ms", "longest_gap_at_host": "200ms", "late": str(late)}}
     told = replace(TOLD, packets={KEY: said}, quality=quality, silences={})
     ((name, arrived, seen),) = compare.socket_line(RUN, told)
     assert (name, arrived, abs(seen - by_socket * MS) <= compare.SAMPLE) == (NAME, 200 * MS, True)

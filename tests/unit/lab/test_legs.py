@@ -140,6 +140,7 @@ class Conversation:
             settle=self.settle,
             history=dict,
             queue_samples=dict,
+            forget_queue_samples=lambda before: None,
             gather_keys=lambda: folder / "keys.log",
         )
         self.lab.evidence = Evidence(self.lab)
