@@ -67,7 +67,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> Delivery:
-    """The fates of the packets due in the window; an arrival after ``until`` still counts.  ``deadline``: by how much (ns) one may be late."""
+    """The fates of the packets due in the window; an arrival after ``until`` still counts.  ``deadline``: ns that one may be late."""
     chosen = offered_in(packets, since, until)
     return Delivery(
         offered=len(chosen),

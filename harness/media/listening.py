@@ -1,8 +1,8 @@
 """What a listener heard: the Opus packets that really came to it, played out as the verdicts count them.
 
 The buffer is the verdicts': a packet that is late by at most the deadline (``MediaPacket.late``) is played, a later one is not, so what
-sounds lost is what is counted as lost.  A missing frame is concealed by libopus, faded as ITU-T G.711 Appendix I fades: whole for 10 ms, then
-20 % less every 10 ms, silence from 60 ms on.  Where nothing was due there is silence.
+sounds lost is what is counted as lost.  A missing frame is concealed by libopus, faded as ITU-T G.711 Appendix I fades: whole for 10 ms,
+then 20 % less every 10 ms, silence from 60 ms on.  Where nothing was due there is silence.
 
 **Time.**  A sample's place is call time: sample n sounds at ``opened + n / 48 kHz``.  A real buffer would play everything one deadline
 after it was due; here playing is put back by the buffer's share of that, to when a packet of median delay is taken.  A hole in the sound

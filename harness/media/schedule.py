@@ -5,8 +5,8 @@ on departures captured at the sender's host and on RTP timestamps; no agent's re
 
 * A **span** is the time in which media is owed: from the request that starts or resumes it to the one that stops it.  For the side that
   learns of a hold over the network it opens and closes when the signal arrives at its host.
-* The **origin** of a span is the first departure (of a frame's first packet) within ``GRACE`` of its request, else the end of that grace.  Places are the origin plus
-  whole intervals, while the span lasts.
+* The **origin** of a span is the first departure (of a frame's first packet) within ``GRACE`` of its request, else the end of that grace.
+  Places are the origin plus whole intervals, while the span lasts.
 * Within a span and an SSRC the RTP timestamp says which place a frame fills.  A new SSRC, or a timestamp that puts a frame more than one
   interval after its own departure, takes the last place due at its departure.  Timestamps only sort frames into places: what they hide
   (frames that were not made, or were stamped anew) is left as empty places or as lateness.
