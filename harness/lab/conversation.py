@@ -77,8 +77,7 @@ class Call:
         """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
         self.free: dict[str, Free] = {}
         """By direction, when nothing was due in the flows that were audited."""
-        self.leaves: dict[str, list[Leave]] = {}
-        """When a flow may adapt, by its name."""
+        self._leaves: list[tuple[str, Peer | None, Leave]] = []
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
 
@@ -113,8 +112,10 @@ class Call:
             "free": self.free,
         }
 
-    def may_adapt(self, flow: str, *, floor: int | None, since: int, until: int, settling: Duration = 0 * ms) -> None:
-        """Leave for ``flow``, either way, to send no more than ``floor`` frames a second, or to stop (None).
+    def may_adapt(
+        self, flow: str, *, floor: int | None, since: int, until: int, settling: Duration = 0 * ms, by: Peer | None = None
+    ) -> None:
+        """Leave for ``flow``, either way or of one side, to send no more than ``floor`` frames a second, or to stop (None).
 
         Give it for a condition of the lab's links that began at ``since`` (ns) and ended at ``until``, with the time that the stacks may
         take to be back at their usual rate.  Nothing that a stack says gives leave.  SpecError for audio, and for a floor that is not below
@@ -126,7 +127,11 @@ class Call:
         if floor is not None and not 0 < floor < pace.clock / pace.ticks:
             raise SpecError("call.may_adapt", f"the floor is {floor} frames a second; it lies between 0 and the {flow}'s own rate")
         interval = None if floor is None else SECOND // floor
-        self.leaves.setdefault(flow, []).append(Leave(since, until + settling.ns, interval))
+        self._leaves.append((flow, by, Leave(since, until + settling.ns, interval)))
+
+    def leaves(self, flow: str, speaker: Peer) -> list[Leave]:
+        """When ``flow`` from ``speaker`` may adapt."""
+        return [leave for name, by, leave in self._leaves if name == flow and by in (None, speaker)]
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 

@@ -84,7 +84,7 @@ class Evidence:
         talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
         killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
         asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
-        schedule = Schedule(pace_of(flow), asked, call.leaves.get(flow, ()))
+        schedule = Schedule(pace_of(flow), asked, call.leaves(flow, speaker))
         wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
         records_ = self._records(speaker)
         unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
@@ -123,7 +123,7 @@ class Evidence:
             call.closed,
             PLAYOUT,
             pace=pace_of(flow),
-            free=Schedule(pace_of(flow), asked, call.leaves.get(flow, ())).free() if asked else None,
+            free=Schedule(pace_of(flow), asked, call.leaves(flow, speaker)).free() if asked else None,
             speaker=speaker.name,
             listener=listener.name,
             datagrams=datagrams if flow == "audio" and sealed.whole else (),

@@ -140,6 +140,9 @@ class Heard:
             note=", ".join([*(f"{count} {kind}" for kind, count in sorted(kinds.items())), f"of {len(owed)}"]),
             overdue=tuple(max((one for one in its if one), key=lambda one: one.excess.ns) for its in overdue if all(its)),
             moments=tuple(Moment(due, self._missed(packets[0])) for due, packets in missed),
+            gaps=self.longest_gap(since, until).gaps if missed else (),
+            interval=self.pace.interval,
+            yields=self._yields,
         )
 
     def loss(self, since: int | None = None, until: int | None = None) -> Figure:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
+from harness.agent.messages import MediaSet
 from harness.errors import SpecError
 from harness.lab.conversation import Call
 from harness.media.measures import Heard
@@ -137,11 +140,13 @@ def test_the_longest_freeze_is_the_whole_interval() -> None:
 
 
 def test_only_a_flow_that_can_do_with_less_may_adapt() -> None:
-    call = object.__new__(Call)
-    call.leaves = {}
+    alice, bob = cast("Any", object()), cast("Any", object())
+    call = Call(cast("Any", None), alice, bob, ("audio", "video"), 4, MediaSet())
     call.may_adapt("video", floor=10, since=5, until=7, settling=1 * ms)
-    call.may_adapt("video", floor=None, since=9, until=10)
-    assert call.leaves == {"video": [Leave(5, 7 + MS, TEN), Leave(9, 10, None)]}
+    call.may_adapt("video", floor=None, since=9, until=10, by=bob)
+    assert call.leaves("video", alice) == [Leave(5, 7 + MS, TEN)]
+    assert call.leaves("video", bob) == [Leave(5, 7 + MS, TEN), Leave(9, 10, None)]
+    assert call.leaves("screen", alice) == []
     for flow, floor in (("audio", 10), ("video", 0), ("video", 30)):
         with pytest.raises(SpecError, match="may_adapt"):
             call.may_adapt(flow, floor=floor, since=0, until=1)
