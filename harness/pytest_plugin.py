@@ -176,6 +176,7 @@ def _at_least_one(value: str) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
+    config.addinivalue_line("markers", "long: a scenario that `make stories` leaves to `make stories-long`")
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
     if (keep := config.getoption("--keep")) is not None:
         os.environ[rotation.VARIABLE] = keep  # agents and captures inherit it

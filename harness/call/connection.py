@@ -190,6 +190,21 @@ class Connection:
         self.stop_media()
         self._core.vanish(reason)
 
+    def give_up(self, reason: str, now: int) -> None:
+        """The connection is lost: say so with CONNECTION_CLOSE, in case one direction is alive, and repeat that to whoever still sends."""
+        self._clock(now)
+        self.stop_media()
+        self._core.give_up(reason)
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether it ended by silence or by an error of QUIC, not because somebody asked for it."""
+        return self.over is not None and not self.given_up and not self.finishing
+
+    def is_reset_untrusted(self, data: bytes, address: Address) -> bool:
+        """Whether ``data``, which belongs to no connection that is known, is the peer's word that it has forgotten this one."""
+        return self._core.started and self.over is None and address == self.address and self._core.is_reset_untrusted(data)
+
     def leave(self, now: int) -> None:
         """Send nothing more: the call has another connection.  What is still under way from the peer is taken, then this one is gone."""
         self.stop_media()

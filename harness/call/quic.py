@@ -24,6 +24,7 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
   having sent one.
 * A look for something to send costs aioquic a third of a packet, and a packet two looks.  Almost always there is nothing but a DATAGRAM
   and an ACK (``_quiet``): then one packet is built without the looks, or none at all.
+* A stateless reset is recognised (RFC 9000 §10.3.1), and tokens are told, so that one can be sent for a connection that is forgotten.
 * aioquic's two known slips are guarded: flushing a server that has dropped its first datagram, and a timer before there is one.
 
 Seconds as floats exist only here.
@@ -32,6 +33,7 @@ Seconds as floats exist only here.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import math
 from typing import ClassVar, TextIO
 
@@ -301,6 +303,18 @@ class Core(QuicConnection):
         """Changes with every datagram that is of any use."""
         return self._authentic, self._retry_count, self._version_negotiated_incompatible, self._close_event
 
+    @property
+    def reset_tokens(self) -> dict[bytes, bytes]:
+        """The connection ids by which the peer may address this side, each with the token that it was given for that one."""
+        given = self._host_cids if not self._is_client else [one for one in self._host_cids if one.sequence_number > 0]
+        return {one.cid: one.stateless_reset_token for one in given if one.was_sent}
+
+    def is_reset_untrusted(self, data: bytes) -> bool:
+        """Whether ``data`` ends in the reset token of an id that this side addresses its peer by (RFC 9000 §10.3.1)."""
+        used = [self._peer_cid, *(path.peer_cid for path in self._network_paths if path.peer_cid is not None)]
+        tokens = [one.stateless_reset_token for one in used if one.stateless_reset_token]
+        return any(hmac.compare_digest(data[-len(token) :], token) for token in tokens)
+
     def fire(self, now: float) -> None:
         """Do what aioquic's timer asks for at ``now``, if anything."""
         self.now = now
@@ -310,6 +324,10 @@ class Core(QuicConnection):
         self.handle_timer(now)
         if self._handshake_confirmed or self._persistent:
             self._loss._pto_count = min(self._loss._pto_count, self._pto_clamp)
+
+    def give_up(self, reason: str) -> None:
+        """CONNECTION_CLOSE with the next flush, as QUIC itself would over an error: the application has not ended anything."""
+        self.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=QuicFrameType.PADDING, reason_phrase=reason[:256])
 
     def vanish(self, reason: str) -> None:
         """Be over and gone at once, without a word to the peer, as after an idle timeout."""
