@@ -8,6 +8,7 @@
 * A stack can make a wait itself, by using the cores: waits and throttling count x (1 - own / (cores x their length)), where own is the CPU
   time of all agents meanwhile.
 * What remains above the bound is a FAIL; else the verdict is INCONCLUSIVE, blame environment.  Of several gaps the worst remainder decides.
+* Of *frames* that were missed in a silence as many are explained as are due in what is explained of the silence.
 * A *packet* that came late has three legs, each explained by its own process inside its own interval.
 * What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
   explained by a machine that kept every agent from the cores for ``BUSY`` of the run.
@@ -98,6 +99,8 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) 
     if verdict.relation is Relation.AT_MOST and verdict.gaps and isinstance(verdict.bound, Duration):
         judged = _excuse_gaps(verdict, verdict.bound, figure or Figure(None), known, life)
         of_its_own = figure is None or not figure.yields
+    elif figure is not None and figure.interval and verdict.relation is not Relation.AT_LEAST:
+        judged, of_its_own = _excuse_frames(verdict, figure, known, life), not figure.yields
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
         judged, of_its_own = _excuse_packets(verdict, figure, known, life), True
     if judged.result is not Result.FAIL or of_its_own or life is None:
@@ -165,6 +168,30 @@ def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life 
     words = Explained(0, tuple(stall for one in found for stall in one.by)).words
     said = f"{len(found)} of these packets explained by stalls: {words}"
     if verdict.holds(left):
+        return _inconclusive(verdict, said)
+    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
+
+
+def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+    """Of frames that were missed in a silence as many as are due in what is explained of it; of others those explained one by one."""
+    late = [(packet, _explains(packet, figure, known, life)) for packet in figure.overdue]
+    rest, by, count = [moment.at for moment in figure.moments], list[Stall](), 0
+    for gap in figure.gaps:
+        inside = [at for at in rest if gap.start - figure.interval <= at <= gap.end]
+        rest = [at for at in rest if at not in inside]
+        one = _explain(gap, figure, known, life)
+        each = [explained for packet, explained in late if explained is not None and packet.start in inside]
+        found = min(len(inside), max(len(each), -(-min(one.length, gap.excess.ns) // figure.interval)))
+        count += found
+        by += one.by if found else ()
+    others = [explained for packet, explained in late if explained is not None and packet.start in rest]
+    count += len(others)
+    by += [stall for one in others for stall in one.by]
+    if not count or verdict.value is None:
+        return verdict
+    left = type(verdict.value)(verdict.value.count - count)
+    said = f"{count} of these frames explained by stalls: {Explained(0, tuple(by)).words}"
+    if verdict.holds(left) or (verdict.relation is Relation.EQUAL and left < verdict.bound):
         return _inconclusive(verdict, said)
     return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
 

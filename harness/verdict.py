@@ -226,7 +226,7 @@ def judge(
         direction=direction or figure.direction,
         note=note or figure.note,
         evidence=tuple(evidence),
-        gaps=_above(figure.gaps, limit) if failed and relation is Relation.AT_MOST else (),
+        gaps=_above(figure.gaps, limit) if failed and relation is Relation.AT_MOST and isinstance(limit, Duration) else (),
         where=figure.where or next((gap for gap in figure.gaps if gap.excess == measured and gap.end > gap.start), None),
         moments=() if result is Result.PASS else figure.moments[:MOMENTS],
         more=0 if result is Result.PASS else len(figure.moments[MOMENTS:]),

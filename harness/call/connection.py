@@ -30,6 +30,7 @@ from harness.call.timers import earliest
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream."""
 LOST_CLOSE_REPEATS = 8
+QUEUE_SHARE = 1 / 8
 LEFT_FOR_PTOS = 3
 """As long as a closed connection drains (RFC 9000 §10.2)."""
 
@@ -84,6 +85,8 @@ class Connection:
         self.expired = 0
         """Packets that left the queue unsent because the network took less than was offered."""
         self.on_sent: Callable[[Waiting, int], None] | None = None
+        self.inbound: Callable[[int], float] = lambda now: 0.0
+        """How long what the peer sends queues on its way here at a time (ns), in seconds."""
         self._core = self.core_class(
             configuration,
             odcid=odcid,
@@ -468,16 +471,24 @@ class Connection:
 
     def queues(self, now: int) -> bool:
         """Whether packets queue on the way for so long that audio will be late."""
+        bound, at = self._queue_bound(), seconds(now)
+        return bound is not None and self._core.queueing(at) > bound and self._core.queueing(at, self.inbound(now)) > bound
+
+    def _queue_bound(self) -> float | None:
+        """How long packets may queue on the way, in seconds: as configured, and on a long path a share of its own round trip.
+
+        There a queue is seen late and costs a round trip to recover from, and whoever listens over it has a longer buffer.
+        """
         bound = self.settings.queue_bound
-        return bound is not None and self._core.queueing(seconds(now)) > bound.s
+        return None if bound is None else max(bound.s, self._core.expected_rtt * QUEUE_SHARE)
 
     def yields(self, entry: Waiting, now: int) -> bool:
         """Whether ``entry``, which is not urgent, must wait so that audio need not."""
-        bound = self.settings.queue_bound
         if self.queues(now):
             self._core.yield_to_delay(seconds(now))
             return True
-        return self.careful and bound is not None and self._core.overfills(len(entry.packet), bound.s)
+        bound = self._queue_bound() if self.careful else None
+        return bound is not None and self._core.overfills(len(entry.packet), bound)
 
     def _flush(self, now: int) -> list[Transmit]:
         built, _ = self._core.flush(seconds(now))

@@ -507,8 +507,9 @@ class Endpoint:
         connection.changes.clear()
         self._discards.reclaimed += sum(change.kind == "reclaimed" for change in changes)
         if call is not None:
-            if any(change.kind == "migrated" for change in changes):
+            if any(change.kind in ("migrated", "peer_moved") for change in changes):
                 self._pathfinder.forget(call.name)
+                call.media.path_changed()
             self._events += [PathEvent(call.name, change.at, change.kind, change.address, change.detail) for change in changes]
 
     def _act_untrusted(self, line: _Line, event: quic_events.QuicEvent, origin: Origin | None, now: int) -> None:

@@ -17,10 +17,18 @@ GOES_SILENT = (
     "audio packets lost",
     "audio lost",
     "video lost",
+    "audio unheard",
+    "video unheard",
+    "screen unheard",
     "longest silence",
+    "longest audio silence",
+    "longest video silence",
+    "longest video freeze",
+    "longest screen silence",
+    "longest screen freeze",
     "first fresh",
 )
-"""What a call that went silent for good misses besides, whichever scenario it was in: the lab's own waits, and the losses."""
+"""What a call that went silent for good misses besides, in any scenario: the lab's own waits, losses, silences and frozen pictures."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,8 @@ from harness.errors import SpecError
 from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
+from harness.media.schedule import SECOND, Leave, pace_of
+from harness.media.silence import Free
 from harness.units import Count, Duration, ms, s
 from harness.verdict import Blame
 
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=CallEvent)
 
 PLAYOUT = 200 * ms
-"""How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
+"""By how much a packet may be late, beyond its path's own delay, and still be played: what a listener's jitter buffer holds."""
 _ENDINGS: tuple[type[CallRejected | ConnectionFailed | CallEnded], ...] = (CallRejected, ConnectionFailed, CallEnded)
 _STALE = 500 * ms
 """A flow of which nothing was heard for so long is not being heard."""
@@ -73,6 +75,9 @@ class Call:
         self.closed: int | None = None
         self.broken_at: int | None = None
         """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
+        self.free: dict[str, Free] = {}
+        """By direction, when nothing was due in the flows that were audited."""
+        self._leaves: list[tuple[str, Peer | None, Leave]] = []
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
 
@@ -104,7 +109,29 @@ class Call:
             "opened": self.opened,
             "closed": self.closed,
             "deadline": PLAYOUT.ns,
+            "free": self.free,
         }
+
+    def may_adapt(
+        self, flow: str, *, floor: int | None, since: int, until: int, settling: Duration = 0 * ms, by: Peer | None = None
+    ) -> None:
+        """Leave for ``flow``, either way or of one side, to send no more than ``floor`` frames a second, or to stop (None).
+
+        Give it for a condition of the lab's links that began at ``since`` (ns) and ended at ``until``, with the time that the stacks may
+        take to be back at their usual rate.  Nothing that a stack says gives leave.  SpecError for audio, and for a floor that is not below
+        the flow's own rate.
+        """
+        pace = pace_of(flow)
+        if flow == "audio":
+            raise SpecError("call.may_adapt", "audio owes a frame every 20 ms whatever the links do")
+        if floor is not None and not 0 < floor < pace.clock / pace.ticks:
+            raise SpecError("call.may_adapt", f"the floor is {floor} frames a second; it lies between 0 and the {flow}'s own rate")
+        interval = None if floor is None else SECOND // floor
+        self._leaves.append((flow, by, Leave(since, until + settling.ns, interval)))
+
+    def leaves(self, flow: str, speaker: Peer) -> list[Leave]:
+        """When ``flow`` from ``speaker`` may adapt."""
+        return [leave for name, by, leave in self._leaves if name == flow and by in (None, speaker)]
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -57,6 +57,8 @@ _AFTERMATH = 200 * ms
 """For how long after a stall, and its own length, what it has left behind is in the way."""
 _DISTURBED = 200 * ms
 """Stalls in one leg that make it lose what others do not: a side that stalls sends what it owes at once, maybe to a port that is gone."""
+_LEAST = 20 * ms
+"""Stalls of less than a frame explain no frame that is missing."""
 _SLACK = 64 << 10
 """Bytes by which what is left of a file may be above what is kept: the last packet of each part, the samples of the clocks."""
 
@@ -101,15 +103,20 @@ class Silences:
         """After each fault: ns."""
         self.at = array("q")
         """When each of those began, ns; 0 where there was none."""
+        self.missed = array("q")
+        """How many frames were unheard after each fault."""
         self.gaps: list[Gap] = []
         """The notable ones, and the longest of all."""
         self.worst = ""
         """After which fault the longest was."""
+        self.way = Figure(None)
+        """Whose direction it is, and its round trip: the value is not kept."""
 
     def begin(self) -> None:
         """Another fault of this kind."""
         self.longest.append(0)
         self.at.append(0)
+        self.missed.append(0)
 
     def take(self, found: Sequence[Gap], name: str) -> int:
         """Silences after the newest fault, whose name it is; how long the longest of them is, ns."""
@@ -281,8 +288,12 @@ class Endurance:
             silences = self.silences.setdefault((kind, heard.direction), Silences())
             if number or not silences.longest:
                 silences.begin()
-            found = heard.longest_gap(since=since, until=until).gaps if until > since else ()
-            told.append((name, silences.take(found, name)))
+            missed = heard.unheard(since, until).value if until > since else None
+            silences.missed[-1] += 0 if missed is None else missed.count
+            figure = heard.longest_gap(since=since, until=until) if until > since else Figure(None)
+            if figure.speaker:
+                silences.way = Figure(None, speaker=figure.speaker, listener=figure.listener, round_trip=figure.round_trip)
+            told.append((name, silences.take(figure.gaps, name)))
         counts, delays = heard.delivery(), _delays(heard)
         self.take(
             LegFigures(
@@ -318,7 +329,28 @@ class Endurance:
         for direction, one in found.items():
             longest = Duration(max(one.longest))
             note = f"{one.worst or 'none'}; the median of {len(one.longest)} is {Duration(round(median(one.longest)))}"
-            self.lab.at_most(name, Figure(longest, direction, tuple(one.gaps), note), bound)
+            self.lab.at_most(name, replace(one.way, value=longest, direction=direction, gaps=tuple(one.gaps), note=note), bound)
+        if not found:
+            self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
+
+    def unheard(self, kind: str, bound: int) -> None:
+        """Judge how many frames were unheard after any fault of ``kind``, in either direction.
+
+        What was unheard while an agent stalled in that silence is no figure: a side that stalls sends what it owes at once, and all of that
+        to a port that is gone.
+        """
+        name = f"audio unheard after a {kind}"
+        stalls = sorted(self.stalls(), key=lambda stall: stall.end)
+        found = {direction: one for (of, direction), one in self.silences.items() if of == kind}
+        for direction, one in found.items():
+            above = [(count, edge) for count, edge in zip(one.missed, one.edges(), strict=True) if count > bound]
+            firm = _quiet((count for count, _ in above), (edge for _, edge in above), stalls, _LEAST.ns)
+            if above and not firm:
+                note = f"not measured: agents stalled after {len(above)} of {len(one.missed)}"
+                self.lab.at_most(name, Figure(None, direction, note=note), bound, blame=Blame.ENVIRONMENT)
+                continue
+            note = f"the most after one; the median of {len(one.missed)} is {round(median(one.missed))}"
+            self.lab.at_most(name, Figure(Count(max(firm or one.missed)), direction, note=note, timeless=True), bound)
         if not found:
             self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
 

@@ -35,7 +35,7 @@ from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.record_audit import RecordAudit
 from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
-from harness.media.figure import Figure, Gap, Moment
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.media.schedule import Schedule, Span, pace_of
 from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
@@ -84,7 +84,7 @@ class Evidence:
         talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
         killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
         asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
-        schedule = Schedule(pace_of(flow), asked)
+        schedule = Schedule(pace_of(flow), asked, call.leaves(flow, speaker))
         wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
         records_ = self._records(speaker)
         unsent = [one for one in records_ if isinstance(one, records.SentRecord) and one.sent is None]
@@ -102,6 +102,7 @@ class Evidence:
             speaker.clock_stepped or listener.clock_stepped,
             pace=schedule.pace,
             free=schedule.free() if asked else None,
+            leaves=schedule.leaves,
             speaker=speaker.name,
             listener=listener.name,
         )
@@ -122,7 +123,7 @@ class Evidence:
             call.closed,
             PLAYOUT,
             pace=pace_of(flow),
-            free=Schedule(pace_of(flow), asked).free() if asked else None,
+            free=Schedule(pace_of(flow), asked, call.leaves(flow, speaker)).free() if asked else None,
             speaker=speaker.name,
             listener=listener.name,
             datagrams=datagrams if flow == "audio" and sealed.whole else (),
@@ -295,6 +296,16 @@ class Evidence:
         at = (run[0].monotonic or move.at) if run else move.at
         return Receipt(fault=fault, kind=MOVED, at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
 
+    def strayed(self, move: Move) -> Figure:
+        """The packets of a call that came to its callee from another address than before, after ``move`` had been asked for."""
+        callee = move.call.callee
+        until = move.call.closed or self._lab.now()
+        came = [p for p in self.captured(callee) if not p.outgoing and p.destination[1] == self._lab.port and (p.monotonic or 0) <= until]
+        before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
+        if before is None:
+            return Figure(None, note="not measured: nothing of the call had come before")
+        return counted(of_packets(p for p in came if (p.monotonic or 0) >= move.at and p.source != before), timeless=True)
+
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
         until = crash.again or self._lab.now()
@@ -327,14 +338,16 @@ class Evidence:
             for call in calls.values():
                 for speaker, listener in call.sides:
                     for flow in ("audio", "video", "screen"):
-                        for packet in self.heard(call, speaker, listener, flow).packets:
+                        heard = self.heard(call, speaker, listener, flow)
+                        call.free |= {} if heard.free is None else {heard.direction: heard.free}
+                        for packet in heard.packets:
                             file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
                     for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
-        for name, one in self._view().sealed.items():
+        for name, one in self._view().sealed.items() if self._lab.peers else ():
             if name in self._lab.peers and one.many:
                 self.sealed.add(name)
                 if not (self._lab.orders.sealed and one.whole):

@@ -29,7 +29,7 @@ from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.fabric.sampler import Sampler, start_sampler
 from harness.fabric.samples import FILE, QueueSample, Samples
-from harness.lab import deaths, demands, exchange, left, merged, network_lines, proofs, recordings, rulings, severed
+from harness.lab import deaths, demands, exchange, left, merged, network_lines, path_bounds, proofs, recordings, rulings, severed
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -42,6 +42,9 @@ from harness.lab.kept import Kept
 from harness.lab.live_wire import LiveWire
 from harness.lab.log_times import LogTimes
 from harness.lab.met import Change, settle, traffic
+from harness.lab.path_bounds import Path as CallPath
+from harness.lab.path_bounds import Way
+from harness.lab.path_delay import PathDelays
 from harness.lab.paths import dialled_by
 from harness.lab.peer import PORT, Move, Peer, own_folder, spawn
 from harness.lab.proofs import Proof
@@ -50,6 +53,7 @@ from harness.lab.timeline import Timeline, View
 from harness.media import kinds
 from harness.media.figure import Figure, Moment, counted
 from harness.media.kinds import MediaKind
+from harness.media.measures import Heard
 from harness.report import hostile
 from harness.spec.topology import Topology
 from harness.units import Count, Duration, Quantity, s
@@ -133,6 +137,8 @@ class Lab:
         """Of the agents, once it is over."""
         self.unfit: list[str] = []
         self.moves: list[Move] = []
+        self.stays: list[Move] = []
+        """Migrations that were asked for and must not happen."""
         self.switching: list[Observation] = []
         """Links that went up or down, with the time that it took."""
         self.peers: dict[str, Peer] = {}
@@ -328,6 +334,8 @@ class Lab:
             await peer.end()
         await self._close_captures()
         self.receipts.extend(self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves)
+        for move in self.stays:
+            self.equal(f"{move.peer.name} stays where it is: packets from elsewhere", self.evidence.strayed(move), 0)
         self.receipts.extend(self._proven(expected) for expected in self._expected)
         self.receipts.extend(
             self.evidence.last_words(peer, crash, self.fault_at(crash.killed, f"{peer.name} is killed"))
@@ -362,6 +370,11 @@ class Lab:
             self.receipts.extend(rulings.receipts(self.final["rulings"], executors, until))
             self.stalls += [Stall(start, end, RELAY) for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
+
+    def forget_queue_samples(self, before: int) -> None:
+        """Let go of what ``queue_samples`` tells of the time ``before`` (ns)."""
+        if self._sampler is not None:
+            self._sampler.read().forget_queues(before)
 
     def outside_stalls(self) -> list[Stall]:
         """What was seen until now, from outside, of agents and machine that did not run, and of requests that were slow to be written."""
@@ -710,6 +723,12 @@ class Lab:
         """A migration was asked for: its receipt will be looked for in the captures."""
         self.moves.append(move)
 
+    def expect_stay(self, move: Move) -> None:
+        """A migration was asked for that must not happen: whether it did will be judged by the captures."""
+        self.stays.append(move)
+        seen = {"asked to move to": move.path, "answer": move.answer}
+        self.observe(Observation(f"{move.peer.name} is asked to move", "request", move.at, seen, True, f"agent {move.peer.name}"))
+
     def expect_lost(self, dropped: Sequence[Dropped], sender: Peer, frame: str) -> None:
         """Packets that ``sender`` sent were ``dropped`` by a link: the receipt of each will be that it carried a ``frame``."""
         for one in dropped:
@@ -741,10 +760,42 @@ class Lab:
         if seen.line:
             self.timeline.lines([{"at": seen.at, "source": "fabric", "text": text, **seen.line}])
 
+    # -- bounds ------------------------------------------------------------------------------------------------------------------------
+
+    def path(self, caller_by: str | None = None, callee_by: str | None = None, *, call: Call | None = None) -> CallPath:
+        """A path of ``call`` (the only one, when none is named) as the topology has it, by the names of the interfaces at its two ends.
+
+        Of each the first when it is not named.  SpecError when nothing leads from the one to the other.
+        """
+        topology = self._built("lab.path").topology
+        meant = call or next(iter(self.peers.values())).call
+        caller, callee = (
+            next((port.path for port in topology.ports(peer.name) if name in (None, port.name)), f"{peer.name}/{name}")
+            for peer, name in ((meant.caller, caller_by), (meant.callee, callee_by))
+        )
+        delays = PathDelays(topology)
+        there, back = delays.links(caller, callee, 0), delays.links(callee, caller, 0)
+        if not (there and back):
+            raise SpecError("lab.path", f"no path leads from {caller} to {callee}")
+        return CallPath(Way.of(there), Way.of(back))
+
+    def bound(self, base: Duration, old: str, new: str, *, call: Call | None = None) -> Duration:
+        """``base``, and the delay that the caller's path ``new`` has more than ``old``: that much of a move to a slower path is silence."""
+        return path_bounds.moved(base, self.path(old, call=call), self.path(new, call=call))
+
+    def picture_bound(self, base: Duration, seen: Heard) -> Duration:
+        """``base``, and what the paths that carried the video ``seen`` take to send its largest frame, at their configured rates."""
+        delays = PathDelays(self._built("lab.picture_bound").topology)
+        ways = {(one.path, one.arrivals[0].path) for one in seen.packets if one.path is not None and one.arrivals}
+        links = (delays.links(f"{seen.speaker}/{left}", f"{seen.listener}/{came}", 0) for left, came in ways)
+        return max((path_bounds.picture(base, seen.largest_frame, Way.of(one)) for one in links), default=base)
+
     # -- verdicts ----------------------------------------------------------------------------------------------------------------------
 
-    def at_most(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:
-        """Judge that a figure is not above its bound."""
+    def at_most(self, name: str, value: Measured, bound: Quantity | int, *, beyond: str = "", **detail: Any) -> None:
+        """Judge that a figure is not above its bound; ``beyond``: what that bound demands beyond RFC 9000, for the note."""
+        if beyond and isinstance(value, Figure):
+            value = path_bounds.beyond(value, beyond)
         self.add(verdict.judge(name, Relation.AT_MOST, value, bound, **detail))
 
     def at_least(self, name: str, value: Measured, bound: Quantity | int, **detail: Any) -> None:

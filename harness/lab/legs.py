@@ -171,6 +171,7 @@ class Legs:
         for end in self._ends.values():
             end.packets = [one for one in end.packets if (one.monotonic or 0) >= ended - _KEPT.ns]
         self._opened = [one for one in self._opened if one.at >= ended - _KEPT.ns]
+        self._lab.forget_queue_samples(ended - _KEPT.ns)
         return Leg(self.number, began, ended, heard)
 
     def _view(self, now: int, began: int) -> View:
@@ -265,6 +266,7 @@ class Legs:
             PLAYOUT,
             stepped,
             free=flow.schedule.free(),
+            decided=ended,
             speaker=speaker.name,
             listener=listener.name,
         )

@@ -15,7 +15,7 @@ from harness.fabric.base import DIRECTIONS, brief, ends_of, impairment_of
 from harness.spec.topology import Host, Topology
 from harness.units import Duration, Rate
 
-_HEADERS = 28
+HEADERS = 28
 """Bytes of IPv4 and UDP before the payload; a link's rate counts IP packets."""
 _SECOND = 1_000_000_000
 
@@ -47,12 +47,17 @@ class PathDelays:
 
         Both are ``node/interface``.  0 when no route leads from the one to the other.
         """
-        total = 0
+        links = self.links(departs, arrives, at)
+        return sum(delay + ((size + HEADERS) * 8 * _SECOND // rate if rate else 0) for delay, rate in links)
+
+    def links(self, departs: str, arrives: str, at: int) -> list[tuple[int, int]]:
+        """The delay (ns) and the rate (bit/s, 0 without a limit) of each link on that way, in force at ``at`` (ns)."""
+        found = []
         for ends in self.route(departs, arrives):
             periods = self._periods[ends]
             period = periods[max(0, bisect_right(periods, at, key=lambda one: one.at) - 1)]
-            total += period.delay + ((size + _HEADERS) * 8 * _SECOND // period.rate if period.rate else 0)
-        return total
+            found.append((period.delay, period.rate))
+        return found
 
     def _route(self, departs: str, arrives: str) -> tuple[tuple[str, str], ...]:
         """The link directions from one interface to another, each as (from end, to end), by the fewest links."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import trio
 
@@ -25,6 +25,7 @@ from harness.fabric.network import Network
 from harness.lab.demands import Need, check
 from harness.lab.live_wire import Seen
 from harness.media.measures import Heard
+from harness.media.source import PAYLOAD_BYTES
 from harness.units import Duration, s
 from harness.verdict import AGENT
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from harness.lab.lab import Lab
 
 PORT = 4433
+FLOWS = ("audio", "video", "screen")
+"""What an agent can send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Move:
     path: str
     at: int
     call: Call
+    answer: str = "yes"
+    """Of a move that must not happen: what the stack said to it."""
 
 
 class Crash(NamedTuple):
@@ -170,6 +175,21 @@ class Peer:
         self.moves.append(move)
         self.call.lab.expect_move(move)
 
+    async def expect_no_move(self, path: str) -> None:
+        """Ask the stack to move the call to ``path``, which it must not do: it may refuse, or say yes and stay.
+
+        At the run's end the verdict "<name> stays where it is" is given, from the callee's captures: no packet of the call comes from
+        another address after the request; and the fault has its receipt: that the stack was asked.
+        """
+        self.need("migrate")
+        asked = self.call.lab.now()
+        try:
+            await self.remote.migrate(self.call.id, path)
+            answer = "yes"
+        except AgentRefused as refused:
+            answer = f"{refused.kind}: {refused.message}"
+        self.call.lab.expect_stay(Move(self, path, asked, self.call, answer))
+
     async def speak(
         self,
         flow: str,
@@ -179,8 +199,12 @@ class Peer:
         payload_bytes: int | None = None,
         mode: Mode = "datagram",
     ) -> None:
-        """Start a source of ``flow`` in ``call``.  AgentRefused when the agent or its stack does not want to."""
+        """Start a source of ``flow`` in ``call``.  AgentRefused when the agent or its stack does not want to; SpecError for no such source.
+
+        ``payload_bytes``, for audio and instead of a bitrate: bytes of RTP payload a packet.
+        """
         call = call or self.call
+        _check_source(flow, bitrate_kbps, payload_bytes, mode)
         self.need(flow, mode)
         await self.remote.media_start(
             call.id,
@@ -293,6 +317,22 @@ class Peer:
             self.leaving = True
             self.process.signal(signal.SIGKILL)
             raise AgentError(self.name, f"did not exit within {within} after shutdown; see {self.log.name}")
+
+
+def _check_source(flow: str, kbps: int | None, payload_bytes: int | None, mode: str) -> None:
+    """SpecError that names the field, its value and what is allowed."""
+    least, most = PAYLOAD_BYTES
+    for field_, value, allowed in (("flow", flow, FLOWS), ("mode", mode, get_args(Mode))):
+        if value not in allowed:
+            raise SpecError(f"speak, {field_}", f"{value!r} is not known; allowed are {', '.join(allowed)}")
+    if payload_bytes is not None and flow != "audio":
+        raise SpecError("speak, payload_bytes", f"{payload_bytes} for {flow}; allowed is it for audio alone, {flow} takes bitrate_kbps")
+    if payload_bytes is not None and kbps is not None:
+        raise SpecError("speak, payload_bytes", f"{payload_bytes} beside bitrate_kbps {kbps}; allowed is one of them")
+    if payload_bytes is not None and not least <= payload_bytes <= most:
+        raise SpecError("speak, payload_bytes", f"{payload_bytes} is out of range; allowed is {least} to {most}")
+    if kbps is not None and kbps < 1:
+        raise SpecError("speak, bitrate_kbps", f"{kbps} is out of range; allowed is 1 or more")
 
 
 async def refusal(asked: Awaitable[object]) -> AgentRefused | None:

@@ -10,8 +10,7 @@ Reordering is RFC 4737's singleton: a packet whose first copy arrives after one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -22,12 +21,6 @@ from harness.units import Duration, Ratio
 
 GIVEN_UP = frozenset({"expired", "queue full"})
 """The stack's words for what became too old in its queue, or was pushed out of it: delay alone does that.  A refusal is none of these."""
-
-
-Fate = Literal["heard", "late", "lost", "never sent", "not taken"]
-"""``lost``: it left the sender's host and never came to the listener's: the network's doing.  ``not taken``: it came there, and the process
-that listens did not take it: not the network's."""
-FATES: tuple[Fate, ...] = get_args(Fate)
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sent(self) -> int:
-        """Packets that left the stack."""
+        """Packets that left the sender's host."""
         return self.offered - self.expired
 
     @property
@@ -64,7 +57,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def playout_loss(self) -> Ratio | None:
-        """Unheard of those offered; None when none was offered."""
+        """Unheard of those due; None when none was due."""
         return share(self.unheard, self.offered)
 
     @property
@@ -74,7 +67,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> Delivery:
-    """The fates of the packets offered in the window; an arrival after ``until`` still counts.  ``deadline``: ns from offered."""
+    """The fates of the packets due in the window; an arrival after ``until`` still counts.  ``deadline``: ns that one may be late."""
     chosen = offered_in(packets, since, until)
     return Delivery(
         offered=len(chosen),
@@ -89,7 +82,7 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
 
 
 def was_lost(packet: MediaPacket) -> bool:
-    """Whether it left the stack and never came."""
+    """Whether it left the sender's host and never came to the listener's."""
     return packet.sent is not None and not packet.arrivals
 
 
@@ -101,17 +94,6 @@ def was_late(packet: MediaPacket, deadline: int | None) -> bool:
 def was_not_taken(packet: MediaPacket) -> bool:
     """Whether it came to the listener's host, and its process never took it."""
     return bool(packet.arrivals) and packet.taken is None
-
-
-def fate(packet: MediaPacket, deadline: int | None) -> Fate:
-    """What became of ``packet`` for its listener; ``deadline``: ns of lateness in which it can still be played, None for any."""
-    if packet.sent is None and not packet.arrivals:
-        return "never sent"
-    if was_lost(packet):
-        return "lost"
-    if was_not_taken(packet):
-        return "not taken"
-    return "late" if was_late(packet, deadline) else "heard"
 
 
 def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
@@ -128,11 +110,23 @@ def overtaken(packets: Sequence[MediaPacket], *, since: int, until: int, deadlin
 
 def late(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """The packets that ``Delivery.late`` counts."""
-    found = [packet for packet in offered_in(packets, since, until) if was_late(packet, deadline)]
-    return tuple(Overdue("late", one.offered, one.taken or 0, Duration((one.late or 0) - (deadline or 0))) for one in found)
+    return _delayed((one for one in offered_in(packets, since, until) if one.sent is not None), deadline)
 
 
 def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> tuple[Overdue, ...]:
     """Those of the packets that ``Delivery.expired`` counts that were given up because they had waited."""
-    found = [packet for packet in offered_in(packets, since, until) if packet.sent is None and packet.unsent in GIVEN_UP]
-    return tuple(Overdue("given up", packet.offered, packet.offered + (deadline or 0)) for packet in found)
+    return _delayed((one for one in offered_in(packets, since, until) if one.sent is None), deadline)
+
+
+def delayed(packet: MediaPacket, deadline: int | None) -> Overdue | None:
+    """How ``packet`` was late, or given up because it had waited; None when delay alone did not cost it.  ``deadline``: ns."""
+    if was_late(packet, deadline):
+        excess = Duration((packet.late or 0) - (deadline or 0))
+        return Overdue("late", packet.offered, packet.taken or 0, excess, packet.sent or 0, packet.arrived or 0)
+    if packet.sent is None and packet.unsent in GIVEN_UP:
+        return Overdue("given up", packet.offered, packet.offered + (deadline or 0))
+    return None
+
+
+def _delayed(packets: Iterable[MediaPacket], deadline: int | None) -> tuple[Overdue, ...]:
+    return tuple(one for packet in packets if (one := delayed(packet, deadline)) is not None)

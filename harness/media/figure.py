@@ -64,6 +64,7 @@ class Figure:
     ``call``: the id of the call that it is of.
     ``overdue``: those of the packets that the value counts, or is the share of, that delay alone can have cost; ``of``: how many packets
     it is a share of, 0 when it counts.  ``timeless``: no delay can make it what it is: a packet that was lost on the way, doubled, changed.
+    ``interval``: ns from one to the next of the frames that it counts, 0 when it counts none; ``gaps``: then, all silences meanwhile.
     ``yields``: of a flow that a stack holds back, slows down or stops when it takes delay for congestion: any but audio.
     ``speaker`` and ``listener``: the agents whose direction it is of, "" when it is of none.  ``round_trip``: of the path, ns.
     """
@@ -75,6 +76,7 @@ class Figure:
     overdue: tuple[Overdue, ...] = ()
     of: int = 0
     timeless: bool = False
+    interval: int = 0
     yields: bool = False
     where: Gap | None = None
     moments: tuple[Moment, ...] = ()

@@ -7,20 +7,21 @@ narrow it and gives a ``Figure``: a quantity with its direction, or None with th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 from harness.media import silence, timing
 from harness.media.bursts import LossPattern, loss_pattern
-from harness.media.delivery import Delivery, delivery, given_up, late, overtaken, was_late, was_lost, was_not_taken
+from harness.media.delivery import Delivery, delayed, delivery, given_up, late, overtaken, was_late, was_lost, was_not_taken
 from harness.media.emodel import G711_PLC, Codec, ScoredSecond, worst_seconds
 from harness.media.figure import Figure, Gap, Moment, Overdue
 from harness.media.freezes import VideoReport, video_report
 from harness.media.records import MediaPacket
-from harness.media.schedule import AUDIO, Pace
+from harness.media.schedule import AUDIO, Leave, Pace
 from harness.media.silence import Free, TakenFrame
 from harness.media.window import offered_in
 from harness.units import Count, Duration, Quantity, Ratio, expect
@@ -41,7 +42,9 @@ class Heard:
     method is given another; let it end before the hang-up, or the last packets in flight count as lost.  ``deadline``: by how much a packet
     may be late and still be played; None plays everything.  ``clock_stepped``: the clock conversion stepped by more than 0.5 ms during the
     run, which voids the delay and jitter figures.  ``pace``: one frame every how long.  ``free``: when the schedule owed nothing; None:
-    nobody asked for the flow, so there is no silence to measure.  ``speaker``, ``listener``: the agents' names.
+    nobody asked for the flow, so there is no silence to measure.  ``leaves``: to send fewer frames.  ``decided``: up to when (ns) the fate
+    of every place is known; None: until the playout allowance and the path's own delay before ``closed``.  ``speaker``, ``listener``: names
+    of agents.
     """
 
     packets: Sequence[MediaPacket]
@@ -52,6 +55,8 @@ class Heard:
     clock_stepped: bool = False
     pace: Pace = AUDIO
     free: Free | None = field(default=())
+    leaves: Sequence[Leave] = ()
+    decided: int | None = None
     speaker: str = ""
     listener: str = ""
 
@@ -98,7 +103,14 @@ class Heard:
         if self.free is None:
             return self._unmeasured(NEVER_ASKED)
         gaps = silence.silences(
-            frames, self.free, interval=self.pace.interval, since=since, until=until, deadline=self._deadline_ns, delay=self._delay
+            frames,
+            self.free,
+            interval=self.pace.interval,
+            since=since,
+            until=until,
+            deadline=self._deadline_ns,
+            delay=self._delay,
+            leaves=self.leaves,
         )
         return self._longest(gaps, since, until)
 
@@ -109,13 +121,29 @@ class Heard:
         return self._figure(gap.excess, gaps=(gap,), note="" if gap.recovered else "never came back", yields=self._yields)
 
     def unheard(self, since: int | None = None, until: int | None = None) -> Figure:
-        """Packets due in the window that the listener missed: never departed, lost, not taken, or late."""
+        """Frames due in the window that the listener missed: never departed, lost, not taken, or late; the whole frame for one packet.
+
+        Places whose fate the window's end leaves open (``decided``) do not count, nor does what departed while nothing was owed.
+        """
         since, until = self._window(since, until)
-        counts = self.delivery(since, until)
-        overdue = self._overdue(late, since, until) + self._overdue(given_up, since, until)
-        moments = self._moments(since, until, self._missed)
-        figure = self._count(counts.unheard, counts, overdue=overdue, moments=moments)
-        return replace(figure, note=_parts(counts)) if counts.offered else figure
+        if self.free is None:
+            return self._unmeasured(NEVER_ASKED)
+        owed = self._owed(since, max(since, min(until, self._decided)))
+        if not owed:
+            return self._unmeasured(NOTHING_OFFERED)
+        missed = [(frame[0].offered, [packet for packet in frame if self._missed(packet)]) for frame in owed]
+        missed = [(due, packets) for due, packets in missed if packets]
+        overdue = [[delayed(packet, self._deadline_ns) for packet in packets] for _, packets in missed]
+        kinds = Counter(_kind(packets[0]) for _, packets in missed)
+        return self._figure(
+            Count(len(missed)),
+            note=", ".join([*(f"{count} {kind}" for kind, count in sorted(kinds.items())), f"of {len(owed)}"]),
+            overdue=tuple(max((one for one in its if one), key=lambda one: one.excess.ns) for its in overdue if all(its)),
+            moments=tuple(Moment(due, self._missed(packets[0])) for due, packets in missed),
+            gaps=self.longest_gap(since, until).gaps if missed else (),
+            interval=self.pace.interval,
+            yields=self._yields,
+        )
 
     def loss(self, since: int | None = None, until: int | None = None) -> Figure:
         """Playout loss: the share of what was due in the window that the listener missed (``unheard``)."""
@@ -233,10 +261,26 @@ class Heard:
         moments = tuple(Moment(gap.start, f"frozen for {Duration(gap.end - gap.start)}") for gap in report.freezes)
         return self._figure(Count(report.freeze_count), note=f"frozen for {report.total_freezes_duration}", moments=moments)
 
+    def longest_freeze(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The longest freeze that ends in the window, as a figure with its gaps; not measured when no frame was ever shown."""
+        since, until = self._window(since, until)
+        report = self.video(since, until)
+        if not report.frames_rendered:
+            return self._unmeasured("not measured: no frame was rendered in this window")
+        return self._longest(report.freezes, since, until)
+
     def longest_standstill(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest time without a new picture, a standstill that never ends included."""
         since, until = self._window(since, until)
         return self._longest(self.video(since, until).intervals, since, until)
+
+    @property
+    def largest_frame(self) -> int:
+        """Bytes of UDP payload that the largest frame took."""
+        sizes: Counter[tuple[int, int, int]] = Counter()
+        for packet in self.packets:
+            sizes[_frame(packet)] += packet.udp or 0
+        return max(sizes.values(), default=0)
 
     @property
     def _yields(self) -> bool:
@@ -253,6 +297,21 @@ class Heard:
     def _delay(self) -> int:
         """The path's own delay, where no frame was taken."""
         return next((packet.delay for packet in self.packets if packet.delay), 0)
+
+    @property
+    def _decided(self) -> int:
+        """Up to when the fate of every place is known."""
+        if self.decided is not None:
+            return self.decided
+        return self.closed - (self._deadline_ns or 0) - max((packet.delay for packet in self.packets), default=0)
+
+    def _owed(self, since: int, until: int) -> list[list[MediaPacket]]:
+        """The frames due in the window, as lists of their packets."""
+        frames: dict[tuple[int, int, int], list[MediaPacket]] = {}
+        for packet in offered_in(self.packets, since, until):
+            if not any(start <= packet.offered < end for start, end in self.free or ()):
+                frames.setdefault(_frame(packet), []).append(packet)
+        return list(frames.values())
 
     def _missed(self, packet: MediaPacket) -> str:
         return _lost(packet) or _not_taken(packet) or self._late(packet) or _unsent(packet)
@@ -316,6 +375,13 @@ def _not_taken(packet: MediaPacket) -> str:
 
 def _unsent(packet: MediaPacket) -> str:
     return f"never sent: {packet.unsent or 'no reason recorded'}" if packet.sent is None else ""
+
+
+def _kind(packet: MediaPacket) -> str:
+    """What became of a packet that was missed, in two words."""
+    if packet.sent is None:
+        return "never sent"
+    return "lost" if was_lost(packet) else "not taken" if was_not_taken(packet) else "late"
 
 
 def _parts(counts: Delivery) -> str:

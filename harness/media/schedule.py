@@ -12,6 +12,7 @@ on departures captured at the sender's host and on RTP timestamps; no agent's re
   (frames that were not made, or were stamped anew) is left as empty places or as lateness.
 * The anchor is fixed.  It follows the earliest departures of each ``WINDOW`` by at most ``DRIFT``, the most that two clocks differ.
 * Between spans time is **free**: nothing is owed, and no silence counts.
+* A **leave** to adapt is the scenario's, never the stack's: within it a flow owes one frame per longer interval, or nothing at all.
 
 All times are ns of CLOCK_MONOTONIC.  Pure.
 """
@@ -70,6 +71,14 @@ class Span(NamedTuple):
     closes: int = FOREVER
 
 
+class Leave(NamedTuple):
+    """Leave to adapt from ``since`` to ``until`` (ns): the flow owes one frame every ``interval`` ns there, None: nothing at all."""
+
+    since: int
+    until: int
+    interval: int | None
+
+
 class SentFrame(NamedTuple):
     """A frame as it left the sender's host: its SSRC, its RTP timestamp, and when its first and its last packet departed (ns)."""
 
@@ -108,9 +117,12 @@ class _Mapping:
 class _Grid:
     """The places of one span: which are filled, and how far drift has moved them."""
 
-    def __init__(self, span: Span, origin: int, pace: Pace) -> None:
+    def __init__(self, span: Span, origin: int, pace: Pace, leaves: Sequence[Leave] = ()) -> None:
         self.origin = origin
         self._pace = pace
+        self._leaves = leaves
+        self._owed: int | None = None
+        """The last place that was filled, or was empty and owed."""
         self.span = span
         self.shift = 0
         self._filled: set[int] = set()
@@ -153,15 +165,27 @@ class _Grid:
             self._given += 1
             if number in self._filled:
                 self._filled.discard(number)
-            else:
+                self._owed = place
+            elif self._is_owed(place):
+                self._owed = place
                 yield place
+
+    def _is_owed(self, place: int) -> bool:
+        """Whether a frame was owed at an empty place: within a leave only when its interval has passed since the last one."""
+        leave = next((one for one in self._leaves if one.since <= place < one.until), None)
+        if leave is None:
+            return True
+        if leave.interval is None:
+            return False
+        return self._owed is None or place - self._owed >= leave.interval - self._pace.interval // 2
 
 
 class Schedule:
     """The places of one flow of one direction.  Give it every frame in the order of departure; spans may be added while it is used."""
 
-    def __init__(self, pace: Pace, spans: Sequence[Span] = ()) -> None:
+    def __init__(self, pace: Pace, spans: Sequence[Span] = (), leaves: Sequence[Leave] = ()) -> None:
         self.pace = pace
+        self.leaves: Sequence[Leave] = sorted(leaves, key=lambda leave: (leave.since, leave.until))
         self._spans: list[Span] = list(spans)
         self._grids: dict[int, _Grid] = {}
         self._mappings: dict[int, _Mapping] = {}
@@ -218,16 +242,22 @@ class Schedule:
         return sorted(found)
 
     def free(self) -> list[tuple[int, int]]:
-        """When nothing was owed: from a span's end to the next one's origin, and before the first; by time."""
-        found, since = [], -FOREVER
+        """When nothing was owed: from a span's end to the next one's origin, before the first, and by leave; by time, apart."""
+        found, since = [(leave.since, leave.until) for leave in self.leaves if leave.interval is None], -FOREVER
         for number, span in enumerate(self._spans):
             grid = self._grids.get(number)
             found.append((since, span.effective if grid is None else grid.origin))
             since = span.closes
         found.append((since, FOREVER))
-        return [(start, end) for start, end in found if end > start]
+        apart: list[tuple[int, int]] = []
+        for start, end in sorted((start, end) for start, end in found if end > start):
+            if apart and start <= apart[-1][1]:
+                apart[-1] = apart[-1][0], max(end, apart[-1][1])
+            else:
+                apart.append((start, end))
+        return apart
 
     def _begin(self, number: int, departed: int) -> _Grid:
         span = self._spans[number]
-        grid = self._grids[number] = _Grid(span, min(departed, span.effective), self.pace)
+        grid = self._grids[number] = _Grid(span, min(departed, span.effective), self.pace, self.leaves)
         return grid

@@ -8,7 +8,7 @@ may be understated, since padding of that size looks like media.  Pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from harness.media.figure import Figure, Gap, Moment, share
@@ -79,6 +79,11 @@ class SealedHeard(Heard):
         gone = [one for one in self.datagrams if one.taken is None and since <= one.departed <= until]
         moments = tuple(Moment(one.departed, "a datagram of media's size was lost") for one in gone)
         return Figure(Count(len(gone)), self.direction, note=BY_SIZES, timeless=True, moments=moments)
+
+    def unheard(self, since: int | None = None, until: int | None = None) -> Figure:
+        """What was lost: that something came late, or was not taken, cannot be seen."""
+        lost = self.lost(since, until)
+        return lost if lost.value is None else replace(lost, note=f"{BY_SIZES}; what was late or not taken is not measured")
 
     def network_loss(self, since: int | None = None, until: int | None = None) -> Figure:
         """Their share of those that left."""

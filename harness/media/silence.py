@@ -9,7 +9,8 @@ For two fresh frames a and b heard one after the other:
 
     silence(a, b) = max(0, (taken b - taken a) - free(a, b) - I)
 
-``free`` is the time in which the schedule owed nothing, shifted by the path's own delay, and I the interval.  A virtual frame before the
+``free`` is the time in which the schedule owed nothing, shifted by the path's own delay, and I the interval.  Within leave to adapt I is
+the longer interval of that leave; of a gap that lies there only in part, I is longer by no more than that part.  A virtual frame before the
 first was taken at O + d - I, and a virtual one ends every window.  A gap belongs to the window in which it *ends*.
 
 All times are ns of CLOCK_MONOTONIC.  Pure.
@@ -23,7 +24,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from harness.media.figure import Gap
-from harness.media.schedule import FOREVER
+from harness.media.schedule import FOREVER, Leave
 from harness.media.window import check
 from harness.units import Duration
 
@@ -78,16 +79,26 @@ def _settled(frames: Sequence[TakenFrame], interval: int, deadline: int) -> set[
 
 
 def silences(
-    frames: Sequence[TakenFrame], free: Free, *, interval: int, since: int, until: int, deadline: int | None, delay: int = 0
+    frames: Sequence[TakenFrame],
+    free: Free,
+    *,
+    interval: int,
+    since: int,
+    until: int,
+    deadline: int | None,
+    delay: int = 0,
+    leaves: Sequence[Leave] = (),
 ) -> list[Gap]:
     """Every silence above 0 that ends in the window, by time.
 
-    ``delay``: the path's own, where no frame tells it.  ``free``: as ``Schedule.free`` gives it.
+    ``delay``: the path's own, where no frame tells it.  ``free``: as ``Schedule.free`` gives it.  ``leaves``: to send fewer frames.
     """
     check(since, until)
     fresh = [frame for frame in heard(frames, interval, deadline) if frame.taken <= until]
     leads = bool(free) and free[0][0] == -FOREVER
     shifted = _shifted(free[leads:], fresh, delay)
+    longer = [max(0, leave.interval - interval) for leave in leaves if leave.interval is not None]
+    slow = _shifted([(leave.since, leave.until) for leave in leaves if leave.interval is not None], fresh, delay)
     first = fresh[0].delay if fresh else delay
     origin = free[0][1] if leads else since
     begin = min(origin + first, until) - interval
@@ -96,7 +107,8 @@ def silences(
     gaps = []
     for number, (left, right) in enumerate(pairwise(times), 1):
         if since <= right <= until:
-            excess = right - left - _overlap(shifted, left, right) - interval
+            more = max((min(most, _overlap([when], left, right)) for most, when in zip(longer, slow, strict=True)), default=0)
+            excess = right - left - _overlap(shifted, left, right) - interval - more
             ends = number == len(times) - 1
             if excess > 0:
                 gaps.append(Gap(Duration(excess), left, right, recovered=not ends, transit=transits[number]))

@@ -173,7 +173,7 @@ def _flow(
                 path=None if unsent else mine,
                 came_by=None if arrived is None else theirs,
                 unsent="expired" if unsent else None,
-                taken=None if index % 997 == 400 else arrived,
+                taken=None if index % 197 == 40 else arrived,
                 delay=own,
             )
             index += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness.verdict import Blame, Result
+from harness.verdict import Blame, Relation, Result, judge
 from tests.cheats.__main__ import all_orders
 from tests.cheats.campaign import Campaign, Done, Order, part_of, sliced, written
 from tests.cheats.kinds import KINDS, functions_of, kind_of, kinds_of, own_names, verdicts
@@ -98,7 +98,7 @@ def test_a_cheat_that_waits_for_a_move_is_tried_where_something_moves(cheat: Che
 
 def test_every_row_that_is_a_stack_has_one() -> None:
     assert {cheat.row for cheat in CHEATS} >= {1, 2, 3, 4, 5, 6, 7, 9, 10, 12}
-    assert {"greased-bit", "other-flow-ids", "on-streams", "reference", "narrow", "far"} <= {variant.name for variant in VARIANTS}
+    assert {"greased-bit", "other-flow-ids", "on-streams", "unpadded-probes", "narrow", "far"} <= {variant.name for variant in VARIANTS}
     assert len(BY_NAME) == len(CHEATS)
 
 
@@ -149,7 +149,13 @@ def test_a_commit_names_two_variants() -> None:
     ],
 )
 def test_how_a_cheat_came_out(name: str, result: Result, blame: Blame | None, wrong: str) -> None:
-    assert BY_NAME[name].came_out(msgspec.structs.replace(made(), result=result, blame=blame)) == wrong
+    assert BY_NAME[name].came_out(msgspec.structs.replace(made(), result=result, blame=blame, verdicts=())) == wrong
+
+
+def test_a_verdict_without_a_kind_is_wrong() -> None:
+    strange = judge("how nice it was", Relation.AT_MOST, 2, 1)
+    report = msgspec.structs.replace(made(), result=Result.FAIL, blame=Blame.PRODUCT, verdicts=(strange,))
+    assert BY_NAME["blocks"].came_out(report) == "verdicts without a kind: how nice it was"
 
 
 class Counted(Campaign):

@@ -19,7 +19,7 @@ def heard() -> Heard:
     return severed.cut(Heard(packets, "alice → bob audio", 0, 5 * S, 200 * ms), BROKEN)
 
 
-@pytest.mark.parametrize("measure", ["longest_gap", "loss", "late", "recovery", "interruption"])
+@pytest.mark.parametrize("measure", ["longest_gap", "loss", "late", "recovery", "unheard"])
 def test_what_begins_after_the_missed_wait_is_not_measured(measure: str) -> None:
     before, after = (getattr(heard(), measure)(at) for at in (BROKEN - 1, BROKEN))
     assert before.value is not None

@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
-from harness.media.delivery import FATES, Fate
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.report.account import Sentence, account
-from harness.report.story import Flow, Lane, Mark, Silence, Story, delta, runs
+from harness.report.story import HEARD, LATE, LOST, NOT_TAKEN, UNSENT, Flow, Lane, Mark, Silence, Story, delta, runs
 from harness.units import Count, Duration, ms
 from harness.verdict import Fault, Receipt, Verdict, at_most, equal
 from tests.unit.report.runs import made
@@ -21,13 +20,13 @@ SEEN = {"before": "a 1", "after": "b 2"}
 RECEIPT = Receipt(fault=FAULT.name, kind="new 4-tuple", at=ZERO + 450_000_000, observed=SEEN, taken=True, source="capture bob")
 
 
-_FATES: dict[str, Fate] = {".": "heard", "l": "late", "x": "lost", "-": "never sent", "t": "not taken"}
-
-
 def flow(
     fates: list[str], *, call: str = "c1", moved: int | None = None, kind: str = "audio", silences: list[Silence] | None = None
 ) -> Flow:
-    """A packet each 20 ms from 0 on, 10 ms on the way, by LTE from ``moved`` on; ``fates`` as in ``_FATES``."""
+    """A packet each 20 ms from 0 on, 10 ms on the way; by LTE from ``moved`` on.
+
+    "." heard, "x" lost, "-" never sent, "l" late, "?" not taken, "w" taken 50 ms after it came.
+    """
     way = [0 if moved is None or n < moved else 1 for n in range(len(fates))]
     return Flow(
         call=call,
@@ -36,13 +35,13 @@ def flow(
         flow=kind,
         opened=0,
         closed=2_000_000,
-        deadline=200 * MS,
+        limits=[[0, 210 * MS]],
         ways=[["wifi", "eth"], ["lte", "eth"]],
         offered=delta(range(0, 20 * MS * len(fates), 20 * MS)),
         left=[-1 if fate == "-" else 10 for fate in fates],
-        came=[{".": 10 * MS, "l": 250 * MS, "t": 10 * MS}.get(fate, -1) for fate in fates],
-        taken=[{".": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
-        fate=runs(FATES.index(_FATES[fate]) for fate in fates),
+        came=[{".": 10 * MS, "?": 10 * MS, "w": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
+        waited=[{".": 0, "l": 0, "w": 50 * MS}.get(fate, -1) for fate in fates],
+        fate=runs([{"x": LOST, "-": UNSENT, "l": LATE, "?": NOT_TAKEN}.get(fate, HEARD) for fate in fates]),
         size=[100] * len(fates),
         way=runs(way),
         unsent={},
@@ -75,21 +74,6 @@ def test_a_silence_tells_when_how_long_by_which_ways_and_what_became_of_the_pack
     )
 
 
-def test_what_came_to_the_listener_s_host_is_not_blamed_on_the_network() -> None:
-    """The network dropped nothing, and it read "lost by alice/wifi"."""
-    hole = Silence(since=390 * MS, until=810 * MS, excess=400 * MS, recovered=True)
-    deaf = flow([*"." * 20, *"t" * 20, "x", *"." * 20], silences=[hole])
-    (silence,) = [one for one in told([deaf]) if one.kind == "silence"]
-    fates = "20 came to bob's host by alice/wifi → bob/eth and were not taken, 1 lost by alice/wifi → bob/eth"
-    assert silence.text.endswith(f"before and after it by alice/wifi → bob/eth, {fates}")
-    assert f"40 of 61 packets heard, {fates}" in next(one.text for one in told([deaf]) if one.kind == "all")
-
-
-def test_a_story_without_fates_tells_them_by_its_arrivals() -> None:
-    old = msgspec.structs.replace(BROKEN, taken=[], fate=[])
-    assert [one.text for one in told([old])] == [one.text for one in told([BROKEN])]
-
-
 def test_a_silence_that_did_not_end_says_so() -> None:
     dead = flow([*"." * 20, *"x" * 10], silences=[Silence(since=390 * MS, until=2_000_000, excess=1_590 * MS, recovered=False)])
     (silence,) = [one for one in told([dead]) if one.kind == "silence"]
@@ -116,6 +100,21 @@ def test_every_flow_is_told_in_all_and_those_heard_whole_in_one_sentence() -> No
     )
     assert second.text == (
         "Heard whole: alice → bob video (10 packets by alice/wifi → bob/eth), alice → bob screen (5 packets by alice/wifi → bob/eth)"
+    )
+
+
+def test_what_came_and_was_not_taken_is_told_apart_from_what_was_lost() -> None:
+    texts = [one.text for one in told([flow([*"." * 20, "x", "?", "?", *"." * 20], silences=[HOLE])])]
+    assert "before and after it by alice/wifi → bob/eth, 1 lost by alice/wifi → bob/eth, 2 came to bob's host and not taken" in texts[0]
+    assert texts[-1].startswith("alice → bob audio in all: 40 of 43 packets heard, 1 lost by alice/wifi → bob/eth, 2 came to bob's host")
+
+
+def test_a_silence_ends_with_the_packet_that_was_taken_first_and_not_with_the_one_that_came_first() -> None:
+    late = Silence(since=390 * MS, until=480 * MS, excess=70 * MS, recovered=True)
+    (silence,) = [one for one in told([flow([*"." * 20, "x", "w", *"." * 5], moved=21, silences=[late])]) if one.kind == "silence"]
+    assert "heard again by alice/lte → bob/eth, 1 lost by alice/wifi" in silence.text
+    assert told([flow([*"." * 20, *"w" * 3], moved=20)])[-1].text.endswith(
+        "alice/wifi → bob/eth from 0.010 s, alice/lte → bob/eth from 0.460 s"
     )
 
 
