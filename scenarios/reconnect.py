@@ -14,7 +14,7 @@ from harness.spec.link import Impairment, Schedule, Step
 from harness.units import Duration, Ratio, mbit, ms, percent, s
 from topologies.both_mobile import both_mobile
 from topologies.phone_two_radios import phone_two_radios
-from topologies.two_homes import DELAY, two_homes
+from topologies.two_homes import DELAY, ROUND_TRIP, two_homes
 
 NONE = 0 * percent
 BACK_WITHIN = 300 * ms
