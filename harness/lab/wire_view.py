@@ -51,8 +51,8 @@ class Sealed:
 
     @property
     def many(self) -> bool:
-        """Whether they are more than one in ``_FEW``."""
-        return len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
+        """Whether they are more than ``_RESETS``, and more than one in ``_FEW``."""
+        return len(self.datagrams) > _RESETS and len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
 
     @property
     def hides(self) -> bool:
@@ -64,8 +64,8 @@ class Sealed:
         return f"no key in its key log opens {count} of the {self.opened + count} datagrams with short headers that it sent"
 
 
-_FEW = 100
-"""One datagram in so many may open under no key: a stateless reset looks like a packet."""
+_FEW, _RESETS = 100, 5
+"""One datagram in so many, and so many in all, may open under no key: a stateless reset (RFC 9000 §10.3) looks like a packet."""
 
 
 @dataclass(frozen=True)
