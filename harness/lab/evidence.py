@@ -145,9 +145,23 @@ class Evidence:
             opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
             held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
             first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
-            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault, cut=self.cut())
             self._seen = known, made
         return self._seen[1]
+
+    def cut(self) -> dict[str, list[tuple[int, int]]]:
+        """By interface, when it was down (ns) after it had been up."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        went: dict[str, int] = {}
+        for one in sorted(self._lab.switching, key=lambda seen: seen.at):
+            for interface, up in one.line.get("up", {}).items():
+                if not up:
+                    went.setdefault(interface, one.began)
+                elif interface in went:
+                    found.setdefault(interface, []).append((went.pop(interface), one.at))
+        for interface, since in went.items():
+            found.setdefault(interface, []).append((since, NEVER))
+        return found
 
     def _call_ends(self) -> Iterator[CallEnds]:
         for call in dict.fromkeys(call for peer in self._lab.peers.values() for call in peer.calls):

@@ -187,7 +187,16 @@ class Legs:
         captured = {peer.name: end.packets for peer, end in self._ends.items()}
         held = {port.path: self._lab.evidence.held(port.path) for name in captured for port in self._network.topology.ports(name)}
         ends = CallEnds(self.call.id, self.call.caller.name, self.call.callee.name, self.call.asked, now)
-        found = view(captured, self._opened, (), calls=(ends,), held=held, samples=self._lab.queue_samples(), quiet_until=began)
+        found = view(
+            captured,
+            self._opened,
+            (),
+            calls=(ends,),
+            held=held,
+            samples=self._lab.queue_samples(),
+            quiet_until=began,
+            cut=self._lab.evidence.cut(),
+        )
         known = {(talk.connection, talk.speaker, talk.departed) for talk in self._talks}
         self._talks += [talk for talk in found.talks if (talk.connection, talk.speaker, talk.departed) not in known]
         return found

@@ -41,10 +41,8 @@ def media_packets(
         due_of[first.ssrc, first.timestamp] = due, number
         for packet in frame:
             if packet.arrivals:
-                own = delays.delay(
-                    f"{ends.speaker}/{packet.path}", f"{packet.listener}/{packet.arrivals[0].path}", packet.departed, packet.udp
-                )
-                delay = own
+                ways = f"{ends.speaker}/{packet.path}", f"{packet.listener}/{packet.arrivals[0].path}"
+                delay = delays.delay(*ways, packet.departed, packet.udp, version=6 if packet.remote.count(":") > 1 else 4)
             found.append(_packet(ends, packet, due, number, delay))
     empty = schedule.empty(until)
     found += _unsent(ends, list(unsent), schedule, due_of, empty, frames)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
@@ -122,14 +123,16 @@ def view(
     held: Mapping[str, int],
     samples: Mapping[str, Sequence[QueueSample]],
     quiet_until: int = NEVER,
+    cut: Mapping[str, Sequence[tuple[int, int]]] = MappingProxyType({}),
 ) -> View:
     """Put together what was captured and opened.
 
     ``samples``: by peer, its sockets' receive queues.  ``quiet_until``: when the first fault began (ns); usual ACK delays are of before.
+    ``cut``: by interface, when it was down (ns): the ACK of what came by it may have waited for another path.
     """
     crossed = crossings(captured, opened, held)
     talks = signalling(crossed)
-    taken = _Taking(captured, crossed, samples, quiet_until)
+    taken = _Taking(captured, crossed, samples, quiet_until, cut)
     return View(
         captured,
         crossed,
@@ -182,7 +185,9 @@ class _Taking:
         crossed: Sequence[Crossing],
         samples: Mapping[str, Sequence[QueueSample]],
         quiet_until: int,
+        cut: Mapping[str, Sequence[tuple[int, int]]],
     ) -> None:
+        self._cut = cut
         self._acks = first_acks(crossed)
         self._queued: dict[int, int] = {}
         self._dropped: dict[str, list[tuple[int, int]]] = {}
@@ -221,6 +226,8 @@ class _Taking:
         acked = self._acks.get((one.packet.connection, one.speaker, one.packet.number), 0)
         if not acked and any(since <= one.arrived <= until for since, until in self._dropped.get(one.listener, ())):
             return None  # its socket dropped datagrams then, and nothing acknowledges this one
+        if acked and any(since <= acked and one.arrived <= until for since, until in self._cut.get(one.arrival.interface, ())):
+            acked = 0
         limits = self._limits.get(one.listener)
         if acked and one.packet.sender == "client" and limits is not None and limits.limits(one.arrival.source, one.arrived, acked):
             acked = 0
