@@ -124,7 +124,7 @@ async def test_satellite(lab: Lab) -> None:
         lab.at_most(f"{speaker.name}'s video lost", video.network_loss(since=call.opened + SLOW_START.ns), 2 * percent)
 
 
-@control("bob", "blames-itself", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
+@control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
 async def test_held_uplink(lab: Lab) -> None:
     """Alice's Wi-Fi holds what she sends for 200 ms of each second, and then lets it all go at once; nobody's picture stops.
 
@@ -132,7 +132,7 @@ async def test_held_uplink(lab: Lab) -> None:
     a link with twenty times the room.
     Fault: Alice's uplink has 12 Mbit/s, and none of it for 200 ms of each second.  Receipt: the impairment that the executor has in force.
     Bounds: neither picture is stopped, each is as large at last as before (80 %), and at most 10 % of it is late, lost or expires.
-    Control: a callee that takes the whole delay of its acknowledgements for a queue on its own way.
+    Control: a callee that takes each moment in which acknowledgements are late for a way that is too narrow for its video.
     Needs: the relay; sch_netem has no rate traces.
     """
     net = await lab.build(two_homes(exact=True))

@@ -187,6 +187,27 @@ class BlamesItself(Endpoint):
     call_class = SelfBlamingCall
 
 
+class HastyQuality(CallQuality):
+    """Takes every packet that expires here for a network that takes no more."""
+
+    def _held_back(self, connection: Connection) -> float:
+        expired = connection.expired - (self._expired if connection is self._connection else 0)
+        super()._held_back(connection)
+        return 100.0 if expired else 0.0
+
+
+class PanickingCall(SelfBlamingCall):
+    def _connected(self, now: int) -> None:
+        self.media.quality_class = HastyQuality  # type: ignore[misc]
+        super()._connected(now)
+
+
+class Panics(Endpoint):
+    """Takes each moment in which acknowledgements are late for a way that is too narrow for its video."""
+
+    call_class = PanickingCall
+
+
 class FarIsFull(CallQuality):
     """Takes a long round trip for a queue."""
 
@@ -221,6 +242,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "reports-nothing": ReportsNothing,
     "miscounts": Miscounts,
     "blames-itself": BlamesItself,
+    "panics": Panics,
     "counts-distance": CountsDistance,
     "never-restores": NeverRestores,
     "deaf-at-first": DeafAtFirst,
