@@ -114,9 +114,9 @@ async def test_call_waiting(lab: Lab, react: Reaction) -> None:
 
     Field story: the second call makes the first one stutter, or what is done to the one is done to the other.
     Fault: none.
-    Bounds: Alice's and Bob's audio is that of an undisturbed call (call_flow, lifecycle), silent for at most 60 ms but on hold; a hold stops media within one packet interval (20 ms) of passing a host, and a resume brings it back within one; a bye tells Carol
-    how it ended, and when nobody answers it comes when the time to answer (1.5 s from the offer) is over, not earlier and at most 100 ms
-    later.
+    Bounds: Alice's and Bob's audio is that of an undisturbed call (call_flow, lifecycle), silent for at most 60 ms but on hold; a hold
+    stops media within one packet interval (20 ms) of passing a host, and a resume brings it back within one; a bye tells Carol how it
+    ended, and when nobody answers it comes when the time to answer (1.5 s from the offer) is over, not earlier and at most 100 ms later.
     Control: a callee that ends its other calls when it takes one; one that, asked to refuse a call, ends the other; one that ends every
     call when one is over.
     """
