@@ -11,8 +11,8 @@ ARGS ?=
 LEFT_OUT = $(shell $(BIN)/python -c 'import av, mypy, ruff' 2>/dev/null || echo "left out in this image: make check (lint and types), and the tests of real codecs; --build-arg PARTS='run dev media' has them")
 MEASURING := tests/conformance/test_links.py tests/conformance/test_over_time.py
 
-.PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser browser-long accuracy check unit unit-long conformance conformance-long controls stories bench
-.PHONY: controls-first controls-long cheats cheats-short variants busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
+.PHONY: help scenario scenarios report docs doctor test test-image test-vm test-browser browser-long accuracy check unit unit-long conformance conformance-long controls stories stories-long bench
+.PHONY: controls-first controls-long cheats cheats-short judge variants busy fuzz fuzz-short killed killed-long soak soak-short endurance endurance-short speech licences audit lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -78,8 +78,11 @@ conformance: $(STAMP) ## every executor against one contract, short form; what m
 conformance-long: $(STAMP) ## the rest of it: the relay over packet sockets where there are TAPs too, mappings that expire, reboot and flood
 	$(BIN)/pytest tests/conformance -q -m long
 
-stories: $(STAMP) ## every scenario once, two at a time: they measure
-	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive $(ARGS)
+stories: $(STAMP) ## every scenario but the long ones once, two at a time: they measure
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive -m "not long" $(ARGS)
+
+stories-long: $(STAMP) ## the long scenarios
+	$(BIN)/pytest scenarios/*.py -p harness.pytest_plugin -q -n 2 --conclusive -m long $(ARGS)
 
 controls: $(STAMP) ## every scenario with its sabotaged agents: each must go red on its verdict
 	$(BIN)/pytest tests/controls -q -n $(JOBS) $(ARGS)
@@ -87,7 +90,7 @@ controls: $(STAMP) ## every scenario with its sabotaged agents: each must go red
 controls-first: $(STAMP)
 	$(BIN)/pytest tests/controls -q -n $(JOBS) -m "not long"
 
-controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario, two at a time: nothing hurries them
+controls-long: $(STAMP) ## the second and third sabotaged agent of a scenario, and those of long scenarios, two at a time: nothing hurries them
 	$(BIN)/pytest tests/controls -q -n 2 -m long
 
 cheats: $(STAMP) ## PART=3/8: stacks that cheat, each in a scenario of each kind that it breaks, the worst in all: none may PASS; goes on
@@ -98,6 +101,10 @@ cheats-short: $(STAMP)
 
 variants: $(STAMP) ## ONLY=greased-bit: healthy stacks of other kinds, over rebinding, migration and call_flow: none may FAIL; goes on
 	$(BIN)/python -m tests.variants $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+judge: $(STAMP) ## a dozen scenarios and controls (ARGS=--all: all) judged anew by tshark's fields alone: is any figure of ours different?
+	@./.ci/tshark
+	$(BIN)/python -m tests.judge --figures=artifacts/judge/judge.json $(ARGS)
 
 busy: $(STAMP) ## N=200: scenarios and sabotaged stacks while others take the machine away: no run may FAIL, no sabotage PASS
 	$(BIN)/python -m tests.busy $(or $(N),200) $(ARGS)
@@ -113,9 +120,10 @@ browser-long: $(STAMP) ## the page of a real call of ten minutes there
 	@./.ci/browser
 	$(BIN)/pytest tests/browser -q -m long
 
-accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`
+accuracy: $(STAMP) ## write docs/accuracy.md anew: the relay measured here, netem by the latest `make test-vm`, the judge by the latest `make judge`
 	$(BIN)/pytest tests/conformance/test_links.py -q --figures=artifacts/conformance/relay.json
 	$(BIN)/python -m tests.accuracy artifacts/conformance/relay.json artifacts/vm/netem.json
+	$(BIN)/python -m tests.accuracy --judge artifacts/judge/judge.json
 
 $(VENV)/.fuzz: .ci/fuzz.lock $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/fuzz.lock

@@ -147,11 +147,11 @@ def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Know
         return verdict
     found.sort(key=lambda pair: pair[1].length - pair[0].excess.ns)
     standing = [(gap, one) for gap, one in found if gap.excess.ns - one.length > bound.ns]
-    worst, one = found[0]
+    worst, one = found[0] if standing else max(found, key=lambda pair: pair[0].excess.ns)
     part = Duration(min(one.length, worst.excess.ns))
     said = f"{worst.excess}, of which the machine explains {part}: {one.words}" if one.length else ""
     if not standing:
-        return _inconclusive(verdict, said or f"{len(found)} gaps explained by the machine")
+        return _inconclusive(verdict, said)
     gaps = tuple(gap for gap, _ in standing)
     left_out = len(found) - len(gaps)
     more = f"{left_out} further gap{'s' if left_out > 1 else ''} explained by the machine left out" if left_out else ""

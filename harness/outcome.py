@@ -6,8 +6,8 @@
 * A mistake of the author or the command line (``SpecError``, an exception in the scenario's own code) is ERROR, blame author.
 * An agent that lacks what the scenario needs makes the run NOT RUN, blame agent.
 
-The order for the whole run: any FAIL is FAIL; then ERROR; then NOT RUN; then errors, missing receipts and unmeasured figures, each
-INCONCLUSIVE with its own blame; else PASS.  Every reason is kept, also those that did not decide.
+The order for the whole run: any FAIL is FAIL, a crash before figures that are missed; then ERROR; then NOT RUN; then errors, missing
+receipts and unmeasured figures, each INCONCLUSIVE with its own blame; else PASS.  Every reason is kept, also those that did not decide.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import PurePath
 
 import msgspec
 
-from harness.errors import BlamedError, CapabilityLacking, SpecError, exhausted
+from harness.errors import AgentCrashed, BlamedError, CapabilityLacking, SpecError, exhausted
 from harness.excuse import excuse
 from harness.verdict import Blame, Life, Receipt, Result, Stall, Verdict
 
@@ -58,11 +58,11 @@ def conclude(
     if not verdicts and not errors:
         raise SpecError(scenario, "a scenario that asserts nothing proves nothing; give it at least one verdict")
     final = tuple(msgspec.structs.replace(excuse(verdict, stalls, life), figure=msgspec.UNSET) for verdict in verdicts)
-    against: list[tuple[Result, Blame, str]] = []
+    against: list[tuple[Result, Blame, str]] = [_failure(error) for error in _leaves(errors) if isinstance(error, AgentCrashed)]
     for verdict in final:
         if verdict.result is Result.FAIL:
             against.append((Result.FAIL, verdict.blame or Blame.PRODUCT, _sentence(verdict)))
-    against += [_failure(error) for error in _leaves(errors)]
+    against += [_failure(error) for error in _leaves(errors) if not isinstance(error, AgentCrashed)]
     against += [(Result.INCONCLUSIVE, Blame.HARNESS, reason) for reason in _unproven(faults, receipts)]
     for verdict in final:
         if verdict.result is Result.INCONCLUSIVE:

@@ -34,7 +34,7 @@ import msgspec
 import pytest
 import trio
 
-from harness import mistakes, pages, rotation
+from harness import mistakes, pages, rotation, variants
 from harness.errors import CapabilityLacking, HarnessError, SpecError
 from harness.fabric.base import IMPAIR_CHOICES, TRANSLATE_CHOICES
 from harness.lab import Lab, demands
@@ -176,11 +176,14 @@ def _at_least_one(value: str) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
+    config.addinivalue_line("markers", "long: a scenario that `make stories` leaves to `make stories-long`")
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
     if (keep := config.getoption("--keep")) is not None:
         os.environ[rotation.VARIABLE] = keep  # agents and captures inherit it
     config.addinivalue_line("markers", "needs(capabilities, of): what agents must offer, else the scenario is NOT RUN")
     config.addinivalue_line("markers", "takes(options): options of single scenarios that this one takes")
+    if config.getoption("--repeat") > 1:
+        variants.ask_for_all(config)
     chosen = config.getoption("--media")
     if chosen != "synthetic" and (lacking := kinds.lacking()):
         raise pytest.UsageError(f"--media={chosen}: {lacking}")
@@ -235,7 +238,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``--controls-to``: tell the controls, and leave nothing to run."""
+    """``--repeat``: only the variants asked for; ``--controls-to``: tell the controls, and leave nothing to run."""
+    variants.leave_out_others(config, items)
     file: Path | None = config.getoption("--controls-to")
     if file is not None:
         file.write_bytes(msgspec.json.encode(Controls.of(items)))
@@ -270,7 +274,8 @@ def _lab(config: pytest.Config, node: pytest.Function, seed: int) -> Lab:
 
 def _command(config: pytest.Config, node: pytest.Function, seed: int) -> str:
     """What repeats this run; a repetition's own number is not part of it."""
-    test = node.name if config.getoption("--repeat") == 1 else node.originalname
+    variant = variants.variant_of(node)
+    test = f"{node.originalname}[{variant}]" if variant else node.originalname
     executors = [(option, config.getoption(option)) for option in ("--impair", "--translate")]
     extra = [f"{option}={chosen}" for option, chosen in executors if chosen != "auto"]
     if (media := config.getoption("--media")) != "synthetic":
@@ -359,6 +364,7 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
     finally:
         lab_.close()
     lab_.lacking = frozenset(name for error in errors if isinstance(error, CapabilityLacking) for name in error.lacking)
+    errors = [error for error in errors if not lab_.followed(error)]
     faults, receipts = [mark.name for mark in lab_.faults], tuple(lab_.receipts)
     try:
         outcome = conclude(
@@ -366,10 +372,10 @@ def run(lab_: Lab, scenario: Callable[..., Any], arguments: dict[str, Any], wron
             faults=faults,
             receipts=receipts,
             stalls=lab_.stalls,
-            errors=[*errors, *lab_.evidence.errors],
+            errors=[*lab_.crashes, *errors, *lab_.evidence.errors],
             unfit=lab_.unfit,
             life=lab_.life,
-            voids=lab_.voids() if errors or lab_.verdicts else (),
+            voids=lab_.voids() if errors or lab_.verdicts or lab_.crashes else (),
             scenario=lab_.test,
         )
     except SpecError as error:

@@ -166,13 +166,15 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
     Fault: Alice's line is down until both have given up, or SIGKILL to Bob's agent.  Receipts: both ends of the line down; the keeper,
     whose child the agent is, saw it end of signal 9, and Bob's host sent until then and nothing afterwards.
     Bounds: each agent that lives holds what it held before the call: by its own account (sockets, tasks, sources, streams, calls,
-    descriptors) and by the kernel's (descriptors, bound sockets); no process but the agent is in its host, and none where it was killed.
+    descriptors) and by the kernel's (descriptors, bound sockets); no process is in its host that was not
+    there before, and none at all where it was killed.
     Control: an agent that leaks a socket with every call that it ends or refuses, one that leaks a file with every call that fails.
     """
     net = await lab.build(two_homes())
     impatient = Options(auto_answer=ends is not refused, suspected_ms=300, disconnected_ms=600, failed_ms=1000, redial_window_ms=0)
     alice, bob = await lab.agents("alice", "bob", options=impatient)
     homes = {peer: namespace(peer.process) for peer in (alice, bob)}
+    running = {peer: processes_in(homes[peer]) for peer in (alice, bob)}
     told = {peer: await peer.inventory() for peer in (alice, bob)}
     seen = {peer: (len(descriptors(peer.process)), bound_sockets(peer.process)) for peer in (alice, bob)}
     await ends(lab, net, alice, bob)
@@ -183,7 +185,7 @@ async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awai
             lab.at_most(f"descriptors left at {peer.name}", max(0, len(descriptors(peer.process)) - seen[peer][0]), 0)
             sockets = bound_sockets(peer.process) - seen[peer][1]
             lab.equal(f"sockets left at {peer.name}", len(sockets), 0, note=", ".join(sorted(sockets)))
-        lab.equal(f"processes left at {peer.name}", len(processes_in(homes[peer]) - ({peer.process.pid} if alive else set())), 0)
+        lab.equal(f"processes left at {peer.name}", len(processes_in(homes[peer]) - (running[peer] if alive else set())), 0)
 
 
 @control("alice", "stops-nothing", caught_by="audio on the wire while stopped", also=("video on the wire", "screen on the wire"))

@@ -175,7 +175,7 @@ async def test_double_handover(lab: Lab) -> None:
             await alice.start_migrating("lte")
             await alice.start_migrating("nr")
             lab.expect_unanswered(alice, since=fault.began, at=lab.now())
-            await alice.path_event("migrated", "nr", doing="migrated to nr")
+            await alice.moved("nr", since=alice.moves[-1].at, doing="migrated to nr")
             await call.heard_both_ways(for_=500 * ms)
             for left in ("wifi", "lte"):
                 await net.link(f"alice/{left}").down()

@@ -103,7 +103,7 @@ async def test_rebind_during_validation(lab: Lab) -> None:
         await call.heard_both_ways(for_=1 * s)
         async with lab.fault("the router rebinds twice") as fault:
             await net.nat("home_a").rebind("alice")
-            await bob.path_event("validating", within=2 * s)
+            await bob.challenges(since=fault.began, within=2 * s)
             second = await net.nat("home_a").rebind("alice")
             lab.expect_unanswered(bob, since=fault.began, at=second.at)
         await call.heard_both_ways(for_=1 * s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.agent.messages import Options, StateChanged
-from harness.lab import Lab, control, needs
+from harness.lab import Lab, control, needs, outside
 from harness.lab.conversation import Call
 from harness.lab.moments import of_signals
 from harness.lab.path_bounds import MOVED_OVER, chance_losses, frames_in, moved_over
@@ -14,7 +14,7 @@ from harness.spec.link import Impairment, Schedule, Step
 from harness.units import Duration, Ratio, mbit, ms, percent, s
 from topologies.both_mobile import both_mobile
 from topologies.phone_two_radios import phone_two_radios
-from topologies.two_homes import DELAY, two_homes
+from topologies.two_homes import DELAY, ROUND_TRIP, two_homes
 
 NONE = 0 * percent
 BACK_WITHIN = 300 * ms
@@ -230,6 +230,83 @@ async def test_callee_moves(lab: Lab, both: bool) -> None:
         await call.heard_both_ways(for_=1 * s)
     bound = 5 * lab.path("lte" if both else "wifi", "lte").round_trip() + COMPUTING
     judge_return(lab, call, "the redial", told, bound, ABOVE)
+    lab.equal("offers of this call on the wire", _offers(lab, call), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 2)
+    lab.equal("departures from Connected", _departures(call), 0)
+
+
+UPLINK_DEAD = Impairment(delay=DELAY / 2, loss=100 * percent)
+UPLINK = Impairment(delay=DELAY / 2)
+NEVER_NOTICES = Options(auto_answer=True, failed_ms=60_000)
+"""A phone whose clock stood still with it: CLOCK_MONOTONIC stops in a real sleep, and no process can be made to see that here."""
+
+
+@pytest.mark.parametrize(
+    "callee",
+    [pytest.param(QUICK, id="4 s"), pytest.param(Options(auto_answer=True), id="15 s", marks=pytest.mark.long)],
+)
+@control("bob", "forgets", caught_by="first fresh audio after the uplink is back", silent=True, also=("QUIC handshakes", "offers of this"))
+async def test_dead_uplink(lab: Lab, callee: Options) -> None:
+    """What Alice sends is lost for so long that Bob gives the connection up, while all that Bob sends reaches her.
+
+    Field story: she hears him and he does not hear her; then nobody hears anybody, although the line is whole again, because each side
+    counts its own silence, and she begins to look for him when he has stopped waiting.
+    Fault: the line beyond Alice's router loses everything towards Bob until his stack has given the connection up, which takes 2.5 s
+    ("4 s") or the usual 15 s ("15 s"); the other way is clear throughout.  Receipt: the impairments that the executor has in force.
+    Bounds: as in redial_after_loss: fresh audio within 400 ms, five round trips and 150 ms of the uplink's return; a second handshake and
+    no third; the same session; neither side leaves Connected.
+    Control: a callee that forgets what it has lost, and answers nobody who still sends to it.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob", options={"bob": callee})
+    alice.need("redial")
+    line = net.link("home_a/wan")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("Alice's uplink is dead"):
+            await line.impair(a_to_b=UPLINK_DEAD)
+            await bob.path_event("redialling", within=20 * s)
+            await line.impair(a_to_b=UPLINK)
+            back = lab.now()
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        fresh = listener.heard("audio").recovery(after=back)
+        lab.at_most("first fresh audio after the uplink is back", fresh, HANDSHAKE_AGAIN + 5 * ROUND_TRIP + COMPUTING)
+    lab.equal("offers of this call on the wire", _offers(lab, call), 2)
+    lab.equal("QUIC handshakes", call.handshakes(), 2)
+    lab.equal("departures from Connected", _departures(call), 0)
+
+
+@pytest.mark.parametrize(
+    "callee",
+    [pytest.param(QUICK, id="4 s"), pytest.param(Options(auto_answer=True), id="15 s", marks=pytest.mark.long)],
+)
+@control("bob", "forgets", caught_by="first fresh audio after waking", silent=True, also=("QUIC handshakes", "offers of this"))
+async def test_asleep(lab: Lab, callee: Options) -> None:
+    """Alice's phone sleeps, its radio too, until Bob has given the connection up; it wakes and knows of nothing.
+
+    Field story: the app comes back to the foreground with a call that looks alive and is a zombie.
+    Fault: Alice's process is stopped and her link is down until Bob's stack has given the connection up, which takes 2.5 s ("4 s") or the
+    usual 15 s ("15 s").  Her own stack would count 60 s of silence, as that of a phone whose clock slept with it.  Receipts: /proc and
+    rtnetlink.
+    Bounds: as in dead_uplink, from the moment of waking on, and a round trip more, in which Bob's host says that it has no such connection.
+    Control: a callee that forgets what it has lost, and answers nobody who still sends to it.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob", options={"alice": NEVER_NOTICES, "bob": callee})
+    alice.need("redial")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=1 * s)
+        async with lab.fault("Alice's phone sleeps"):
+            async with outside.frozen(lab, alice):
+                await net.link("alice/eth").down()
+                await bob.path_event("redialling", within=20 * s)
+                await net.link("alice/eth").up()
+            woken = lab.now()
+        await call.heard_both_ways(for_=1 * s)
+    for listener in (alice, bob):
+        fresh = listener.heard("audio").recovery(after=woken)
+        lab.at_most("first fresh audio after waking", fresh, HANDSHAKE_AGAIN + 6 * ROUND_TRIP + COMPUTING)
     lab.equal("offers of this call on the wire", _offers(lab, call), 2)
     lab.equal("QUIC handshakes", call.handshakes(), 2)
     lab.equal("departures from Connected", _departures(call), 0)

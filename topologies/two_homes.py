@@ -28,12 +28,13 @@ def two_homes(
     loss: Ratio | None = None,
     rate: Rate | None = None,
     ports: Ports = "preserve",
+    exact: bool = False,
 ) -> Topology:
     """One way alice → bob takes ``delay``: half of it on either access link.  ``jitter``, ``loss`` and ``rate``: of alice's access link.
 
-    ``ports``: how her router gives them out.
+    ``ports``: how her router gives them out.  ``exact``: her access link will do what only the relay can (single drops, rate traces).
     """
-    near = Impairment(delay=delay / 2, jitter=jitter, loss=loss, rate=rate)
+    near = Impairment(delay=delay / 2, jitter=jitter, loss=loss, rate=rate, drop=() if exact else None)
     far = Impairment(delay=delay / 2)
     return Topology(
         "two_homes",

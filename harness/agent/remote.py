@@ -69,6 +69,10 @@ E = TypeVar("E", bound=Event)
 A = TypeVar("A", bound=msgspec.Struct)
 
 
+class AgentDied(AgentError):  # noqa: N818 - reads as a sentence
+    """The agent closed its pipe after its hello, unasked: its process has ended, or goes on without a word; that is for others to see."""
+
+
 class AgentRefused(BlamedError):  # noqa: N818 - an answer, not a fault of the harness
     """The agent answered a request with an error: ``kind`` is its class there (InvalidState, CallNotFound …)."""
 
@@ -100,6 +104,10 @@ class AskedRequest(NamedTuple):
     began: int
     written: int
     request: Request
+
+
+UNDONE = (AgentRefused, EventMissed, AgentDied)
+"""What was asked for or waited for was not done: the stack refused, did not do it in time, or is gone."""
 
 
 class _Asked:
@@ -141,7 +149,10 @@ class RemoteAgent:
         self._last_id = 0
         self._news = trio.Event()
         self._failure: AgentError | None = None
-        self._shut_down = False
+        self.shut_down = False
+        """Whether it has answered a shutdown: from then on it may end."""
+        self.closed = trio.Event()
+        """Set when its pipe has been read to its end."""
         self._media: dict[tuple[str, str], Media] = {}
 
     @classmethod
@@ -161,13 +172,13 @@ class RemoteAgent:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._fail(f"its pipe broke: {error}")
         if self._failure is None:
-            if self._shut_down:
-                what = "was shut down"
+            if self.shut_down:
+                self._fail("was shut down")
             elif self.hello_said is None:
-                what = "closed its pipe before its hello (it died, or was never an agent)"
+                self._fail("closed its pipe before its hello (it died, or was never an agent)")
             else:
-                what = "closed its pipe: it died" + (f" in the middle of the line {splitter.rest!r}" if splitter.rest else "")
-            self._fail(what)
+                self.died("closed its pipe: it died" + (f" in the middle of the line {splitter.rest!r}" if splitter.rest else ""))
+        self.closed.set()
 
     def _read(self, lines: Iterable[bytes | BadLine]) -> None:
         for line in lines:
@@ -195,7 +206,7 @@ class RemoteAgent:
         if asked is not None:
             asked.answer = answer
             if asked.op == "shutdown":
-                self._shut_down = True
+                self.shut_down = True
             asked.answered.set()
         elif answer.id in self._given_up:
             self._given_up.discard(answer.id)
@@ -215,10 +226,14 @@ class RemoteAgent:
             self._media[event.call, event.flow] = event
         self.events.append(said)
 
-    def _fail(self, what: str) -> None:
+    def died(self, what: str) -> None:
+        """Let everybody who waits, or asks from now on, know that it is gone; a breach that came before it stays."""
+        self._fail(what, AgentDied)
+
+    def _fail(self, what: str, kind: type[AgentError] = AgentError) -> None:
         """Keep the first breach and wake everyone."""
         if self._failure is None:
-            self._failure = AgentError(self.name, what)
+            self._failure = kind(self.name, what)
         for asked in self._asked.values():
             asked.answered.set()
         self._asked.clear()
@@ -230,10 +245,15 @@ class RemoteAgent:
         """Whether the agent has kept its contract and its pipe so far."""
         return self._failure is None
 
+    @property
+    def dead(self) -> bool:
+        """Whether it closed its pipe unasked."""
+        return isinstance(self._failure, AgentDied)
+
     def check(self) -> None:
         """Raise the agent's AgentError if it has one: its own copy, so that tracebacks do not grow into each other."""
         if self._failure is not None:
-            raise AgentError(self._failure.agent, self._failure.what)
+            raise type(self._failure)(self._failure.agent, self._failure.what)
 
     # -- asking ----------------------------------------------------------------------------------------------------------------------------
 
@@ -279,7 +299,7 @@ class RemoteAgent:
     def check_answered(self, asked: _Asked) -> None:
         """Raise the agent's error, unless the answer had come before it."""
         if asked.answer is None and self._failure is not None:
-            raise AgentError(self.name, f"{self._failure.what}; {asked.op} was not answered")
+            raise type(self._failure)(self.name, f"{self._failure.what}; {asked.op} was not answered")
 
     async def _send(self, request: Request, line: bytes, within: Duration) -> None:
         began = time.monotonic_ns()
@@ -297,7 +317,7 @@ class RemoteAgent:
                     if self._failure is None:
                         await self._news.wait()  # the reader is about to say what happened, and knows more
             if closed:
-                self._fail("closed its standard input")
+                self._fail("closed its standard input", AgentDied)
             elif writing.cancelled_caught:
                 self._fail(f"does not read its standard input: {_op(request)} could not be written within {within}")
             else:

@@ -40,6 +40,28 @@ class CallQualityMetrics(msgspec.Struct, frozen=True, kw_only=True):
         return "fair"
 
 
+class Pressure(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides about video: how much of one window's trouble lies on the way that video takes, and could be helped by sending less.
+
+    A long path is no trouble: ``queueing_ms`` is how much longer than at best packets take, the queue on the way back left out.
+    ``packet_loss_percent`` is of what was sent; ``held_back_percent`` of what waited here, and expired because the connection took less.
+    """
+
+    queueing_ms: float
+    packet_loss_percent: float
+    jitter_ms: float
+    held_back_percent: float
+
+    @property
+    def word(self) -> Word:
+        """What the figures amount to; loss and jitter as in ``CallQualityMetrics``, all bounds are exclusive."""
+        if self.queueing_ms > 150 or self.packet_loss_percent > 3 or self.jitter_ms > 40 or self.held_back_percent > 10:
+            return "adapt"
+        if self.queueing_ms < 75 and self.packet_loss_percent < 1 and self.jitter_ms < 20 and self.held_back_percent < 1:
+            return "good"
+        return "fair"
+
+
 class Decision(msgspec.Struct, frozen=True):
     """Video may use ``kbps`` from now on (0: it stops), because of ``why``."""
 
@@ -68,6 +90,10 @@ class Adaptation:
     def probe_kbps(self) -> int:
         """How much padding the path is to be tried with now; 0 when no probe is under way."""
         return self.wanted - (self.kbps or 0) if self._probing else 0
+
+    def interrupt(self) -> None:
+        """A window has passed that says nothing, as in an outage: it ends both rows."""
+        self._bad = self._good = 0
 
     def window(self, word: Word, offered_kbps: int) -> Decision | None:
         """A window has passed in which the application offered ``offered_kbps`` of video; what follows from it, if anything."""

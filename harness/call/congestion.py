@@ -2,8 +2,9 @@
 
 Video shares a bottleneck's queue with the audio of its own call.  A router's queue holds seconds; audio is worthless after 200 ms; loss,
 which is all that Reno looks at, comes seconds too late.  So what is not urgent is held back for as long as the round trip takes clearly
-longer than this path explains (``Connection.yields`` looks, before each such packet), and begins again with one packet.  Meanwhile it
-waits, and expires, in the call's own queue, where audio overtakes it.
+longer than this path and the queue on the way back (``inbound``) explain (``Connection.yields`` looks, before each such packet), and begins
+again with what the path delivers in a round trip, or one packet.  Meanwhile it waits, and expires, in the call's own queue, where audio
+overtakes it.
 
 That notices a queue when it is there.  A key frame can make one at a blow, so on a path that is known to be too narrow (``careful``, for as
 long as the call's quality says so) no more is in flight than what it has been seen to deliver in time, or one packet.
@@ -25,6 +26,8 @@ from aioquic.quic.packet_builder import QuicSentPacket
 NAME = "yielding reno"
 HORIZON = 1.0
 LEARN = 1 / 128  # of each sample, of which there are about 50 a second
+LOOKED_EVERY = 0.05
+"""Seconds: while packets wait they are looked at more often than that, at least when the next audio comes."""
 UNSTEADY = 0.03
 """Seconds of unsteadiness that are allowed for at most: with the bound itself and one large packet's turn, audio is still in time."""
 
@@ -85,7 +88,10 @@ class YieldingReno(RenoCongestionControl):
         """Numbers of the packets that have a window of their own."""
         self.acknowledged = 0
         """Bytes, of the whole connection: a control that takes over goes on counting."""
-        self._yielded_at = -math.inf
+        self.yielded_at = -math.inf
+        """When it last yielded."""
+        self.yielded_for = 0.0
+        """How long it has yielded in all."""
         self._delivered = Delivered(HORIZON / 2)
 
     def on_packet_acked(self, *, now: float, packet: QuicSentPacket) -> None:
@@ -94,12 +100,15 @@ class YieldingReno(RenoCongestionControl):
         self._delivered.add(packet.sent_bytes, now)
         before = self.congestion_window
         super().on_packet_acked(now=now, packet=packet)
-        if packet.packet_number in self.urgent or (packet.sent_time or 0.0) <= self._yielded_at:
+        if packet.packet_number in self.urgent or (packet.sent_time or 0.0) <= self.yielded_at:
             self.congestion_window = before
 
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
-        """As Reno's, and learn what the path is like."""
-        super().on_rtt_measurement(now=now, rtt=rtt)
+        """Learn what the path is like.
+
+        Not as aioquic's Reno, which ends slow start when round trips become longer (HyStart): it would do so on a path that has become
+        longer, with the window of one packet that ``yield_to_delay`` has left, and a window takes one round trip a packet from there.
+        """
         self.round_trip.add(rtt, now)
         self.usual_excess += LEARN * (min(rtt - self.round_trip.value, UNSTEADY) - self.usual_excess)
 
@@ -113,9 +122,14 @@ class YieldingReno(RenoCongestionControl):
         return self._delivered.rate * (self.expected_rtt + queue)
 
     def yield_to_delay(self, now: float) -> None:
-        """The queue is too long: when it is gone, begin with one packet."""
-        self._yielded_at = now
-        self.congestion_window = self._packet
+        """The queue is too long: when it is gone, begin with what the path was seen to deliver in a round trip, or one packet.
+
+        On a short path that is one packet; on a long one a single packet would be seconds of slow start.
+        """
+        self.yielded_for += now - self.yielded_at if now - self.yielded_at < LOOKED_EVERY else 0.0
+        self.yielded_at = now
+        delivers = 0 if math.isinf(self.expected_rtt) else int(self._delivered.rate * self.expected_rtt)
+        self.congestion_window = min(self.congestion_window, max(self._packet, delivers))
 
 
 register_congestion_control(NAME, YieldingReno)

@@ -30,6 +30,7 @@ from harness.call.timers import earliest
 SIGNALLING_STREAM = 0
 """The client's first bidirectional stream."""
 LOST_CLOSE_REPEATS = 8
+QUEUE_SHARE = 1 / 8
 LEFT_FOR_PTOS = 3
 """As long as a closed connection drains (RFC 9000 §10.2)."""
 
@@ -84,6 +85,8 @@ class Connection:
         self.expired = 0
         """Packets that left the queue unsent because the network took less than was offered."""
         self.on_sent: Callable[[Waiting, int], None] | None = None
+        self.inbound: Callable[[int], float] = lambda now: 0.0
+        """How long what the peer sends queues on its way here at a time (ns), in seconds."""
         self._core = self.core_class(
             configuration,
             odcid=odcid,
@@ -186,6 +189,21 @@ class Connection:
         self._clock(now)
         self.stop_media()
         self._core.vanish(reason)
+
+    def give_up(self, reason: str, now: int) -> None:
+        """The connection is lost: say so with CONNECTION_CLOSE, in case one direction is alive, and repeat that to whoever still sends."""
+        self._clock(now)
+        self.stop_media()
+        self._core.give_up(reason)
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether it ended by silence or by an error of QUIC, not because somebody asked for it."""
+        return self.over is not None and not self.given_up and not self.finishing
+
+    def is_reset_untrusted(self, data: bytes, address: Address) -> bool:
+        """Whether ``data``, which belongs to no connection that is known, is the peer's word that it has forgotten this one."""
+        return self._core.started and self.over is None and address == self.address and self._core.is_reset_untrusted(data)
 
     def leave(self, now: int) -> None:
         """Send nothing more: the call has another connection.  What is still under way from the peer is taken, then this one is gone."""
@@ -468,16 +486,24 @@ class Connection:
 
     def queues(self, now: int) -> bool:
         """Whether packets queue on the way for so long that audio will be late."""
+        bound, at = self._queue_bound(), seconds(now)
+        return bound is not None and self._core.queueing(at) > bound and self._core.queueing(at, self.inbound(now)) > bound
+
+    def _queue_bound(self) -> float | None:
+        """How long packets may queue on the way, in seconds: as configured, and on a long path a share of its own round trip.
+
+        There a queue is seen late and costs a round trip to recover from, and whoever listens over it has a longer buffer.
+        """
         bound = self.settings.queue_bound
-        return bound is not None and self._core.queueing(seconds(now)) > bound.s
+        return None if bound is None else max(bound.s, self._core.expected_rtt * QUEUE_SHARE)
 
     def yields(self, entry: Waiting, now: int) -> bool:
         """Whether ``entry``, which is not urgent, must wait so that audio need not."""
-        bound = self.settings.queue_bound
         if self.queues(now):
             self._core.yield_to_delay(seconds(now))
             return True
-        return self.careful and bound is not None and self._core.overfills(len(entry.packet), bound.s)
+        bound = self._queue_bound() if self.careful else None
+        return bound is not None and self._core.overfills(len(entry.packet), bound)
 
     def _flush(self, now: int) -> list[Transmit]:
         built, _ = self._core.flush(seconds(now))

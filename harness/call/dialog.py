@@ -97,6 +97,7 @@ class Call:
         self._health: PathHealth | None = None
         self._held_by: set[Side] = set()
         self._end_reason = ""
+        self._given_up: Connection | None = None
         self._odcid = connection.odcid.hex()
         self._address = connection.address
 
@@ -248,8 +249,11 @@ class Call:
         if self._config.redial_window is None:
             self.fail(why, now, error=error)
             return
-        if not self.lost:  # silent, so that whatever CONNECTION_CLOSE says would be said to nobody
-            self.connection.abandon(why, now)
+        if self._given_up is self.connection:
+            return  # its end, which was this side's own doing, is told once it has come
+        self._given_up = self.connection
+        if not self.lost:
+            self.connection.give_up(why, now)
         self._health = None
         self.redial.lost(self._config.redial_window.ns, why, now)
 

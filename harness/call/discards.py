@@ -25,8 +25,9 @@ Why = Literal[
 
 @dataclass(slots=True)
 class Discards:
-    """The counts of one endpoint.  ``discarded``: by ``Why``; ``answered``: with Retry or Version Negotiation, nothing being kept.
+    """The counts of one endpoint.
 
+    ``discarded``: by ``Why``; ``answered``: with Retry, Version Negotiation or a stateless reset, nothing being kept.
     ``begun``: connections that others have begun here, calls or not.  ``reclaimed``: how often a path was taken back from whoever had sent
     a peer's packets from elsewhere.
     """

@@ -18,13 +18,14 @@ from harness.call.config import EndpointConfig
 from harness.call.connection import Connection
 from harness.call.errors import ConfigError, PacketTooLarge, TransportError
 from harness.call.events import Address, Event, MediaExpired, MediaReceived, Mode
+from harness.call.inbound import InboundDelay
 from harness.call.media_queue import Waiting
 from harness.call.quality import CallQuality
 from harness.call.reports import Reporter
 from harness.call.roq import FLOW_NAMES, MAX_STREAM_PACKET, RoqCode, RoqError, StreamDecoder, decode_datagram_untrusted
 from harness.call.signaling import Message
 from harness.call.timers import earliest
-from harness.rtp.packet import PacketError, parse_rtp_untrusted
+from harness.rtp.packet import AUDIO_CLOCK, PacketError, parse_rtp_untrusted
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class CallMedia:
         self._stopped: set[StreamKey] = set()
         self.reporter: Reporter | None = None
         self.quality: CallQuality | None = None
+        self.inbound = InboundDelay(AUDIO_CLOCK)
         self.received: dict[str, int] = {}
         self.dropped = 0
         self.expired = 0
@@ -81,9 +83,10 @@ class CallMedia:
         self._flows = frozenset(flow for flow, offered_by_both in offered.items() if offered_by_both)
         self.reporter = Reporter(self._rng, None if self._config.rtcp is None else self._config.rtcp.ns, now)
         self.quality = self.quality_class(
-            self._call, self._config, audio=agreed.audio, rng=self._rng, say=self._say, sink=self._sink, began=now
+            self._call, self._config, self.inbound, audio=agreed.audio, rng=self._rng, say=self._say, sink=self._sink, began=now
         )
         self._connection.on_sent = self._count_sent
+        self._connection.inbound = self.inbound.excess
         early, self._early = self._early, []
         for flow, packet, origin, mode in early:
             self._deliver_untrusted(flow, packet, origin, now, mode)
@@ -93,8 +96,16 @@ class CallMedia:
         old, self._connection = self._connection, connection
         connection.on_sent, old.on_sent = old.on_sent, None
         connection.sent = old.sent
+        connection.inbound = self.inbound.excess
+        self.inbound.forget()
         self._decoders = {key: decoder for key, decoder in self._decoders.items() if key[0] in (old, connection)}
         self._stopped = {key for key in self._stopped if key[0] in (old, connection)}
+
+    def path_changed(self) -> None:
+        """The connection goes by another path, whose length nobody knows yet."""
+        self.inbound.forget()
+        if self.quality is not None:
+            self.quality.path_changed()
 
     # Out
 
@@ -212,6 +223,8 @@ class CallMedia:
             self.dropped += 1
             return
         self.reporter.heard(name, rtp, origin.arrived)
+        if name == "audio":
+            self.inbound.heard(rtp, origin.arrived)
         if rtp.padding and not rtp.payload:
             return  # it was sent to try the path, and has told by its arrival what it was sent for
         self.received[name] = self.received.get(name, 0) + 1

@@ -3,6 +3,8 @@
 What this side sends is judged by what the peer's RTCP reports say of it (loss in the interval, jitter), by QUIC's round trip, and by the
 bandwidth there is.  Where media expired in the stack's own queue the connection was the limit, and the bandwidth is what was acknowledged;
 otherwise nobody knows how much there is, and the congestion window (at least a new path's) per round trip says how much may be tried.
+That is what is told.  What decides about video (``adaptation.Pressure``) is only what lies on the way that video takes: a long round trip
+is none of it, nor is a queue on the way back.
 
 A window in which nothing at all was heard of the peer (an outage) or the call is on hold says nothing about its video.
 
@@ -17,11 +19,13 @@ import random
 from collections.abc import Callable
 from typing import ClassVar
 
-from harness.call.adaptation import Adaptation, CallQualityMetrics
+from harness.call.adaptation import Adaptation, CallQualityMetrics, Pressure
 from harness.call.config import EndpointConfig
+from harness.call.congestion import Shortest
 from harness.call.connection import Connection
 from harness.call.events import Event, MediaUpdated, QualityChanged, VideoAdapted
-from harness.call.media_queue import Waiting
+from harness.call.inbound import LONG_HORIZON, InboundDelay
+from harness.call.media_queue import CLASSES, URGENT, Waiting
 from harness.call.reports import Reporter
 from harness.call.signaling import MediaUpdate, Message
 from harness.call.timers import earliest
@@ -34,6 +38,8 @@ PADDING = 255  # RTP's largest: its length is in one byte
 PADDING_LIFE = 100_000_000
 PADDING_PAYLOAD_TYPE = 127
 PATIENCE = 3  # steps
+YIELDS = 0.2
+"""Of a window: video that waits longer in all for packets on the way is too much for the way; one burst or one stall is over sooner."""
 
 
 class Padding:
@@ -85,11 +91,12 @@ class CallQuality:
     adaptation_class: ClassVar[type[Adaptation]] = Adaptation
 
     def __init__(
-        self, call: str, config: EndpointConfig, *, audio: bool, rng: random.Random, say: Callable[[Message, int], None],
-        sink: Callable[[Event], None], began: int,
+        self, call: str, config: EndpointConfig, inbound: InboundDelay, *, audio: bool, rng: random.Random,
+        say: Callable[[Message, int], None], sink: Callable[[Event], None], began: int,
     ) -> None:  # fmt: skip
         self._call = call
         self._config = config
+        self._inbound = inbound
         self._audio = audio
         self._say = say
         self._sink = sink
@@ -99,8 +106,15 @@ class CallQuality:
         self._offered: dict[str, int] = {}
         self._moving: set[str] = set()
         self._connection: Connection | None = None
-        self._acknowledged = self._expired = 0
+        self._acknowledged = self._expired = self._unhurried = 0
+        self._yielded = 0.0
+        self._round_trips = Shortest(LONG_HORIZON)
         self._loss = self._jitter = 0.0
+        self._outage = False
+
+    def path_changed(self) -> None:
+        """What was learned of the path's length is void."""
+        self._round_trips = Shortest(LONG_HORIZON)
 
     def offered(self, flow: str, size: int) -> None:
         """The application has offered ``size`` bytes of payload on ``flow``."""
@@ -119,7 +133,14 @@ class CallQuality:
             self._pad(now, connection)
         if now < self._began + self._config.quality.ns:
             return
+        held_back = self._held_back(connection)
         metrics = self._measure(now - self._began, connection, reporter)
+        pressure = Pressure(
+            queueing_ms=round(1000 * self._queueing(now, connection), 3),
+            packet_loss_percent=metrics.packet_loss_percent,
+            jitter_ms=metrics.jitter_ms,
+            held_back_percent=round(held_back, 3),
+        )
         deaf = held or connection.heard_at is None or connection.heard_at < self._began
         offered, self._offered = self._offered, {}
         seconds = (now - self._began) / SECOND
@@ -135,22 +156,51 @@ class CallQuality:
                 metrics.word,
             )
         )
-        if self._adaptation is not None and not deaf:
-            self._decide(self._adaptation, metrics, offered, seconds, now, connection)
+        if self._adaptation is not None and deaf:
+            self._adaptation.interrupt()
+        elif self._adaptation is not None:
+            self._decide(self._adaptation, pressure, offered, seconds, now, connection)
+
+    def _held_back(self, connection: Connection) -> float:
+        """Of the packets of this window that may wait for room, the share (%) that expired here because the network takes no more.
+
+        Not while it has not said so for a good part of the window: then the congestion window is still small, and grows by being used.
+        """
+        if connection is not self._connection:
+            self._expired = 0
+        unhurried = sum(count for flow, count in connection.sent.items() if CLASSES[flow] != URGENT)
+        sent, self._unhurried = unhurried - self._unhurried, unhurried
+        expired = connection.expired - self._expired
+        core = connection.core
+        yielded, self._yielded = core.yielded_for - self._yielded, core.yielded_for
+        narrow = connection.careful or core.narrowed_at >= self._began / SECOND or yielded >= YIELDS * self._config.quality.s
+        return 100 * expired / (expired + sent) if expired and narrow else 0.0
+
+    def _queueing(self, now: int, connection: Connection) -> float:
+        """How long packets have been queueing on the way there, in the mean of lately, seconds; 0 when nothing is known."""
+        round_trip = connection.core.measured_rtt
+        if round_trip is None:
+            return 0.0
+        self._round_trips.add(round_trip, now / SECOND)
+        return max(0.0, round_trip - self._round_trips.value - self._inbound.standing())
 
     def _measure(self, length: int, connection: Connection, reporter: Reporter) -> CallQualityMetrics:
         if connection is not self._connection:  # the call has moved to another: its counts begin at 0
-            self._connection, self._acknowledged, self._expired = connection, 0, 0
+            self._acknowledged = 0
         acknowledged, expired = connection.core.acknowledged, connection.expired
         outcome = reporter.outcome()
-        if outcome is not None:  # else none has come since, and what was said last still stands
+        if connection.heard_at is None or connection.heard_at < self._began:
+            self._outage, self._loss, self._jitter = True, 0.0, 0.0
+        elif outcome is not None and self._outage:
+            self._outage = False  # the first report after an outage tells of the outage
+        elif outcome is not None:  # else none has come since, and what was said last still stands
             self._loss, self._jitter = outcome.loss_percent, outcome.jitter_ms
         if expired > self._expired:
             bandwidth = (acknowledged - self._acknowledged) * 8_000_000 / length
         else:
             core = connection.core
             bandwidth = max(core.congestion_window, core.initial_window) * 8 / core.rtt / 1000
-        self._acknowledged, self._expired = acknowledged, expired
+        self._connection, self._acknowledged, self._expired = connection, acknowledged, expired
         return CallQualityMetrics(
             rtt_ms=round(connection.core.rtt * 1000, 3),
             packet_loss_percent=round(self._loss, 3),
@@ -159,13 +209,13 @@ class CallQuality:
         )
 
     def _decide(
-        self, adaptation: Adaptation, metrics: CallQualityMetrics, offered: dict[str, int], seconds: float, now: int, connection: Connection
+        self, adaptation: Adaptation, pressure: Pressure, offered: dict[str, int], seconds: float, now: int, connection: Connection
     ) -> None:
         if adaptation.kbps is None and offered:
             self._moving = set(offered)
         was = adaptation.kbps
-        connection.careful = metrics.word == "adapt"
-        decision = adaptation.window(metrics.word, round(sum(offered.values()) * 8 / 1000 / seconds))
+        connection.careful = pressure.word == "adapt"
+        decision = adaptation.window(pressure.word, round(sum(offered.values()) * 8 / 1000 / seconds))
         if adaptation.probe_kbps and self._padding.next is None:
             self._padding.begin(adaptation.probe_kbps, now)
         elif not adaptation.probe_kbps:

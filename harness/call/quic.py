@@ -19,10 +19,12 @@ alive or to give up is ``connection``'s business.  What is changed, and why:
   under a burst of video, aioquic would hold everything back for up to a round trip.  When that window is full too (an outage) one packet
   still goes every 100 ms: a PTO is a multiple of the RTT, and audio must be back sooner than that after a long one.
 * What is not urgent can yield to delay (``congestion``), and the delay is seen before its ACK has come.
-* The pacer counts bytes, not packets: charged 1200 bytes each, 50 audio packets/s would be held back on a collapsed window.  PTO probes
-  are not paced, or a clamped PTO would fire again and again without having sent one.
+* The pacer is faster than one window a round trip, as RFC 9002 §7.7 has it.  It counts bytes, not packets: charged 1200 bytes each, 50
+  audio packets/s would be held back on a collapsed window.  PTO probes are not paced, or a clamped PTO would fire again and again without
+  having sent one.
 * A look for something to send costs aioquic a third of a packet, and a packet two looks.  Almost always there is nothing but a DATAGRAM
   and an ACK (``_quiet``): then one packet is built without the looks, or none at all.
+* A stateless reset is recognised (RFC 9000 §10.3.1), and tokens are told, so that one can be sent for a connection that is forgotten.
 * aioquic's two known slips are guarded: flushing a server that has dropped its first datagram, and a timer before there is one.
 
 Seconds as floats exist only here.
@@ -31,6 +33,7 @@ Seconds as floats exist only here.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import math
 from typing import ClassVar, TextIO
 
@@ -93,6 +96,11 @@ class _Pacer(QuicPacketPacer):
             self.update_bucket(now=now)
             self.bucket_time -= self.packet_time
             self._charged += 1
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        # RFC 9002 §7.7: faster than a window a round trip, or the window is never used; twice as fast in slow start, which must fill it.
+        faster = 2.0 if self._core.in_slow_start else 1.25
+        super().update_rate(congestion_window=int(faster * congestion_window), smoothed_rtt=smoothed_rtt)
 
     def settle(self, size: int) -> None:
         if self.packet_time is not None and self._charged:
@@ -204,6 +212,11 @@ class Core(QuicConnection):
         return self._loss._rtt_smoothed if self._loss._rtt_initialized else self._loss._rtt_initial
 
     @property
+    def measured_rtt(self) -> float | None:
+        """Smoothed RTT; None before the first sample on this path."""
+        return self._loss._rtt_smoothed if self._loss._rtt_initialized else None
+
+    @property
     def pto(self) -> float:
         """The probe timeout without backoff."""
         return self._loss.get_probe_timeout()
@@ -217,6 +230,22 @@ class Core(QuicConnection):
     def initial_window(self) -> int:
         """What may be in flight on a path of which nothing is known (RFC 9002 §7.2)."""
         return K_INITIAL_WINDOW * self._max_datagram_size
+
+    @property
+    def yielded_for(self) -> float:
+        """For how many seconds packets have been held back because others queued on the way, on this path."""
+        return self._control.yielded_for
+
+    @property
+    def narrowed_at(self) -> float:
+        """When a loss last made the window smaller; 0 when none has on this path."""
+        return self._control._congestion_recovery_start_time
+
+    @property
+    def in_slow_start(self) -> bool:
+        """Whether the window still grows by what is acknowledged (RFC 9002 §7.3.1)."""
+        control = self._control
+        return control.ssthresh is None or control.congestion_window < control.ssthresh
 
     @property
     def bytes_in_flight(self) -> int:
@@ -274,6 +303,18 @@ class Core(QuicConnection):
         """Changes with every datagram that is of any use."""
         return self._authentic, self._retry_count, self._version_negotiated_incompatible, self._close_event
 
+    @property
+    def reset_tokens(self) -> dict[bytes, bytes]:
+        """The connection ids by which the peer may address this side, each with the token that it was given for that one."""
+        given = self._host_cids if not self._is_client else [one for one in self._host_cids if one.sequence_number > 0]
+        return {one.cid: one.stateless_reset_token for one in given if one.was_sent}
+
+    def is_reset_untrusted(self, data: bytes) -> bool:
+        """Whether ``data`` ends in the reset token of an id that this side addresses its peer by (RFC 9000 §10.3.1)."""
+        used = [self._peer_cid, *(path.peer_cid for path in self._network_paths if path.peer_cid is not None)]
+        tokens = [one.stateless_reset_token for one in used if one.stateless_reset_token]
+        return any(hmac.compare_digest(data[-len(token) :], token) for token in tokens)
+
     def fire(self, now: float) -> None:
         """Do what aioquic's timer asks for at ``now``, if anything."""
         self.now = now
@@ -283,6 +324,10 @@ class Core(QuicConnection):
         self.handle_timer(now)
         if self._handshake_confirmed or self._persistent:
             self._loss._pto_count = min(self._loss._pto_count, self._pto_clamp)
+
+    def give_up(self, reason: str) -> None:
+        """CONNECTION_CLOSE with the next flush, as QUIC itself would over an error: the application has not ended anything."""
+        self.close(error_code=QuicErrorCode.INTERNAL_ERROR, frame_type=QuicFrameType.PADDING, reason_phrase=reason[:256])
 
     def vanish(self, reason: str) -> None:
         """Be over and gone at once, without a word to the peer, as after an idle timeout."""
@@ -395,9 +440,19 @@ class Core(QuicConnection):
             del self._urgent_packets[number]
         return sum(self._urgent_packets.values())
 
-    def queueing(self, now: float) -> float:
-        """How much longer the round trip takes now than this path explains, a delayed ACK apart: how long packets queue on the way."""
-        return max(0.0, self._pending(now) - self._control.expected_rtt - self._loss.max_ack_delay)
+    def queueing(self, now: float, inbound: float = 0.0) -> float:
+        """How much longer the round trip takes now than this path explains, a delayed ACK apart: how long packets queue on the way there.
+
+        ``inbound``: seconds that what comes queues on the way here.  It is not added to the delay of an ACK: an ACK that is late already
+        rides with the next packet.
+        """
+        return max(0.0, self._pending(now) - self._control.expected_rtt - max(self._loss.max_ack_delay, inbound))
+
+    @property
+    def expected_rtt(self) -> float:
+        """How long a round trip may take without a queue, by those of lately; 0 before the first."""
+        expected = self._control.expected_rtt
+        return 0.0 if math.isinf(expected) else expected
 
     def yield_to_delay(self, now: float) -> None:
         """What is not urgent is held back now, and begins again with one packet."""

@@ -8,7 +8,7 @@ compares it with a wall clock.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from harness.rtp.packet import AUDIO_CLOCK, VIDEO_CLOCK, RtpPacket
@@ -19,6 +19,10 @@ SECOND = 1_000_000_000
 CLOCKS: dict[str, int] = {"audio": AUDIO_CLOCK, "video": VIDEO_CLOCK, "screen": VIDEO_CLOCK, "data": 1000, "padding": VIDEO_CLOCK}
 MAX_SOURCES = 31
 """As many remote sources are followed as one report has room for; a peer that invents more is not served."""
+
+
+REMEMBERED = 4096
+"""Packets of a source that the peer's next report may speak of: 4 s at 1000 a second."""
 
 
 @dataclass(slots=True)
@@ -32,10 +36,25 @@ class _Sent:
     octets: int = 0
     timestamp: int = 0
     at: int = 0
+    counts: dict[int, int] = field(default_factory=dict)
+    """By sequence number, how many packets had been sent with it: what was never sent left a gap in the numbers, and is not lost."""
+
+    def count(self, sequence: int) -> None:
+        """One more was sent."""
+        self.packets += 1
+        self.counts.pop(sequence, None)
+        self.counts[sequence] = self.packets
+        if len(self.counts) > REMEMBERED:
+            del self.counts[next(iter(self.counts))]
+
+    def between(self, before: int, after: int) -> int:
+        """How many packets were sent after that with the extended number ``before`` up to ``after``; all of them where that is unknown."""
+        first, last = self.counts.get(before & 0xFFFF), self.counts.get(after & 0xFFFF)
+        return after - before if first is None or last is None else last - first
 
 
 class Outcome(NamedTuple):
-    """What became of what was sent: the loss of all packets together, the worst jitter of any source."""
+    """What became of what was sent (not of what expired here before): the loss of all packets together, the worst jitter of any source."""
 
     loss_percent: float
     jitter_ms: float
@@ -57,8 +76,9 @@ class Reporter:
         """Count a packet that was handed to the connection."""
         source = self._sent.get(packet.ssrc)
         if source is None:
-            source = self._sent[packet.ssrc] = _Sent(CLOCKS[flow], told=(packet.sequence - 1, 0))
-        source.packets += 1
+            before = packet.sequence - 1
+            source = self._sent[packet.ssrc] = _Sent(CLOCKS[flow], told=(before, 0), counts={before & 0xFFFF: 0})
+        source.count(packet.sequence)
         source.octets += len(packet.payload)
         source.timestamp, source.at = packet.timestamp, now
 
@@ -90,8 +110,10 @@ class Reporter:
             if block.highest <= highest:
                 continue
             source.told = block.highest, block.lost
-            expected += block.highest - highest
-            lost += block.lost - lost_before
+            heard = block.highest - highest - (block.lost - lost_before)
+            sent = source.between(highest, block.highest)
+            expected += sent
+            lost += sent - heard
             jitter = max(jitter, block.jitter * 1000 / source.clock_rate)
         return Outcome(100 * max(0, lost) / expected, jitter) if expected else None
 

@@ -36,6 +36,7 @@ from harness.call.pathfinder import Local, Pathfinder, next_due
 from harness.call.qlog import StreamingLogger
 from harness.call.quic import configuration
 from harness.call.redial import NO_SUCH_CALL
+from harness.call.resets import MIN_SIZE, LostConnections
 from harness.call.roq import RoqCode
 from harness.call.signaling import MAX_REASON, Bye, CapabilityExchange, Decoder, Message, SignalError, encode
 from harness.call.states import State, require
@@ -91,6 +92,7 @@ class Endpoint:
         self._doorman = Doorman(rng)
         self._discards = Discards()
         self._pathfinder = Pathfinder(config)
+        self._lost = LostConnections(rng)
         self._closing = False
         self._fired = -1
         self._identity = QuicConfiguration(is_client=False)
@@ -113,6 +115,8 @@ class Endpoint:
             self._discards.discarded["not QUIC"] += 1
             return
         line = self._by_cid.get(header.destination)
+        if line is None and header.version is None and self._heard_reset_untrusted(data, address, now):
+            return
         if line is None:
             line = self._answer_untrusted(header, data, address, now)
             if line is None:
@@ -360,6 +364,9 @@ class Endpoint:
                     if not line.connection.finishing:  # that of a redial that is not wanted any more
                         line.connection.close(RoqCode.NO_ERROR, "the call is over", now)
             if line.connection.gone:
+                if line.connection.was_lost:
+                    patience = self._config.failed.ns + (self._config.redial_window or self._config.failed).ns
+                    self._lost.remember(line.connection.core.reset_tokens, now + patience)
                 self._lines.remove(line)
                 for cid in line.cids:
                     self._by_cid.pop(cid, None)
@@ -428,6 +435,11 @@ class Endpoint:
     def _answer_untrusted(self, header: Header, data: bytes, address: Address, now: int) -> _Line | None:
         """What to do with a datagram that belongs to no connection: a new server connection for a sound Initial, else nothing."""
         why = self._refusal_untrusted(header, data)
+        reset = self._lost.answer_untrusted(header.destination, len(data), now) if header.version is None else None
+        if reset is not None:
+            self._discards.answered["Stateless Reset"] += 1
+            self._replies.append(Transmit(reset, address))
+            return None
         if why is not None:
             self._discards.discarded[why] += 1
             return None
@@ -465,6 +477,16 @@ class Endpoint:
         self._own(line, [header.destination])
         self._discards.begun += 1
         return line
+
+    def _heard_reset_untrusted(self, data: bytes, address: Address, now: int) -> bool:
+        """Whether a datagram for no known connection id is a stateless reset: then the connection is lost, and is not answered for."""
+        reset = next((line for line in self._lines if line.connection.is_reset_untrusted(data, address)), None)
+        if reset is None or len(data) < MIN_SIZE:
+            return False
+        reset.connection.abandon("stateless reset: the peer has forgotten the connection", now)
+        self._pump(reset, None, now)
+        self._sweep(now)
+        return True
 
     def _refusal_untrusted(self, header: Header, data: bytes) -> Why | None:
         """Why a datagram that belongs to no connection is not even answered; None for what may begin one."""
@@ -507,8 +529,9 @@ class Endpoint:
         connection.changes.clear()
         self._discards.reclaimed += sum(change.kind == "reclaimed" for change in changes)
         if call is not None:
-            if any(change.kind == "migrated" for change in changes):
+            if any(change.kind in ("migrated", "peer_moved") for change in changes):
                 self._pathfinder.forget(call.name)
+                call.media.path_changed()
             self._events += [PathEvent(call.name, change.at, change.kind, change.address, change.detail) for change in changes]
 
     def _act_untrusted(self, line: _Line, event: quic_events.QuicEvent, origin: Origin | None, now: int) -> None:

@@ -140,7 +140,12 @@ def _extras(machine: Machine) -> list[Finding]:
     where = f"{folder.resolve()} {'can' if writable else 'cannot'} be written, {shutil.disk_usage(folder).free >> 30} GiB free"
     media = [name for name in ("av", "numpy") if find_spec(name) is None]
     programs = (
-        ("tshark", "tshark", "two tests hold our captures against it", "those two tests are skipped"),
+        (
+            "tshark",
+            "tshark",
+            "make judge, and two tests hold our captures against it",
+            "make judge installs it when root; those tests are skipped",
+        ),
         ("Chromium", "chromium", "make test-browser", "make test-browser installs it when root"),
         ("qemu", "qemu-system-x86", "make test-vm", "make test-vm installs it when root"),
     )

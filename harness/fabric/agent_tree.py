@@ -144,7 +144,7 @@ class AgentTree:
                 ran_at_all = raw != thread.raw
                 if thread.tid == process.pid:
                     process.idle = 0 if ran_at_all else process.idle + 1
-                    if process.idle > 1 or process.stopped is not None:
+                    if process.stopped is not None or (process.idle and process.idle % 2 == 0):
                         self._look_at_state(process, last, at)
                 if not ran_at_all:
                     continue

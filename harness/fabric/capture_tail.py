@@ -11,11 +11,14 @@ from harness.rotation import numbers, part
 
 
 class CaptureTail:
-    """One interface's capture at ``path``.  Flush the captures before ``fresh``, or the newest packets have no clock yet."""
+    """One interface's capture at ``path``.  Flush the captures before ``fresh``, or the newest packets have no clock yet.
 
-    def __init__(self, path: Path) -> None:
+    ``newest``: begin with the newest part that is there, not with the first.
+    """
+
+    def __init__(self, path: Path, *, newest: bool = False) -> None:
         self._path = path
-        self._number = 1
+        self._number = max(numbers(path), default=1) if newest else 1
         self._reader: Reader | None = None
 
     def fresh(self) -> Iterator[Packet]:

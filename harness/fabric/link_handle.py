@@ -108,7 +108,7 @@ class LinkHandle:
         seen = {way: f"{Duration(one['at'] - one['due'])} after its time" if one else "not taken" for way, one in took.items()}
         at = max(one["at"] for one in took.values() if one) if all(took.values()) else time.monotonic_ns()
         name = f"{self.end} takes step {number} of its schedule"
-        touches = self._touches(before=False)
+        touches = self._touches()
         self.network.observe(Observation(name, "schedule", at, seen, all(took.values()), self.network.carrier(self.end), touches=touches))
         return at
 
@@ -141,7 +141,7 @@ class LinkHandle:
         now = await self.drops()
         seen = {"dropped before": since, "dropped now": now}
         name = f"{self.end} dropped {now - since} packets"
-        carrier, touches = self.network.carrier(self.end), self._touches(before=True)
+        carrier, touches = self.network.carrier(self.end), self._touches()
         self.network.observe(Observation(name, "drop counter", time.monotonic_ns(), seen, now > since, carrier, touches=touches))
         return now - since
 
@@ -154,9 +154,10 @@ class LinkHandle:
         link = self.network.topology.link(self.end)
         return await self.impair(a_to_b=link.a_to_b or CLEAR, b_to_a=link.b_to_a or CLEAR)
 
-    def _touches(self, *, before: bool) -> Touches:
+    def _touches(self) -> Touches:
+        """Whatever passed the link since the fault began: what is told here had begun before."""
         link = self.network.topology.link(self.end)
-        return Touches(f"what passes link {link.name}", (link.a, link.b), before=before)
+        return Touches(f"what passes link {link.name}", (link.a, link.b), before=True)
 
     async def counters(self) -> dict[str, Any]:
         """The executor's counters of this link."""

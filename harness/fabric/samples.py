@@ -16,7 +16,7 @@ M     core, start, end                                         the ticker of a c
 H     start, end                                               a control group was throttled
 L     start, end                                               the sampler itself was late
 C     at, used                                                 CPU time of all agents since they are watched
-E     since, until, used                                       the sampler's own CPU time, tickers included
+E     since, until, used                                       its own CPU time since it began to sample, tickers included
 ====  =======================================================  =================================================================
 """
 
@@ -25,7 +25,8 @@ from __future__ import annotations
 import ipaddress
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -79,23 +80,40 @@ class Theft(msgspec.Struct, frozen=True):
         return self.steal >= max(_TICK, length // 2) or self.used <= max(_BARELY, length // 10)
 
 
+class Intervals:
+    """Pairs of start and end, ns, as numbers: on a busy machine there are hundreds of thousands in a long call."""
+
+    def __init__(self) -> None:
+        self._times = array("q")
+
+    def append(self, start: int, end: int) -> None:
+        """One more."""
+        self._times.extend((start, end))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._times[::2], self._times[1::2], strict=True)
+
+
 class CpuCurve:
     """CPU time of all agents over time, by points of which those near waits are 5 ms apart and the others 100 ms."""
 
     def __init__(self) -> None:
-        self._points: dict[int, int] = {}
         self._at: array[int] = array("q")
         self._used: array[int] = array("q")
+        self._in_order = True
 
     def add(self, at: int, used: int) -> None:
         """One more point, in any order."""
-        self._points[at] = used
+        self._in_order = self._in_order and (not self._at or at > self._at[-1])
+        self._at.append(at)
+        self._used.append(used)
 
     def between(self, start: int, end: int) -> int:
         """CPU time used from ``start`` to ``end``, ns; straight lines between the points, nothing beyond them."""
-        if len(self._at) != len(self._points):
-            ordered = sorted(self._points.items())
+        if not self._in_order:
+            ordered = sorted(zip(self._at, self._used, strict=True))
             self._at, self._used = array("q", [at for at, _ in ordered]), array("q", [used for _, used in ordered])
+            self._in_order = True
         return max(0, self._value(end) - self._value(start))
 
     def _value(self, at: int) -> int:
@@ -106,7 +124,7 @@ class CpuCurve:
             return self._used[min(after, len(self._at) - 1)]
         begin, end = self._at[after - 1], self._at[after]
         low, high = self._used[after - 1], self._used[after]
-        return low + (high - low) * (at - begin) // (end - begin)
+        return low + (high - low) * (at - begin) // max(1, end - begin)
 
 
 class Samples:
@@ -122,7 +140,7 @@ class Samples:
         self.since: dict[str, int] = {}
         self.until = 0
         self.queues: dict[str, list[QueueSample]] = {}
-        self.waits: dict[str, list[tuple[int, int]]] = {}
+        self.waits: dict[str, Intervals] = {}
         self.stops: dict[str, list[Stop]] = {}
         self.thefts: list[Theft] = []
         self.machine_waits: list[tuple[int, int]] = []
@@ -131,6 +149,11 @@ class Samples:
         self.cpu = CpuCurve()
         self.cost: float | None = None
         self.lost = ""
+
+    def forget_queues(self, before: int) -> None:
+        """Let go of what the queues held ``before`` (ns): a call of hours is judged in legs."""
+        for samples in self.queues.values():
+            del samples[: bisect_left(samples, before, key=lambda sample: sample.at)]
 
 
 class SampleReader:
@@ -162,7 +185,7 @@ class SampleReader:
             samples.cpu.add(int(words[1]), int(words[2]))
             samples.until = max(samples.until, int(words[1]))
         elif kind == "W":
-            samples.waits[self._names[words[1]]].append((int(words[2]), int(words[3])))
+            samples.waits[self._names[words[1]]].append(int(words[2]), int(words[3]))
         elif kind == "T":
             samples.stops[self._names[words[1]]].append(Stop(int(words[2]), int(words[3]), words[4] == "1"))
         elif kind == "I":
@@ -185,7 +208,7 @@ class SampleReader:
             self._names[words[1]] = name = words[2]
             samples.since.setdefault(name, int(words[4]))
             samples.queues.setdefault(name, [])
-            samples.waits.setdefault(name, [])
+            samples.waits.setdefault(name, Intervals())
             samples.stops.setdefault(name, [])
         elif kind == "V" and words[1] == VERSION:
             samples.cores, samples.realtime = int(words[2]), words[4] == "1"

@@ -39,6 +39,8 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     sabotage: str
     caught_by: str
     also: tuple[str, ...] = ()
+    long: bool = False
+    """Whether the scenario is one of those that ``make stories`` leaves out."""
 
 
 def control(agent: str, sabotage: str, *, caught_by: str, silent: bool = False, also: tuple[str, ...] = ()) -> pytest.MarkDecorator:
@@ -58,5 +60,9 @@ class Controls(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, items: list[pytest.Item]) -> Controls:
         """Read from pytest's items."""
-        found = [Control(scenario=item.nodeid, **mark.kwargs) for item in items for mark in item.iter_markers("control")]
+        found = [
+            Control(scenario=item.nodeid, long=item.get_closest_marker("long") is not None, **mark.kwargs)
+            for item in items
+            for mark in item.iter_markers("control")
+        ]
         return cls(tuple(found), tuple(item.nodeid for item in items if item.get_closest_marker("control") is None))

@@ -1,7 +1,7 @@
 """A call between two agents as a scenario drives it: opened with media both ways, judged, hung up cleanly.
 
 A wait that the stack fails is recorded as a failed verdict and the scenario goes on to its own verdicts: the figure that it exists for
-should be in the table of a red run too.  Once that has happened further waits return at once.
+should be in the table of a red run too.  Once that has happened further waits return at once, and what begins then is not measured.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from harness.agent.messages import (
     MediaSet,
     Mode,
 )
-from harness.agent.remote import AgentRefused, EventMissed
+from harness.agent.remote import UNDONE, AgentDied, AgentRefused, EventMissed
 from harness.errors import SpecError
+from harness.lab import severed
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.media.schedule import SECOND, Leave, pace_of
+from harness.media.silence import Free
 from harness.units import Count, Duration, ms, s
+from harness.verdict import Blame
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=CallEvent)
 
 PLAYOUT = 200 * ms
-"""How long after it was offered a packet may still be played: one-way delay up to G.114's 150 ms, and a jitter buffer."""
+"""By how much a packet may be late, beyond its path's own delay, and still be played: what a listener's jitter buffer holds."""
 _ENDINGS: tuple[type[CallRejected | ConnectionFailed | CallEnded], ...] = (CallRejected, ConnectionFailed, CallEnded)
 _STALE = 500 * ms
 """A flow of which nothing was heard for so long is not being heard."""
@@ -70,10 +73,21 @@ class Call:
         """The address and port that was dialled."""
         self.opened = 0
         self.closed: int | None = None
-        self.broken = False
+        self.broken_at: int | None = None
+        """When a wait was missed first, ns: from then on waits return at once, and what begins is not measured."""
+        self.free: dict[str, Free] = {}
+        """By direction, when nothing was due in the flows that were audited."""
         self._leaves: list[tuple[str, Peer | None, Leave]] = []
         self._sending: dict[Peer, list[str]] = {caller: [], callee: []}
         self._marks: dict[Peer, int] = {}
+
+    @property
+    def broken(self) -> bool:
+        """Whether a wait was missed."""
+        return self.broken_at is not None
+
+    def _break(self) -> None:
+        self.broken_at = self.broken_at or time.monotonic_ns()
 
     @property
     def sides(self) -> tuple[tuple[Peer, Peer], tuple[Peer, Peer]]:
@@ -95,6 +109,7 @@ class Call:
             "opened": self.opened,
             "closed": self.closed,
             "deadline": PLAYOUT.ns,
+            "free": self.free,
         }
 
     def may_adapt(
@@ -171,8 +186,8 @@ class Call:
 
         try:
             event = await peer.remote.wait_for(is_it, within=within, since=self._marks[peer], doing=doing)
-        except EventMissed as missed:
-            self.miss(doing, missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(doing, error)
             return None
         assert isinstance(event, kinds)
         return event
@@ -183,7 +198,10 @@ class Call:
             return
         for peer in (self.caller, self.callee):
             for flow in self.flows:
-                await peer.speak(flow, call=self, mode=mode)
+                try:
+                    await peer.speak(flow, call=self, mode=mode)
+                except AgentDied as died:
+                    self.miss(f"{flow} starts at {peer.name}", died)
         await self._listen(0 * ms, self.lab.orders.patience, "first media")
         self.opened = time.monotonic_ns()
 
@@ -193,8 +211,8 @@ class Call:
         for peer in (self.caller, self.callee):
             try:
                 await peer.mute(call=self)
-            except AgentRefused as refusal:
-                self.miss("sources stop", refusal)
+            except (AgentRefused, AgentDied) as error:
+                self.miss("sources stop", error)
         await self._drain()
         marks = {peer: peer.remote.mark() for peer in (self.caller, self.callee)}
         try:
@@ -207,7 +225,7 @@ class Call:
                     since=marks[peer],
                     doing=f"call ended at {peer.name}",
                 )
-        except (AgentRefused, EventMissed) as error:
+        except UNDONE as error:
             self.miss("clean hang-up", error)
         await self.conclude()
         self.lab.timeline.note("lab", "call", f"{self.caller.name} and {self.callee.name} have hung up", aloud=True, call=self.id)
@@ -216,8 +234,9 @@ class Call:
         """End the judged time (if it has not ended) without touching the call, and have both agents write what they know of it."""
         self.closed = self.closed or time.monotonic_ns()
         for peer in (self.caller, self.callee):
-            if peer.crashed is None:
-                await peer.inventory()  # its answer says that the records so far are in the file
+            if not peer.cut_short:
+                with contextlib.suppress(AgentDied):
+                    await peer.inventory()  # its answer says that the records so far are in the file
         await self.lab.settle()
 
     async def _drain(self) -> None:
@@ -227,7 +246,7 @@ class Call:
                 for flow in self.flows:
                     sent = speaker.remote.media(self.id, flow)
                     if sent is not None and sent.sent:
-                        with contextlib.suppress(EventMissed):
+                        with contextlib.suppress(EventMissed, AgentDied):
                             await listener.remote.heard(self.id, flow, sent.sent, within=_DRAIN_WITHIN)
 
     # -- conditions --------------------------------------------------------------------------------------------------------------------
@@ -254,8 +273,8 @@ class Call:
         doing = f"{flow} silent for {for_} at {listener.name}"
         try:
             await listener.remote.wait_for(Media, where=silent, within=within, since=listener.remote.mark(), doing=doing)
-        except EventMissed as missed:
-            self.miss(doing, missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(doing, error)
 
     async def _listen(self, for_: Duration, within: Duration, what: str) -> None:
         if self.broken:
@@ -270,8 +289,8 @@ class Call:
         """Wait until ``listener`` has heard ``count`` packets of ``flow`` in all; a failed verdict when it has not ``within`` the time."""
         try:
             await listener.remote.heard(self.id, flow, count, within=within)
-        except EventMissed as missed:
-            self.miss(f"{count} {flow} packets at {listener.name}", missed)
+        except (EventMissed, AgentDied) as error:
+            self.miss(f"{count} {flow} packets at {listener.name}", error)
 
     async def _hear(self, speaker: Peer, listener: Peer, flow: str, began: int, for_: Duration, within: Duration, what: str) -> None:
         before = listener.remote.media(self.id, flow)
@@ -284,8 +303,10 @@ class Call:
 
         try:
             await listener.remote.wait_for(Media, where=enough, within=within, since=listener.remote.mark(), doing=f"{flow} {what}")
+        except AgentDied as died:
+            self.miss(f"{flow} {what} at {listener.name}", died)
         except EventMissed:
-            self.broken = True
+            self._break()
             newest = listener.remote.media(self.id, flow)
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
@@ -294,9 +315,12 @@ class Call:
             figure = Figure(silent.excess, direction(speaker, listener, flow), (silent,), note, yields=flow != "audio", call=self.id)
             self.lab.add(verdict.at_most(name, figure, _STALE))
 
-    def miss(self, name: str, error: AgentRefused | EventMissed) -> None:
-        """Record that the stack did not do what the scenario waited for."""
-        self.broken = True
+    def miss(self, name: str, error: AgentRefused | EventMissed | AgentDied) -> None:
+        """Record that the stack did not do what the scenario waited for; of one that has died, that it could not be measured."""
+        self._break()
+        if isinstance(error, AgentDied):  # why it died, and whose doing that was, is told for the whole run
+            self.lab.add(verdict.equal(name, Figure(None, note=f"not measured: {error}", call=self.id), 1, blame=Blame.AGENT))
+            return
         if isinstance(error, EventMissed):
             when: dict[str, Any] = {"where": Gap(Duration(error.ended - error.began), error.began, error.ended)}
         else:
@@ -310,7 +334,8 @@ class Call:
         if self.closed is None:
             raise SpecError("lab.call", "figures are there after the call's block, when both agents have written their records")
         speaker = self.callee if listener is self.caller else self.caller
-        return self.lab.evidence.heard(self, speaker, listener, flow)
+        heard = self.lab.evidence.heard(self, speaker, listener, flow)
+        return heard if self.broken_at is None else severed.cut(heard, self.broken_at)
 
     def handshakes(self) -> Figure:
         """How many QUIC handshakes the caller began with the callee for this call, counted in both hosts' captures."""

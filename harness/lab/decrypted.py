@@ -281,11 +281,6 @@ class Opener:
         """Whether one of its endpoints is known to speak QUIC: long headers, or packets that were opened."""
         return udp.source in self._endpoints or udp.destination in self._endpoints
 
-    @property
-    def knows_endpoints(self) -> bool:
-        """Whether any endpoint is known to speak QUIC."""
-        return bool(self._endpoints)
-
     def owner(self, udp: UdpPacket) -> tuple[str, Sender] | None:
         """Whose the packet with a short header in ``udp`` probably is: by its connection id, else by its endpoints."""
         short = outside_untrusted(udp.payload).short
@@ -323,6 +318,31 @@ class Opener:
             del self._recent[next(iter(self._recent))]
         self._recent[data] = made
         return made
+
+    def decrypt(self, packets: Iterable[UdpPacket]) -> Decrypted:
+        """Open ``packets``, which are whole, by time, with their clock known, and come after those of earlier calls.
+
+        What is not opened at first is tried again when all have been seen: the packet that tells the length of its connection id may have
+        come later.  What is sealed may be given again in a later call, with secrets that were added since.
+        """
+        opened: list[tuple[int, Packet]] = []
+        sealed: list[tuple[int, UdpPacket]] = []
+        for place, udp in enumerate(packets):
+            found = self.open(udp)
+            if found is not None:
+                opened.append((place, found))
+            elif has_short_header(udp):
+                sealed.append((place, udp))
+        self._failures.clear()
+        left: list[UdpPacket] = []
+        for place, udp in sealed:
+            found = self.open(udp)
+            if found is not None:
+                opened.append((place, found))
+            elif self.of_quic(udp) or (not self._endpoints and udp.payload[0] & QUIC_BIT):
+                left.append(udp)
+        opened.sort(key=lambda one: one[0])
+        return Decrypted([packet for _, packet in opened], left, [self.owner(udp) for udp in left])
 
     def _open(self, packet: bytes, ends: _Ends) -> tuple[Secret, Opened, int] | None:
         last = self._last.get(ends)
@@ -373,25 +393,6 @@ class Opener:
 def decrypt(packets: Iterable[UdpPacket], keys: Iterable[Secret]) -> Decrypted:
     """Open what ``keys`` (``read_keys``, fresh) open of ``packets``, which are whole, in order of time, with their clock known.
 
-    They may be of one host or what left several.  What is not opened at first is tried again when everything has been seen: the packet that
-    tells the length of its connection id may have come later.
+    They may be of one host or what left several.
     """
-    opener = Opener(keys)
-    opened: list[tuple[int, Packet]] = []
-    sealed: list[tuple[int, UdpPacket]] = []
-    for place, udp in enumerate(packets):
-        found = opener.open(udp)
-        if found is not None:
-            opened.append((place, found))
-        elif has_short_header(udp):
-            sealed.append((place, udp))
-    opener.add(())
-    left: list[UdpPacket] = []
-    for place, udp in sealed:
-        found = opener.open(udp)
-        if found is not None:
-            opened.append((place, found))
-        elif opener.of_quic(udp) or (not opener.knows_endpoints and udp.payload[0] & QUIC_BIT):
-            left.append(udp)
-    opened.sort(key=lambda one: one[0])
-    return Decrypted([packet for _, packet in opened], left, [opener.owner(udp) for udp in left])
+    return Opener(keys).decrypt(packets)

@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,6 +109,8 @@ class Silences:
         """The notable ones, and the longest of all."""
         self.worst = ""
         """After which fault the longest was."""
+        self.way = Figure(None)
+        """Whose direction it is, and its round trip: the value is not kept."""
 
     def begin(self) -> None:
         """Another fault of this kind."""
@@ -288,8 +290,10 @@ class Endurance:
                 silences.begin()
             missed = heard.unheard(since, until).value if until > since else None
             silences.missed[-1] += 0 if missed is None else missed.count
-            found = heard.longest_gap(since=since, until=until).gaps if until > since else ()
-            told.append((name, silences.take(found, name)))
+            figure = heard.longest_gap(since=since, until=until) if until > since else Figure(None)
+            if figure.speaker:
+                silences.way = Figure(None, speaker=figure.speaker, listener=figure.listener, round_trip=figure.round_trip)
+            told.append((name, silences.take(figure.gaps, name)))
         counts, delays = heard.delivery(), _delays(heard)
         self.take(
             LegFigures(
@@ -325,7 +329,7 @@ class Endurance:
         for direction, one in found.items():
             longest = Duration(max(one.longest))
             note = f"{one.worst or 'none'}; the median of {len(one.longest)} is {Duration(round(median(one.longest)))}"
-            self.lab.at_most(name, Figure(longest, direction, tuple(one.gaps), note), bound)
+            self.lab.at_most(name, replace(one.way, value=longest, direction=direction, gaps=tuple(one.gaps), note=note), bound)
         if not found:
             self.lab.at_most(name, Figure(None, note=f"not measured: there was no {kind}"), bound)
 

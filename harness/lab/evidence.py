@@ -35,7 +35,7 @@ from harness.lab.quic_headers import first_initial_untrusted
 from harness.lab.record_audit import RecordAudit
 from harness.lab.wire_view import NEVER, CallEnds, Opener, Sealed, View, view
 from harness.media import records
-from harness.media.figure import Figure, Gap, Moment
+from harness.media.figure import Figure, Gap, Moment, counted
 from harness.media.measures import Heard
 from harness.media.schedule import Schedule, Span, pace_of
 from harness.media.sealed import LEAST, MOST, NOT_MEASURED, SealedDatagram, SealedHeard
@@ -82,8 +82,8 @@ class Evidence:
     def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
         assert call.closed is not None
         talks = [talk for talk in view.talks if view.calls.get(talk.connection) == call.id]
-        killed = [speaker.crashed.killed] if speaker.crashed is not None else []
-        asked = owed.spans(call.id, flow, speaker.name, speaker.remote.requests, talks, ends=killed)
+        killed = [crash.killed for crash in speaker.crashes if crash.killed >= call.asked]
+        asked = owed.spans(call.id, flow, speaker.name, speaker.requests, talks, ends=killed)
         schedule = Schedule(pace_of(flow), asked, call.leaves(flow, speaker))
         wire = [packet for packet in view.packets(call.id, speaker.name) if packet.flow == flow]
         records_ = self._records(speaker)
@@ -145,9 +145,23 @@ class Evidence:
             opened, sealed = self._opener.open(outgoing, read_keys(log) if log.exists() else [])
             held = {port.path: self.held(port.path) for name in captured for port in self._network().topology.ports(name)}
             first_fault = min((fault.began for fault in self._lab.faults), default=NEVER)
-            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault)
+            made = view(captured, opened, sealed, calls=calls, held=held, samples=samples, quiet_until=first_fault, cut=self.cut())
             self._seen = known, made
         return self._seen[1]
+
+    def cut(self) -> dict[str, list[tuple[int, int]]]:
+        """By interface, when it was down (ns) after it had been up."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        went: dict[str, int] = {}
+        for one in sorted(self._lab.switching, key=lambda seen: seen.at):
+            for interface, up in one.line.get("up", {}).items():
+                if not up:
+                    went.setdefault(interface, one.began)
+                elif interface in went:
+                    found.setdefault(interface, []).append((went.pop(interface), one.at))
+        for interface, since in went.items():
+            found.setdefault(interface, []).append((since, NEVER))
+        return found
 
     def _call_ends(self) -> Iterator[CallEnds]:
         for call in dict.fromkeys(call for peer in self._lab.peers.values() for call in peer.calls):
@@ -296,9 +310,20 @@ class Evidence:
         at = (run[0].monotonic or move.at) if run else move.at
         return Receipt(fault=fault, kind=MOVED, at=at, observed=observed, taken=taken, source=f"capture {callee.name}")
 
+    def strayed(self, move: Move) -> Figure:
+        """The packets of a call that came to its callee from another address than before, after ``move`` had been asked for."""
+        callee = move.call.callee
+        until = move.call.closed or self._lab.now()
+        came = [p for p in self.captured(callee) if not p.outgoing and p.destination[1] == self._lab.port and (p.monotonic or 0) <= until]
+        before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
+        if before is None:
+            return Figure(None, note="not measured: nothing of the call had come before")
+        return counted(of_packets(p for p in came if (p.monotonic or 0) >= move.at and p.source != before), timeless=True)
+
     def last_words(self, peer: Peer, crash: Crash, fault: str) -> Receipt:
         """That a host whose agent was killed sent until then, and nothing more once the process was gone."""
-        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing]
+        until = crash.again or self._lab.now()
+        sent = [packet.monotonic or 0 for packet in self.captured(peer) if packet.outgoing and (packet.monotonic or 0) < until]
         last = max(sent, default=0)
         seen = {"packets sent": len(sent), "last packet after the kill": str(Duration(last - crash.killed))}
         taken = crash.killed - _LIFE_SIGN.ns <= last <= crash.gone
@@ -327,14 +352,16 @@ class Evidence:
             for call in calls.values():
                 for speaker, listener in call.sides:
                     for flow in ("audio", "video", "screen"):
-                        for packet in self.heard(call, speaker, listener, flow).packets:
+                        heard = self.heard(call, speaker, listener, flow)
+                        call.free |= {} if heard.free is None else {heard.direction: heard.free}
+                        for packet in heard.packets:
                             file.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))
                     for flow in call.flows if call.opened else ():
                         self._describe(call, speaker, listener, flow)
         for peer in self._lab.peers.values():
             if peer.name not in missing:
                 self._match(peer)
-        for name, one in self._view().sealed.items():
+        for name, one in self._view().sealed.items() if self._lab.peers else ():
             if name in self._lab.peers and one.many:
                 self.sealed.add(name)
                 if not (self._lab.orders.sealed and one.whole):
@@ -369,7 +396,17 @@ class Evidence:
         heard = self.heard(call, speaker, listener, flow)
         delay = heard.delay()
         figures: dict[str, Any] = {"offered": len(heard.packets)}
-        for name in ("longest_gap", "loss", "network_loss", "late", "expired", "duplicates", "reordered", "corrupted"):
+        for name in (
+            "longest_gap",
+            "longest_gap_at_host",
+            "loss",
+            "network_loss",
+            "late",
+            "expired",
+            "duplicates",
+            "reordered",
+            "corrupted",
+        ):
             value = getattr(heard, name)().value
             figures[name] = None if value is None else str(value)
         if delay is not None:
@@ -400,7 +437,7 @@ class Evidence:
         if view.sealed.get(peer.name) or not found:
             return  # what was not opened cannot be told apart; that it was not is named by ``_sealed``
         packets = [packet for its in view.media.values() for packet in its]
-        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.crashed is not None)
+        audit = RecordAudit(self.sees_departures(peer), partial(self.swallowed, peer), cut_short=peer.cut_short or bool(peer.past))
         audit.take(
             found,
             (packet for packet in packets if packet.speaker == peer.name),
@@ -427,14 +464,22 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _records(peer: Peer) -> list[records.Record]:
-    path: Path = peer.folder / f"{peer.name}.media.jsonl"
+    """What it recorded, in all of its lives."""
+    lives = [(life.folder, True) for life in peer.past] + [(peer.folder, peer.cut_short)]
+    return [record for folder, killed in lives for record in _recorded(peer, folder, killed)]
+
+
+def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
+    path = folder / f"{peer.name}.media.jsonl"
     if not rotation.parts(path):
         return []  # an agent need not leave records
     if missing := rotation.gone(path):
         raise HarnessError(f"not all that agent {peer.name} recorded is there: {missing}; long calls are judged leg by leg")
+    if killed and not path.exists():
+        return []
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
-        return list(records.read(chain.from_iterable(files), peer.name, killed=peer.crashed is not None))
+        return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,15 +21,15 @@ import trustme
 from harness import verdict
 from harness.agent.event_log import Said
 from harness.agent.messages import CallEvent, ClockStep, Event, Holdings, Log, Media, MediaSet, Mode, Options, QualityChanged, SendError
-from harness.agent.remote import AgentRefused, RemoteAgent
-from harness.errors import AgentError, BlamedError, EnvironmentUnfit, SpecError
+from harness.agent.remote import AgentDied, AgentRefused, RemoteAgent
+from harness.errors import AgentCrashed, AgentError, BlamedError, EnvironmentUnfit, HarnessError, SpecError
 from harness.fabric.base import Dropped
 from harness.fabric.keeper_client import Process, stat
 from harness.fabric.network import Network, open_network
 from harness.fabric.receipts import Observation
 from harness.fabric.sampler import Sampler, start_sampler
 from harness.fabric.samples import FILE, QueueSample, Samples
-from harness.lab import demands, exchange, left, merged, network_lines, path_bounds, proofs, recordings, rulings
+from harness.lab import deaths, demands, exchange, left, merged, network_lines, path_bounds, proofs, recordings, rulings, severed
 from harness.lab import folder as folders
 from harness.lab.attacker import Attacker
 from harness.lab.bytecode import compile_ahead
@@ -39,6 +39,7 @@ from harness.lab.demands import Need
 from harness.lab.endurance import Pace
 from harness.lab.evidence import Evidence
 from harness.lab.kept import Kept
+from harness.lab.live_wire import LiveWire
 from harness.lab.log_times import LogTimes
 from harness.lab.met import Change, settle, traffic
 from harness.lab.path_bounds import Path as CallPath
@@ -60,6 +61,8 @@ from harness.verdict import RELAY, RUNNER, Fault, Life, Measured, Receipt, Relat
 
 NO_MEDIA = MediaSet()
 _SALVAGE_WITHIN = 3 * s
+_LAST_WORDS = 1 * s
+"""How long what an agent said before its end is waited for."""
 _HELLO_WITHIN = 30 * s  # an interpreter under software emulation takes half of that to import its stack
 
 
@@ -123,6 +126,7 @@ class Lab:
         folders.point_latest(orders.artifacts, scenario, self.folder)
         self.timeline = Timeline(self.folder / "timeline.jsonl", view)
         self.evidence = Evidence(self)
+        self.live = LiveWire(self)
         self.verdicts: list[Verdict] = []
         self.faults: list[FaultMark] = []
         self.receipts = Kept[Receipt]()
@@ -133,6 +137,8 @@ class Lab:
         """Of the agents, once it is over."""
         self.unfit: list[str] = []
         self.moves: list[Move] = []
+        self.stays: list[Move] = []
+        """Migrations that were asked for and must not happen."""
         self.switching: list[Observation] = []
         """Links that went up or down, with the time that it took."""
         self.peers: dict[str, Peer] = {}
@@ -145,6 +151,9 @@ class Lab:
         self.lacking: frozenset[str] = frozenset()
         """The capabilities that agents lack for this scenario, if it was given up for that."""
         self.durations: dict[str, Duration] = {}
+        self.crashes: list[AgentCrashed] = []
+        """Of agents that ended although nobody had asked them to."""
+        self._memory = deaths.Memory()
         self._expected: list[_Expected] = []
         self._changes: list[tuple[Change, int]] = []
         """What was changed in the network, and which of the receipts says so."""
@@ -152,6 +161,9 @@ class Lab:
         self.samples = Samples()
         """Of the agents, from outside; whole once they have ended."""
         self._sampler: Sampler | None = None
+        self._live_now = False
+        """Whether the network has been probed and is captured."""
+        self._authority: trustme.CA | None = None
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery
         self._fault: FaultMark | None = None
@@ -172,11 +184,13 @@ class Lab:
                 self._nursery = nursery
                 log_times = LogTimes(self.folder / "agents")
                 nursery.start_soon(log_times.follow)
+                nursery.start_soon(self._memory.watch, lambda: [peer.process for peer in self.peers.values() if peer.process.code is None])
                 try:
                     async with self._stack:
                         try:
                             yield self
                         except BaseException:
+                            await self._know_the_dead()
                             await self._salvage()
                             raise
                         await self._finish()
@@ -205,6 +219,40 @@ class Lab:
             if peer.process.stopped:
                 self._befallen.append(AgentError(peer.name, "its process was stopped (SIGSTOP) and has not gone on"))
 
+    async def _mourn(self, peer: Peer) -> None:
+        """Wait for the end of a peer's process; when nobody had asked for it, say how it was and let everybody who waits know."""
+        process, remote, judged = peer.process, peer.remote, peer.judged
+        await process.ended.wait()
+        with trio.move_on_after(_LAST_WORDS.s):  # a child may hold its pipe open for ever
+            await remote.closed.wait()
+        unasked = remote.hello_said is not None and peer.crashed is None and not peer.leaving and peer.process is process
+        if unasked and not (remote.shut_down and process.code == 0):
+            peer.died = True
+            error = deaths.judge(peer.name, process.code or 0, peer.log, self.timeline.started, self._memory.ran_out(process))
+            if isinstance(error, AgentCrashed):
+                self.crashes.append(error)
+            else:
+                self._befallen.append(error)
+            self.timeline.note(peer.name, "died", f"{peer.name} {deaths.how(process.code or 0)}, unasked", aloud=True)
+            remote.died(deaths.how(process.code or 0))
+        judged.set()
+
+    async def _know_the_dead(self) -> None:
+        """Wait until it is known how those agents ended that have closed their pipes; one that goes on has broken its contract."""
+        with trio.CancelScope(shield=True):
+            for peer in self.peers.values():
+                if peer.remote.dead and peer.crashed is None:
+                    with trio.move_on_after(2 * _LAST_WORDS.s):
+                        await peer.judged.wait()
+                    if not peer.died:
+                        self.evidence.errors.append(AgentError(peer.name, "closed its pipe, unasked, and its process goes on"))
+                        peer.leaving = True
+
+    def followed(self, error: BaseException) -> bool:
+        """Whether an error that ended the scenario only followed from the end of an agent, which is told for itself."""
+        dead = any(peer.remote.dead for peer in self.peers.values())
+        return isinstance(error, AgentDied) or (dead and not isinstance(error, BlamedError))
+
     def voids(self) -> list[BlamedError]:
         """What befell the run itself, so that it proves nothing, whatever its verdicts say: killed, stopped, or out of room."""
         found = [*(self.network.troubles() if self.network is not None else []), *self._befallen]
@@ -216,7 +264,9 @@ class Lab:
 
     def gather_keys(self) -> Path:
         """The run's key log, from those of the agents as they are now; it is not there when none has written one."""
-        return left.gather_keys(self.folder, {name: peer.folder for name, peer in self.peers.items() if peer.folder != self.folder})
+        owners = {peer.name: peer.folder for peer in self.peers.values() if peer.folder != self.folder}
+        owners |= {f"{peer.name}, life {n}": life.folder for peer in self.peers.values() for n, life in enumerate(peer.past, 1)}
+        return left.gather_keys(self.folder, owners)
 
     def history(self) -> dict[str, Any]:
         """What each direction of each link was impaired by, from when (``Network.finish``); as it is known now."""
@@ -233,6 +283,8 @@ class Lab:
             for name, peer in self.peers.items():
                 left.take_over(self.folder, name, peer.folder)
                 peer.folder = self.folder
+                for life in peer.past:  # of its records the newest life's are there by now: those before stay where they are
+                    left.take_over(self.folder, name, life.folder)
         except (BlamedError, OSError) as error:
             self.timeline.note("lab", "left", f"not all that the agents left could be taken over: {error}", aloud=True)
 
@@ -277,15 +329,18 @@ class Lab:
     async def _finish(self) -> None:
         """End the agents, close the captures, and add what they prove."""
         self._look_at_agents()
+        await self._know_the_dead()
         for peer in self.peers.values():
             await peer.end()
         await self._close_captures()
         self.receipts.extend(self.evidence.receipt(move, self.fault_at(move.at, f"{move.peer.name} moves")) for move in self.moves)
+        for move in self.stays:
+            self.equal(f"{move.peer.name} stays where it is: packets from elsewhere", self.evidence.strayed(move), 0)
         self.receipts.extend(self._proven(expected) for expected in self._expected)
         self.receipts.extend(
-            self.evidence.last_words(peer, peer.crashed, self.fault_at(peer.crashed.killed, f"{peer.name} is killed"))
+            self.evidence.last_words(peer, crash, self.fault_at(crash.killed, f"{peer.name} is killed"))
             for peer in self.peers.values()
-            if peer.crashed is not None
+            for crash in peer.crashes
         )
         if not self.evidence.in_legs:
             calls = dict.fromkeys(call for peer in self.peers.values() for call in peer.calls)
@@ -316,6 +371,11 @@ class Lab:
             self.stalls += [Stall(start, end, RELAY) for start, end in self.final["stalls"]]
             self.unfit += self.final["shortfalls"]
 
+    def forget_queue_samples(self, before: int) -> None:
+        """Let go of what ``queue_samples`` tells of the time ``before`` (ns)."""
+        if self._sampler is not None:
+            self._sampler.read().forget_queues(before)
+
     def outside_stalls(self) -> list[Stall]:
         """What was seen until now, from outside, of agents and machine that did not run, and of requests that were slow to be written."""
         if self._sampler is None:
@@ -333,6 +393,8 @@ class Lab:
     async def _salvage(self) -> None:
         """After an error: whole captures, and the stalls that may explain it.  What ended the run is worth more than what fails here."""
         self._look_at_agents()
+        for peer in self.peers.values():
+            peer.leaving = True
         with trio.CancelScope(shield=True), trio.move_on_after(_SALVAGE_WITHIN.s), contextlib.suppress(BlamedError, OSError):
             await self._close_captures()
 
@@ -402,27 +464,69 @@ class Lab:
         if self._sampler is None:
             self._sampler = start_sampler(self.folder / FILE, self.folder / "agents" / "keeper.log")
             self._stack.callback(self._sampler.kill)
+        self._expect_new(names)
+        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
         for name in names:
-            await self._start(network, name)
+            await self._start(network, name, wanted[name], listen)
         self._certify(names)  # while the agents import what they need, as does the probe
-        try:
-            probed = await network.probe()
-        except EnvironmentUnfit:  # agents that start can slow a packet, and never speed one: what still differs with them at rest, differs
-            await self._greet(names)
-            probed = await network.probe()
+        probed = await self._probe(network, names) if not self._live_now else None
         await self._greet(names)
         media = Need(kinds.CAPABILITIES[self.orders.media])
-        wanted = {name: (options.get(name) if isinstance(options, dict) else options) or Options(auto_answer=True) for name in names}
         answering = [Need(("auto_answer",), of=(name,)) for name in names if wanted[name].auto_answer]
         demands.check((media, *self.needs, *answering), {name: self.peers[name].offers for name in names})
-        self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
-        self._live = self.now()
-        await network.capture()
-        self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
+        if probed is not None:
+            await self._go_live(network, probed)
         async with trio.open_nursery() as nursery:
             for name in names:
-                nursery.start_soon(self._introduce, self.peers[name], wanted[name], listen)
+                nursery.start_soon(self._introduce, self.peers[name])
         return [self.peers[name] for name in names]
+
+    def _expect_new(self, names: Sequence[str]) -> None:
+        """SpecError unless each of ``names`` is a host of the network, and runs no agent yet."""
+        hosts = [host.name for host in self._built("lab.agents").topology.hosts]
+        for name, times in Counter(names).items():
+            if name not in hosts:
+                raise SpecError("lab.agents", f"the network has no host {name!r}; allowed are {', '.join(hosts)}")
+            if times > 1 or name in self.peers:
+                raise SpecError("lab.agents", f"{name!r} is started already; one that was killed starts again with `await peer.restart()`")
+
+    async def _probe(self, network: Network, names: tuple[str, ...]) -> dict[str, Any]:
+        """Measure the network, while agents start."""
+        try:
+            return await network.probe()
+        except EnvironmentUnfit:  # agents that start can slow a packet, and never speed one: what still differs with them at rest, differs
+            await self._greet(names)
+            return await network.probe()
+
+    async def _go_live(self, network: Network, probed: dict[str, Any]) -> None:
+        """The network is what was asked for: begin to capture; from here on it is not probed any more."""
+        self.timeline.note("lab", "probed", f"the network is what was asked for ({_summary(probed)})", aloud=True, **probed)
+        self._live, self._live_now = self.now(), True
+        await network.capture()
+        self.timeline.lines(network_lines.links_at_start(network.topology, self._live))
+
+    async def restart(self, peer: Peer) -> None:
+        """Start the agent of ``peer``, which was killed, again on its host, as it was started first; see ``Peer.restart``."""
+        network, old = self._built("peer.restart"), peer.process
+        if peer.crashed is None:
+            raise SpecError(f"agent {peer.name}, restart", "it has not been killed; `await peer.crash()` first")
+        if old.code is None:
+            raise HarnessError(f"agent {peer.name} was killed, and its process {old.pid} has not ended")
+        at = self.now()
+        peer.bury(at)
+        await self._start(network, peer.name, peer.options, peer.listens, again=peer)
+        await self._greet((peer.name,))
+        await self._introduce(peer)
+        addresses = {path.name: [one for one in (path.v4, path.v6) if one] for path in peer.paths()}
+        new = peer.process
+        seen = {
+            "old pid": old.pid,
+            "old exit code": old.code,
+            "new pid": new.pid,
+            "addresses": addresses,
+        }
+        taken = new.code is None and new.pid != old.pid  # that it is in its host's namespace was seen as it started
+        self.observe(Observation(f"{peer.name} starts again", "process restarted", at, seen, taken, "keeper"))
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
@@ -437,25 +541,31 @@ class Lab:
             self.timeline.note(name, "agent", f"{hello.agent} {hello.version}", capabilities=hello.capabilities)
 
     def _certify(self, names: tuple[str, ...]) -> None:
-        """A certificate authority of this run, and from it a certificate for each name."""
-        authority = trustme.CA()
+        """The certificate authority of this run, and from it a certificate for each name."""
+        authority = self._authority = self._authority or trustme.CA()
         for name in names:
             leaf, folder = authority.issue_cert(name), self.folder / "tls" / name
             authority.cert_pem.write_to_path(folder / "ca.pem")
             leaf.private_key_pem.write_to_path(folder / "key.pem")
             leaf.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
 
-    async def _start(self, network: Network, name: str) -> None:
+    async def _start(self, network: Network, name: str, options: Options, listens: bool, again: Peer | None = None) -> None:
         command = self.orders.agents.get(name)
         argv = shlex.split(command) if command else [sys.executable, "-m", "harness.agent"]
         compile_ahead()
-        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine)
+        life = 1 if again is None else len(again.past) + 1
+        process, to_agent, from_agent, log = await spawn(network, name, argv, self.folder, confined=self.orders.confine, life=life)
         self._sample(name, process)
         self._tell_confinement(name, process)
         remote = RemoteAgent.from_fds(name, to_agent, from_agent, tee=self._heard_of)
         self._nursery.start_soon(remote.run)
         self._stack.push_async_callback(remote.aclose)
-        self.peers[name] = Peer(name, remote, process, network, own_folder(self.folder, name), log)
+        own = own_folder(self.folder, name, life)
+        if again is None:
+            self.peers[name] = Peer(name, remote, process, network, own, log, options=options, listens=listens, lab=self)
+        else:
+            again.remote, again.process, again.folder, again.log = remote, process, own, log
+        self._nursery.start_soon(self._mourn, self.peers[name])
 
     def _sample(self, name: str, process: Process) -> None:
         """A confined agent's minder collects its orphans: all that the agent starts stems from there."""
@@ -472,7 +582,7 @@ class Lab:
             text = f"confined, but: {'; '.join(process.how.lacks)}" if lacking else "confined"
         self.timeline.note(name, "confined", f"{name} {text}" if lacking else text, aloud=lacking, seen=process.confined)
 
-    async def _introduce(self, peer: Peer, options: Options, listen: bool) -> None:
+    async def _introduce(self, peer: Peer) -> None:
         tls = self.folder / "tls" / peer.name
         await peer.remote.configure(
             paths=peer.paths(),
@@ -482,9 +592,9 @@ class Lab:
             key=str(tls / "key.pem"),
             ca=str(tls / "ca.pem"),
             server_name=peer.name,
-            options=msgspec.structs.replace(options, media=self.orders.media),
+            options=msgspec.structs.replace(peer.options, media=self.orders.media),
         )
-        if listen:
+        if peer.listens:
             await peer.remote.listen(self.port)
 
     def _built(self, where: str) -> Network:
@@ -525,12 +635,14 @@ class Lab:
         mode: Mode = "datagram",
         within: Duration = 10 * s,
     ) -> AsyncIterator[Call]:
-        """A call with audio (video, screen) both ways for the length of the block, hung up cleanly at its end."""
+        """A call with audio (video, screen) both ways for the length of the block, hung up cleanly at its end if it still goes on."""
         call = await self.dial(caller, callee, video=video, screen=screen, path=path, version=version)
         await call.connected(within)
         await call.talk(mode)
-        yield call
-        await call.hang_up()
+        with _outliving():
+            yield call
+        if call.closed is None:
+            await call.hang_up()
         await caller.network.flush()
 
     @contextlib.asynccontextmanager
@@ -541,7 +653,8 @@ class Lab:
             await call.connected()
         for call in calls:
             await call.talk()
-        yield calls
+        with _outliving():
+            yield calls
         for call in calls:
             if call.closed is None:
                 await call.hang_up()
@@ -597,7 +710,10 @@ class Lab:
 
         Asked until it is none or 3 s have passed: a closed connection drains for three times its PTO first (RFC 9000 §10.2).
         """
-        excess = _excess(before, await peer.remote.settled(before, within=3 * s))
+        try:
+            excess = _excess(before, await peer.remote.settled(before, within=3 * s))
+        except AgentDied as died:
+            return Figure(None, note=f"not measured: {died}")
         if excess:
             self.timeline.note("lab", "left behind", f"{peer.name} still holds {'; '.join(excess)}", aloud=True)
         now = self.now()
@@ -606,6 +722,12 @@ class Lab:
     def expect_move(self, move: Move) -> None:
         """A migration was asked for: its receipt will be looked for in the captures."""
         self.moves.append(move)
+
+    def expect_stay(self, move: Move) -> None:
+        """A migration was asked for that must not happen: whether it did will be judged by the captures."""
+        self.stays.append(move)
+        seen = {"asked to move to": move.path, "answer": move.answer}
+        self.observe(Observation(f"{move.peer.name} is asked to move", "request", move.at, seen, True, f"agent {move.peer.name}"))
 
     def expect_lost(self, dropped: Sequence[Dropped], sender: Peer, frame: str) -> None:
         """Packets that ``sender`` sent were ``dropped`` by a link: the receipt of each will be that it carried a ``frame``."""
@@ -704,13 +826,28 @@ class Lab:
         self.add(verdict.judge(name, Relation.EQUAL, value, bound, **detail))
 
     def add(self, one: Verdict) -> None:
-        """Take a verdict into the run's table."""
+        """Take a verdict into the run's table; a PASS of what began after a call's wait was missed is taken as not measured."""
+        calls = {call.id: call.broken_at for peer in self.peers.values() for call in peer.calls}
+        one = severed.judged(one, {call: at for call, at in calls.items() if at is not None})
         self.verdicts.append(one)
         self.timeline.note("lab", "verdict", f"{one.name}: {one.value} ({one.result})", verdict=msgspec.to_builtins(one, enc_hook=str))
 
     def fault_records(self) -> list[Fault]:
         """The faults for the report."""
         return [Fault(name=mark.name, began=mark.began, ended=mark.ended) for mark in self.faults]
+
+
+@contextlib.contextmanager
+def _outliving() -> Iterator[None]:
+    """The block ends when an agent is found dead in it, and what follows it goes on: verdicts of the run that can still be given are."""
+    try:
+        yield
+    except AgentDied:
+        return
+    except BaseExceptionGroup as group:
+        _, rest = group.split(AgentDied)
+        if rest is not None:
+            raise rest from None
 
 
 def _listed(value: object) -> str:

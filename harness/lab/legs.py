@@ -126,7 +126,7 @@ class Legs:
         ended = self.call.closed or now - SETTLED.ns
         stepped = any(peer.clock_stepped for peer in self._ends)
         history = self._lab.history()
-        requests = {peer.name: list(peer.remote.requests) for peer in peers}
+        requests = {peer.name: peer.requests for peer in peers}
         # Nothing in that thread may look at what goes on meanwhile.
         return await trio.to_thread.run_sync(self._read, now, ended, stepped, history, requests)
 
@@ -171,6 +171,7 @@ class Legs:
         for end in self._ends.values():
             end.packets = [one for one in end.packets if (one.monotonic or 0) >= ended - _KEPT.ns]
         self._opened = [one for one in self._opened if one.at >= ended - _KEPT.ns]
+        self._lab.forget_queue_samples(ended - _KEPT.ns)
         return Leg(self.number, began, ended, heard)
 
     def _view(self, now: int, began: int) -> View:
@@ -186,7 +187,16 @@ class Legs:
         captured = {peer.name: end.packets for peer, end in self._ends.items()}
         held = {port.path: self._lab.evidence.held(port.path) for name in captured for port in self._network.topology.ports(name)}
         ends = CallEnds(self.call.id, self.call.caller.name, self.call.callee.name, self.call.asked, now)
-        found = view(captured, self._opened, (), calls=(ends,), held=held, samples=self._lab.queue_samples(), quiet_until=began)
+        found = view(
+            captured,
+            self._opened,
+            (),
+            calls=(ends,),
+            held=held,
+            samples=self._lab.queue_samples(),
+            quiet_until=began,
+            cut=self._lab.evidence.cut(),
+        )
         known = {(talk.connection, talk.speaker, talk.departed) for talk in self._talks}
         self._talks += [talk for talk in found.talks if (talk.connection, talk.speaker, talk.departed) not in known]
         return found

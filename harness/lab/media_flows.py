@@ -34,21 +34,19 @@ def media_packets(
     frames = _frames(wire)
     delay = 0
     found: list[MediaPacket] = []
-    due_of: dict[tuple[int, int], int] = {}
+    due_of: dict[tuple[int, int], tuple[int, int]] = {}
     for number, frame in enumerate(frames):
         first = frame[0].rtp
         due = schedule.place(SentFrame(first.ssrc, first.timestamp, frame[0].departed, frame[-1].departed))
-        due_of[first.ssrc, first.timestamp] = due
+        due_of[first.ssrc, first.timestamp] = due, number
         for packet in frame:
             if packet.arrivals:
-                own = delays.delay(
-                    f"{ends.speaker}/{packet.path}", f"{packet.listener}/{packet.arrivals[0].path}", packet.departed, packet.udp
-                )
-                delay = own
+                ways = f"{ends.speaker}/{packet.path}", f"{packet.listener}/{packet.arrivals[0].path}"
+                delay = delays.delay(*ways, packet.departed, packet.udp, version=6 if packet.remote.count(":") > 1 else 4)
             found.append(_packet(ends, packet, due, number, delay))
     empty = schedule.empty(until)
     found += _unsent(ends, list(unsent), schedule, due_of, empty, frames)
-    found += [_placeholder(ends, due, len(frames) + number, schedule.pace.clock) for number, due in enumerate(empty)]
+    found += [_placeholder(ends, due, len(due_of) + number, schedule.pace.clock) for number, due in enumerate(empty)]
     found.sort(key=lambda packet: (packet.offered, packet.index))
     return found
 
@@ -65,26 +63,30 @@ def _unsent(
     ends: FlowEnds,
     records: Sequence[SentRecord],
     schedule: Schedule,
-    due_of: dict[tuple[int, int], int],
+    due_of: dict[tuple[int, int], tuple[int, int]],
     empty: list[int],
     frames: Sequence[Sequence[WirePacket]],
 ) -> list[MediaPacket]:
-    """Packets that never left, each at the place of its frame; ``empty`` loses the places that they explain."""
+    """Packets that never left, each in its frame.
+
+    ``due_of``: the place and number of each frame; those of which nothing left are added, and ``empty`` loses their places.
+    """
     near = {packet.rtp.ssrc: packet.index for frame in frames for packet in frame}
     half = schedule.pace.interval // 2
-    explained: dict[tuple[int, int], int] = {}
     found = []
     for record in records:
         key = record.ssrc, record.rtp
-        due = due_of.get(key, explained.get(key))
-        if due is None:
+        if key in due_of:
+            due, number = due_of[key]
+        else:
             expected = schedule.expected(record.ssrc, record.rtp)
             wanted = record.offered if expected is None else expected
-            due = min(empty, key=lambda place: abs(place - wanted), default=None)
-            if due is None or abs(due - wanted) > half:
+            due = min(empty, key=lambda place: abs(place - wanted), default=wanted)
+            if due not in empty or abs(due - wanted) > half:
                 continue  # nothing was owed then: the call was on hold, or muted
             empty.remove(due)
-            explained[key] = due
+            number = len(due_of)
+            due_of[key] = due, number
         index = near.get(record.ssrc, record.seq)
         step = (record.seq - index) & 0xFFFF
         found.append(
@@ -96,7 +98,7 @@ def _unsent(
                 index=index + step - (0x10000 if step >= 0x8000 else 0),
                 rtp=record.rtp,
                 pt=record.pt,
-                frame=record.frame,
+                frame=number,
                 marker=record.marker,
                 size=record.size,
                 offered=due,

@@ -35,7 +35,7 @@ def spans(
     found: list[Span] = []
     state: set[str] = set()
     opened: _Change | None = None
-    for change in sorted(changes):
+    for change in sorted(changes, key=lambda change: change.at):  # stable: of one moment as they were asked
         (state.add if change.on else state.discard)(change.what)
         owed = state == {"started"}
         if owed and opened is None:

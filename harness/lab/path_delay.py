@@ -15,7 +15,7 @@ from harness.fabric.base import DIRECTIONS, brief, ends_of, impairment_of
 from harness.spec.topology import Host, Topology
 from harness.units import Duration, Rate
 
-HEADERS = 28
+HEADERS, HEADERS6 = 28, 48
 """Bytes of IPv4 and UDP before the payload; a link's rate counts IP packets."""
 _SECOND = 1_000_000_000
 
@@ -42,13 +42,14 @@ class PathDelays:
                 self._periods[ends_of(link, direction)] = [_period(one) for one in told]
         self.route = cache(self._route)
 
-    def delay(self, departs: str, arrives: str, at: int, size: int) -> int:
+    def delay(self, departs: str, arrives: str, at: int, size: int, *, version: int = 4) -> int:
         """How long (ns) a packet with ``size`` bytes of UDP payload takes that leaves by the interface ``departs`` at ``at`` (ns).
 
-        Both are ``node/interface``.  0 when no route leads from the one to the other.
+        Both are ``node/interface``; ``version`` is IP's.  0 when no route leads from the one to the other.
         """
         links = self.links(departs, arrives, at)
-        return sum(delay + ((size + HEADERS) * 8 * _SECOND // rate if rate else 0) for delay, rate in links)
+        whole = size + (HEADERS if version == 4 else HEADERS6)
+        return sum(delay + (whole * 8 * _SECOND // rate if rate else 0) for delay, rate in links)
 
     def links(self, departs: str, arrives: str, at: int) -> list[tuple[int, int]]:
         """The delay (ns) and the rate (bit/s, 0 without a limit) of each link on that way, in force at ``at`` (ns)."""

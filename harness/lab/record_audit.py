@@ -57,7 +57,7 @@ class RecordAudit:
     def take(self, records: Iterable[Record], sent: Iterable[WirePacket], came: Iterable[WirePacket]) -> None:
         """More records, and more packets that this agent's host ``sent`` or that ``came`` to it; each packet once."""
         for packet in sent:
-            self._departed[_key(packet)] += 1
+            self._departed[_key(packet)] += packet.departures
         for packet in came:
             self._arrived[_key(packet)] += len(packet.arrivals)
             if packet.arrivals:

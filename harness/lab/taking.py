@@ -13,7 +13,7 @@ The later of both counts, and a datagram is never taken before it arrived.  The 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -133,9 +133,12 @@ class Amplification:
 
     def limits(self, peer: tuple[str, int], since: int, until: int) -> bool:
         """Whether at some time between both there was no room for an ACK to ``peer``."""
-        until = min(until, self._validated.get(peer, 1 << 62))
+        validated = self._validated.get(peer, 1 << 62)
+        if validated <= since:
+            return False
+        until = min(until, validated)
         steps = self._steps.get(peer, [])
-        number = max(0, bisect_left(steps, (since, -(1 << 62))) - 1)
+        number = max(0, bisect_right(steps, (since, 1 << 62)) - 1)
         while number < len(steps) and steps[number][0] <= until:
             if steps[number][1] < ACK_SIZE:
                 return True

@@ -46,7 +46,7 @@ class WirePacket:
 
     ``departed``: its first copy passed the sender's host.  ``path``: the interface there, ``remote``: "ip:port" that it went to, ``udp``:
     payload bytes of that datagram.  ``arrivals``: one for each copy that came.  ``taken``: when the listening process had surely taken the
-    first of them, None when it never did.  ``corrupted``: copies with other bytes than the first.
+    first of them, None when it never did.  ``corrupted``: copies with other bytes than the first.  ``departures``: how many copies left.
     """
 
     connection: str
@@ -63,6 +63,7 @@ class WirePacket:
     arrivals: list[Arrival] = field(default_factory=list)
     taken: int | None = None
     corrupted: int = 0
+    departures: int = 0
 
 
 Taken = Callable[[Crossing], int | None]
@@ -158,6 +159,7 @@ class _Direction:
             known = self._packets[rtp.ssrc, index] = WirePacket(
                 one.packet.connection, one.speaker, "", flow, rtp, index, one.departed, path, remote, udp.size, mode
             )
+        known.departures += rtp.crc == known.rtp.crc
         if rtp.crc != known.rtp.crc or rtp.blank:
             known.corrupted += arrived is not None
             return

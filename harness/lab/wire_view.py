@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 
 from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab import decrypted
 from harness.lab.crossings import Crossing, Talk, arrivals, crossings, signalling
-from harness.lab.decrypted import Packet, decrypt
+from harness.lab.decrypted import Packet
 from harness.lab.quic_keys import Secret
 from harness.lab.taking import Amplification, Bounds, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
@@ -50,8 +52,8 @@ class Sealed:
 
     @property
     def many(self) -> bool:
-        """Whether they are more than one in ``_FEW``."""
-        return len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
+        """Whether they are more than ``_RESETS``, and more than one in ``_FEW``."""
+        return len(self.datagrams) > _RESETS and len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
 
     @property
     def hides(self) -> bool:
@@ -63,8 +65,8 @@ class Sealed:
         return f"no key in its key log opens {count} of the {self.opened + count} datagrams with short headers that it sent"
 
 
-_FEW = 100
-"""One datagram in so many may open under no key: a stateless reset looks like a packet."""
+_FEW, _RESETS = 100, 5
+"""One datagram in so many, and so many in all, may open under no key: a stateless reset (RFC 9000 §10.3) looks like a packet."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,14 @@ class Opener:
     def __init__(self) -> None:
         self._known: dict[bytes, Packet] = {}
         self._sealed: set[bytes] = set()
+        self._opener = decrypted.Opener()  # which packet numbers and key phases come next is known from what was opened before
 
     def open(self, outgoing: Iterable[UdpPacket], keys: list[Secret]) -> tuple[list[Packet], list[UdpPacket]]:
         """The 1-RTT packets in ``outgoing``, datagrams by time, and those datagrams with one that no key opens."""
         outgoing = list(outgoing)
         fresh = [udp for udp in outgoing if udp.payload not in self._known]
-        found = decrypt(fresh, keys)
+        self._opener.add(keys)
+        found = self._opener.decrypt(fresh)
         self._known |= {packet.udp.payload: packet for packet in found.packets}
         self._sealed = (self._sealed | {udp.payload for udp in found.sealed}) - self._known.keys()
         opened = []
@@ -119,14 +123,16 @@ def view(
     held: Mapping[str, int],
     samples: Mapping[str, Sequence[QueueSample]],
     quiet_until: int = NEVER,
+    cut: Mapping[str, Sequence[tuple[int, int]]] = MappingProxyType({}),
 ) -> View:
     """Put together what was captured and opened.
 
     ``samples``: by peer, its sockets' receive queues.  ``quiet_until``: when the first fault began (ns); usual ACK delays are of before.
+    ``cut``: by interface, when it was down (ns): the ACK of what came by it may have waited for another path.
     """
     crossed = crossings(captured, opened, held)
     talks = signalling(crossed)
-    taken = _Taking(captured, crossed, samples, quiet_until)
+    taken = _Taking(captured, crossed, samples, quiet_until, cut)
     return View(
         captured,
         crossed,
@@ -179,7 +185,9 @@ class _Taking:
         crossed: Sequence[Crossing],
         samples: Mapping[str, Sequence[QueueSample]],
         quiet_until: int,
+        cut: Mapping[str, Sequence[tuple[int, int]]],
     ) -> None:
+        self._cut = cut
         self._acks = first_acks(crossed)
         self._queued: dict[int, int] = {}
         self._dropped: dict[str, list[tuple[int, int]]] = {}
@@ -218,6 +226,8 @@ class _Taking:
         acked = self._acks.get((one.packet.connection, one.speaker, one.packet.number), 0)
         if not acked and any(since <= one.arrived <= until for since, until in self._dropped.get(one.listener, ())):
             return None  # its socket dropped datagrams then, and nothing acknowledges this one
+        if acked and any(since <= acked and one.arrived <= until for since, until in self._cut.get(one.arrival.interface, ())):
+            acked = 0
         limits = self._limits.get(one.listener)
         if acked and one.packet.sender == "client" and limits is not None and limits.limits(one.arrival.source, one.arrived, acked):
             acked = 0

@@ -37,7 +37,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sent(self) -> int:
-        """Packets that left the stack."""
+        """Packets that left the sender's host."""
         return self.offered - self.expired
 
     @property
@@ -57,7 +57,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def playout_loss(self) -> Ratio | None:
-        """Unheard of those offered; None when none was offered."""
+        """Unheard of those due; None when none was due."""
         return share(self.unheard, self.offered)
 
     @property
@@ -67,7 +67,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline: int | None) -> Delivery:
-    """The fates of the packets offered in the window; an arrival after ``until`` still counts.  ``deadline``: ns from offered."""
+    """The fates of the packets due in the window; an arrival after ``until`` still counts.  ``deadline``: ns that one may be late."""
     chosen = offered_in(packets, since, until)
     return Delivery(
         offered=len(chosen),
@@ -82,7 +82,7 @@ def delivery(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
 
 
 def was_lost(packet: MediaPacket) -> bool:
-    """Whether it left the stack and never came."""
+    """Whether it left the sender's host and never came to the listener's."""
     return packet.sent is not None and not packet.arrivals
 
 
@@ -121,7 +121,8 @@ def given_up(packets: Sequence[MediaPacket], *, since: int, until: int, deadline
 def delayed(packet: MediaPacket, deadline: int | None) -> Overdue | None:
     """How ``packet`` was late, or given up because it had waited; None when delay alone did not cost it.  ``deadline``: ns."""
     if was_late(packet, deadline):
-        return Overdue("late", packet.offered, packet.taken or 0, Duration((packet.late or 0) - (deadline or 0)))
+        excess = Duration((packet.late or 0) - (deadline or 0))
+        return Overdue("late", packet.offered, packet.taken or 0, excess, packet.sent or 0, packet.arrived or 0)
     if packet.sent is None and packet.unsent in GIVEN_UP:
         return Overdue("given up", packet.offered, packet.offered + (deadline or 0))
     return None

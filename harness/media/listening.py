@@ -1,11 +1,11 @@
 """What a listener heard: the Opus packets that really came to it, played out as the verdicts count them.
 
-The buffer is the verdicts' (``playout``): a packet that arrives within the deadline after it was offered is played, one that arrives later
-is not, so what sounds lost is what is counted as lost.  A missing frame is concealed by libopus, faded as ITU-T G.711 Appendix I fades:
-whole for 10 ms, then 20 % less every 10 ms, silence from 60 ms on.  Where nothing was offered there is silence.
+The buffer is the verdicts': a packet that is late by at most the deadline (``MediaPacket.late``) is played, a later one is not, so what
+sounds lost is what is counted as lost.  A missing frame is concealed by libopus, faded as ITU-T G.711 Appendix I fades: whole for 10 ms,
+then 20 % less every 10 ms, silence from 60 ms on.  Where nothing was due there is silence.
 
 **Time.**  A sample's place is call time: sample n sounds at ``opened + n / 48 kHz``.  A real buffer would play everything one deadline
-after it was offered; here playing is put back by the buffer's share of that, to when a packet of median delay arrives.  A hole in the sound
+after it was due; here playing is put back by the buffer's share of that, to when a packet of median delay is taken.  A hole in the sound
 thus lies under the gap in the arrivals that made it.  The codec's own 6.5 ms of look-ahead are left in, as they would be in a call.
 
 Nothing is believed: the packets come from an agent's file, and one that cannot be decoded is concealed and counted.

@@ -69,13 +69,21 @@ class Heard:
     @cached_property
     def frames(self) -> list[TakenFrame]:
         """The frames of which the listener took every packet, in the order of their places."""
+        return self._frames(lambda packet: packet.taken)
+
+    @cached_property
+    def frames_at_host(self) -> list[TakenFrame]:
+        """The frames of which every packet came to the listener's host, as taken when they came."""
+        return self._frames(lambda packet: packet.arrived)
+
+    def _frames(self, when: Callable[[MediaPacket], int | None]) -> list[TakenFrame]:
         found = []
         ordered = sorted(
             (packet for packet in self.packets if packet.ssrc or packet.sent is not None), key=lambda p: (p.ssrc, p.offered, p.rtp)
         )
         for _, group in groupby(ordered, key=lambda packet: (packet.ssrc, packet.offered, packet.rtp)):
             frame = list(group)
-            taken = [packet.taken for packet in frame if packet.taken is not None]
+            taken = [at for packet in frame if (at := when(packet)) is not None]
             if len(taken) < len(frame) or not (self.pace == AUDIO or any(packet.marker for packet in frame)):
                 continue
             departed, arrived = (max((packet.sent or 0) for packet in frame), max(packet.arrived or 0 for packet in frame))
@@ -84,11 +92,18 @@ class Heard:
 
     def longest_gap(self, since: int | None = None, until: int | None = None) -> Figure:
         """The longest silence that ends in the window; to its end when the flow does not come back."""
+        return self._longest_of(self.frames, since, until)
+
+    def longest_gap_at_host(self, since: int | None = None, until: int | None = None) -> Figure:
+        """The same by when frames came to the listener's host, whatever its process did with them: what captures alone can show."""
+        return self._longest_of(self.frames_at_host, since, until)
+
+    def _longest_of(self, frames: Sequence[TakenFrame], since: int | None, until: int | None) -> Figure:
         since, until = self._window(since, until)
         if self.free is None:
             return self._unmeasured(NEVER_ASKED)
         gaps = silence.silences(
-            self.frames,
+            frames,
             self.free,
             interval=self.pace.interval,
             since=since,

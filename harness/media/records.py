@@ -225,8 +225,9 @@ class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
     """A line of ``media.jsonl``: one RTP packet of one direction; fields as in MediaPacket.
 
     ``arrived``: its first copy at the receiver's host, or null, and ``came_by`` the receiver's path by which that one came; ``taken``:
-    when the receiving process had taken it.  ``copies``: how many came.  ``delay``: the path's own.  Before report.json's schema 4
-    ``offered`` was when the source handed the packet over, and ``arrived`` the receiver's own stamp.
+    when the receiving process had taken it, null for never, not there where only the arrival was known.  ``copies``: how many came.
+    ``delay``: the path's own.  Before report.json's schema 4 there was neither ``taken`` nor ``delay``, ``offered`` was when the source
+    handed the packet over, and ``arrived`` the receiver's own stamp.
     """
 
     call: str
@@ -246,7 +247,7 @@ class MediaLine(msgspec.Struct, frozen=True, kw_only=True, rename={"sender": "fr
     path: str | None
     came_by: str | None = None
     unsent: str | None = None
-    taken: int | None = None
+    taken: int | msgspec.UnsetType | None = msgspec.UNSET
     delay: int = 0
 
 

@@ -42,8 +42,8 @@ class Pace(NamedTuple):
 
     @property
     def interval(self) -> int:
-        """From one frame to the next, ns."""
-        return self.ticks * SECOND // self.clock
+        """From one frame to the next, ns, rounded up: two frames on time are never a nanosecond too far apart."""
+        return -(-self.ticks * SECOND // self.clock)
 
     def after(self, frames: int) -> int:
         """How long ``frames`` intervals take, ns, without the rounding of one adding up."""

@@ -33,6 +33,8 @@ KEY_FRAME_WEIGHT = 3
 
 _STAMP = struct.Struct("!4sIQ")
 _FILLER_BYTES = 8192
+PAYLOAD_BYTES = (_STAMP.size, _FILLER_BYTES)
+"""How many bytes a packet of audio may carry: from, to."""
 FrameKind = Literal["audio", "delta", "key"]
 _MAGIC: dict[FrameKind, bytes] = {"audio": b"QCHA", "delta": b"QCHV", "key": b"QCHK"}
 _KIND: dict[bytes, FrameKind] = {magic: kind for kind, magic in _MAGIC.items()}

@@ -1,7 +1,7 @@
 """Which packets a figure is about.
 
-Loss, delay, jitter and quality belong to packets *offered* in the window, whenever they arrived; silence belongs to *arrivals* in it (see
-``continuity``).  Both ends are part of the window.
+Loss, delay, jitter and quality belong to packets *due* in the window (``MediaPacket.offered``), whenever they were taken; a silence belongs
+to the window in which it *ends* (see ``silence``).  Both ends are part of the window.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ def check(since: int, until: int) -> None:
 
 
 def offered_in(packets: Iterable[MediaPacket], since: int, until: int) -> list[MediaPacket]:
-    """The packets offered from ``since`` to ``until``, in the order offered."""
+    """The packets due from ``since`` to ``until``, in the order in which they were due."""
     check(since, until)
     return sorted((packet for packet in packets if since <= packet.offered <= until), key=lambda packet: packet.offered)

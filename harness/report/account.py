@@ -15,13 +15,13 @@ from typing import NamedTuple
 from harness.report.drawing import said
 from harness.report.lanes import RULED, ruled, seen_by
 from harness.report.model import Report
-from harness.report.story import Flow, Lane, Mark, Silence, Story
+from harness.report.story import HEARD, LATE, LOST, NOT_TAKEN, Flow, Lane, Mark, Silence, Story, unrun
 from harness.report.text import amount, bound
 from harness.units import Duration, many
 from harness.verdict import Fault, Receipt, Result, Verdict
 
 SILENT = 20_000
-"""µs beyond the speaker's own pause from which a silence is told, as on the page's charts."""
+"""µs from which a silence is told, as on the page's charts."""
 _SILENCES, _FEWEST = 24, 3
 """How many silences are told, shared among the flows, the longest of each; the rest of a flow are told as one."""
 _MOMENTS, _OBSERVED, _WAYS = 3, 3, 6
@@ -87,7 +87,7 @@ def _broken(story: Story, report: Report, flows: Sequence[_Track]) -> Iterator[S
         since, until = _stretch(story, verdict)
         if verdict.where is not None and since is not None and until is not None:
             end = "to the end of what was judged" if not verdict.where.recovered else f"to {_at(until)}"
-            counts_from = max(since, until - verdict.where.excess.ns // 1000)  # before that the speaker himself paused
+            counts_from = max(since, until - verdict.where.excess.ns // 1000)  # before that nothing was due
             parts.append(f"from {_at(since)} {end}{_after(story, report.faults, counts_from)}")
             parts += [flow.ways_around(since, until, verdict.where.recovered) for flow in flows if is_of(flow.flow, verdict)]
         elif verdict.moments and since is not None:
@@ -238,16 +238,20 @@ def _dropped(story: Story) -> Iterator[Sentence]:
 
 
 class _Track:
-    """Those of a flow, by the time at which they came."""
+    """The packets of a flow, by the time at which the listener took them."""
 
     def __init__(self, flow: Flow, which: str) -> None:
         self.flow = flow
         self.name = direction(flow) + which
         self.offered = list(accumulate(flow.offered))
-        self.way = [way for way, count in zip(flow.way[::2], flow.way[1::2], strict=True) for _ in range(count)]
-        heard = [n for n, came in enumerate(flow.came) if came >= 0 and (flow.deadline < 0 or came <= flow.deadline)]
-        self.heard = sorted(heard, key=lambda n: self.offered[n] + flow.came[n])
-        self.arrivals = [self.offered[n] + flow.came[n] for n in self.heard]
+        self.way = unrun(flow.way)
+        self.fate = unrun(flow.fate)
+        self.heard = sorted((n for n, fate in enumerate(self.fate) if fate == HEARD), key=self.taken)
+        self.arrivals = [self.taken(n) for n in self.heard]
+
+    def taken(self, n: int) -> int:
+        """When the listener took packet ``n``, one that was heard."""
+        return self.offered[n] + self.flow.came[n] + self.flow.waited[n]
 
     def _around(self, since: int, until: int) -> tuple[int | None, int | None]:
         """The packets last heard by ``since`` and first heard from ``until`` on; a µs of rounding is granted."""
@@ -265,7 +269,7 @@ class _Track:
             parts.append(f"before and after it by {self._way(self.way[before])}")
         else:
             parts += [f"last heard by {self._way(self.way[before])}"] if before is not None else ["nothing heard before"]
-            when = "" if after is None or recovered else f" only at {_at(self.offered[after] + self.flow.came[after])}"
+            when = "" if after is None or recovered else f" only at {_at(self.taken(after))}"
             parts += [f"heard again{when} by {self._way(self.way[after])}"] if after is not None else ["nothing heard again"]
         begin = before + 1 if before is not None else bisect_left(self.offered, since)
         end = after if after is not None else bisect_right(self.offered, until)
@@ -306,21 +310,23 @@ class _Track:
     def _by(self) -> str:
         """The ways that its packets were heard by, one after the other: from when each was taken, back to an old one too."""
         turns: list[tuple[int, int]] = []
-        for n in sorted(self.heard):  # as they were offered: on two ways at once they pass each other
+        for n in sorted(self.heard):  # as they were due: on two ways at once they pass each other
             if not turns or turns[-1][0] != self.way[n]:
-                turns.append((self.way[n], self.offered[n] + self.flow.came[n]))
+                turns.append((self.way[n], self.taken(n)))
         told = [f"{self._way(way)} from {_at(at)}" for way, at in turns[:_WAYS]]
         more = f", and {len(turns) - _WAYS} more changes" if len(turns) > _WAYS else ""
         return f"By {', '.join(told)}{more}" if told else ""
 
     def _unheard(self, packets: Iterable[int]) -> list[str]:
         """What became of those of ``packets`` that were not heard, in words."""
-        flow, fates = self.flow, Counter[str]()
+        fates = Counter[str]()
         for n in packets:
-            if flow.came[n] < 0:
-                fates["never sent" if flow.left[n] < 0 else f"lost by {self._way(self.way[n])}"] += 1
-            elif 0 <= flow.deadline < flow.came[n]:
-                fates["late"] += 1
+            if self.fate[n] == LOST:
+                fates[f"lost by {self._way(self.way[n])}"] += 1
+            elif self.fate[n] == NOT_TAKEN:
+                fates[f"came to {self.flow.listener}'s host and not taken"] += 1
+            elif self.fate[n] != HEARD:
+                fates["late" if self.fate[n] == LATE else "never sent"] += 1
         return [f"{count} {fate}" for fate, count in fates.items()]
 
     def _way(self, number: int) -> str:

@@ -11,19 +11,23 @@ from itertools import groupby, pairwise
 from pathlib import PurePath
 
 import msgspec
+from msgspec import UNSET
 
-from harness.media import emodel, freezes, record_join, records
+from harness.media import record_join, records
+from harness.media.delivery import was_late, was_not_taken
 from harness.media.measures import Heard
 from harness.media.records import Arrival, MediaLine, MediaPacket
 from harness.media.schedule import FOREVER, pace_of
 from harness.report.artifacts import Artifacts
 from harness.report.clock import SPAN, Clock
-from harness.report.story import Flow, Second, Silence, delta, runs
+from harness.report.story import HEARD, LATE, LOST, NOT_TAKEN, UNSENT, Flow, Second, Silence, delta, runs
 from harness.units import Duration
 
 STANDSTILL = 100_000_000
 """Nanoseconds without a new picture from which on a page shows it."""
 _LARGEST = 0xFFFF
+_STEP = 1000
+"""µs by which a path's own delay must change to be shown: its bytes on a slow line change it by less, or from packet to packet."""
 """Bytes of an RTP packet, which a UDP datagram carries."""
 
 
@@ -47,14 +51,25 @@ class CallLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(artifacts: Artifacts, since_zero: Clock, until: int) -> list[Flow]:
     """The flows in the order of their calls, audio first.  ``since_zero``: ns to µs since zero.  ``until``: ns, when the run ended."""
+    return [_flow(lines, one, call, since_zero) for lines, one, call in heard(artifacts, since_zero, until)]
+
+
+def heard(artifacts: Artifacts, since_zero: Clock, until: int) -> Iterator[tuple[list[MediaLine], Heard, CallLine | None]]:
+    """Each flow as it was heard, with its lines and its call, in the order of their calls, audio first; arguments as of ``read``."""
 
     def call_fit(call: CallLine) -> str:
         inside = since_zero.inside(call.asked, call.opened or None, call.closed) and 0 <= call.deadline <= SPAN
-        return "" if inside else f"its times are not of this run: asked at {call.asked}, opened at {call.opened}, closed at {call.closed}"
+        if not inside:
+            return f"its times are not of this run: asked at {call.asked}, opened at {call.opened}, closed at {call.closed}"
+        ends = [end for free in call.free.values() for both in free for end in both if abs(end) != FOREVER]
+        return "" if since_zero.inside(*ends) else "the times at which nothing was due are not of this run"
 
     def line_fit(line: MediaLine) -> str:
-        if not since_zero.inside(line.offered, line.sent, line.arrived):
-            return f"its times are not of this run: offered at {line.offered}, sent at {line.sent}, arrived at {line.arrived}"
+        taken = None if line.taken is UNSET else line.taken
+        if not since_zero.inside(line.offered, line.sent, line.arrived, taken):
+            return f"its times are not of this run: due at {line.offered}, sent at {line.sent}, arrived at {line.arrived}, taken at {taken}"
+        if not 0 <= line.delay <= SPAN:
+            return f"a delay of {line.delay} ns is no path's"
         return "" if 0 <= line.size <= _LARGEST else f"size {line.size} is no packet's"
 
     calls = list(artifacts.lines("calls.jsonl", CallLine, fit=call_fit))
@@ -65,54 +80,58 @@ def read(artifacts: Artifacts, since_zero: Clock, until: int) -> list[Flow]:
     def key(line: MediaLine) -> tuple[int, bool, str, str, str, str]:
         return order.get(line.call, len(order)), line.flow != "audio", line.flow, line.sender, line.receiver, line.call
 
-    found = []
     for _, group in groupby(sorted(lines, key=key), key):
-        packets = list(group)  # sorting is stable: in the order in which they were offered
-        first = packets[0]
-        call = known.get(first.call)
-        opened = call.opened if call is not None and call.opened else first.offered
-        closed = (call.closed if call is not None else None) or until
-        found.append(_flow(packets, since_zero, opened, max(opened, closed), call))
-    return found
+        flow = list(group)  # sorting is stable: in the order in which they were due
+        call = known.get(flow[0].call)
+        yield flow, _heard(flow, call, until), call
 
 
-def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: int, call: CallLine | None) -> Flow:
+def _heard(lines: Sequence[MediaLine], call: CallLine | None, until: int) -> Heard:
+    first = lines[0]
+    opened = call.opened if call is not None and call.opened else first.offered
+    closed = (call.closed if call is not None else None) or until
+    name = f"{first.sender} → {first.receiver} {first.flow}"
+    pace = pace_of(first.flow)
+    free = call.free.get(name) if call is not None else None
+    if free is None:
+        free = _pauses([line.offered for line in lines], pace.interval)
+    deadline = None if call is None else Duration(call.deadline)
+    packets = [_packet(line) for line in lines]
+    return Heard(packets, name, opened, max(opened, closed), deadline, pace=pace, free=free, speaker=first.sender, listener=first.receiver)
+
+
+def _flow(lines: Sequence[MediaLine], heard: Heard, call: CallLine | None, since_zero: Clock) -> Flow:
     first = lines[0]
     deadline = None if call is None else call.deadline
-    packets = [_packet(line) for line in lines]
     ways: dict[tuple[str | None, str | None], int] = {}
     unsent: dict[str, int] = {}
     for line in lines:
         if line.sent is None:
             why = line.unsent or "unknown"
             unsent[why] = unsent.get(why, 0) + 1
-    name = f"{first.sender} → {first.receiver} {first.flow}"
-    pace = pace_of(first.flow)
-    free = call.free.get(name) if call is not None else None
-    if free is None:
-        free = _pauses([line.offered for line in lines], pace.interval)
-    allowed = None if deadline is None else Duration(deadline)
-    gaps = Heard(packets, name, opened, closed, allowed, pace=pace, free=free).longest_gap().gaps
-    video = freezes.video_report(packets, since=opened, until=closed) if first.flow != "audio" else None
-    scored = emodel.worst_seconds(packets, since=opened, until=closed, deadline=deadline) if first.flow == "audio" else []
+    audio = first.flow == "audio"
+    video = None if audio else heard.video()
+    scored = heard.quality() if audio else []
     return Flow(
         call=first.call,
         speaker=first.sender,
         listener=first.receiver,
         flow=first.flow,
-        opened=since_zero(opened),
-        closed=since_zero(closed),
-        deadline=-1 if deadline is None else deadline // 1000,
+        opened=since_zero(heard.opened),
+        closed=since_zero(heard.closed),
+        limits=_limits(lines, deadline, since_zero),
         way=runs([ways.setdefault((line.path, line.came_by), len(ways)) for line in lines]),
         ways=[list(way) for way in ways],
         offered=delta([since_zero(line.offered) for line in lines]),
         left=[-1 if line.sent is None else max(0, line.sent - line.offered) // 1000 for line in lines],
         came=[-1 if line.arrived is None else max(0, line.arrived - line.offered) // 1000 for line in lines],
+        waited=[_waited(packet) for packet in heard.packets],
+        fate=runs([_fate(packet, deadline) for packet in heard.packets]),
         size=[line.size for line in lines],
         unsent=unsent,
         silences=[
             Silence(since=since_zero(gap.start), until=since_zero(gap.end), excess=gap.excess.ns // 1000, recovered=gap.recovered)
-            for gap in gaps
+            for gap in heard.longest_gap().gaps
             if gap.excess.ns >= 1000
         ],
         seconds=[
@@ -134,6 +153,32 @@ def _flow(lines: Sequence[MediaLine], since_zero: Clock, opened: int, closed: in
     )
 
 
+def _waited(packet: MediaPacket) -> int:
+    if packet.arrived is None or packet.taken is None:
+        return -1
+    return max(0, packet.taken - packet.arrived) // 1000
+
+
+def _fate(packet: MediaPacket, deadline: int | None) -> int:
+    """By the code that counts for the verdicts."""
+    if not packet.arrivals:
+        return UNSENT if packet.sent is None else LOST
+    if was_not_taken(packet):
+        return NOT_TAKEN
+    return LATE if was_late(packet, deadline) else HEARD
+
+
+def _limits(lines: Sequence[MediaLine], deadline: int | None, since_zero: Clock) -> list[list[int]]:
+    """From when on a packet is late how long (µs) after it was due: the deadline and its path's own delay."""
+    found: list[list[int]] = []
+    if deadline is not None:
+        for line in lines:
+            limit = (deadline + line.delay) // 1000
+            if not found or abs(limit - found[-1][1]) >= _STEP:
+                found.append([since_zero(line.offered), limit])
+    return found
+
+
 def _packet(line: MediaLine) -> MediaPacket:
     """The line as the measures take it; what they do not look at is left empty."""
     arrivals = () if line.arrived is None else (Arrival(line.arrived, line.came_by or "", "", 0),)
@@ -143,7 +188,7 @@ def _packet(line: MediaLine) -> MediaPacket:
         ssrc=line.ssrc,
         seq=line.seq,
         index=line.index,
-        rtp=0,
+        rtp=line.frame,
         pt=0,
         frame=line.frame,
         marker=line.marker,
@@ -156,7 +201,7 @@ def _packet(line: MediaLine) -> MediaPacket:
         mode="datagram",
         unsent=line.unsent,
         arrivals=arrivals,
-        taken=line.arrived if line.taken is None else line.taken,
+        taken=line.arrived if line.taken is UNSET else line.taken,
         delay=line.delay,
     )
 

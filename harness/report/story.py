@@ -7,16 +7,19 @@ captures and names: the page shows it as text, never as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from harness.report.clock import Clock
 
+HEARD, LATE, LOST, UNSENT, NOT_TAKEN = range(5)
+"""What became of a packet: ``FATES`` in the page's scripts has the words."""
+
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from", "until": "to"}):
-    """A stretch in which a flow was silent, by ``media.continuity``; ``excess`` (µs) is the part beyond the sender's own pause."""
+    """A stretch in which a flow was silent, by ``media.silence``; ``excess`` (µs) is the part in which something was due."""
 
     since: int
     until: int
@@ -36,12 +39,15 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, rename={"since": "from",
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """One flow of one direction of one call: four series with a value for every packet that was offered, in that order.
+    """One flow of one direction of one call: series with a value for every packet that was due, in that order.
 
-    ``offered``: delta-coded.  ``left``: µs from offered to sendmsg, -1 for one that never left.  ``came``: µs from offered to the arrival
-    of its first copy, -1 for one that never came.  ``size``: bytes of RTP.  ``way``: which of ``ways`` carried it, run-length coded
-    (value, count, value, count …).  A way is [the speaker's interface, the listener's], either None where nobody knows.
-    ``deadline``: µs from offered in which a packet is in time.  ``opened`` and ``closed``: the time in which the call was judged.
+    ``offered``: when it was due, delta-coded.  ``left``: µs from then to its leaving the speaker's host, -1 for one that never left.
+    ``came``: µs from then to the arrival of its first copy at the listener's host, -1 for one that never came.  ``waited``: µs from its
+    arrival until the listener took it, -1 for one that it never took.  ``size``: bytes of RTP, 0 for what was never made.  ``fate``: what
+    became of it (``HEARD`` …), and ``way``: which of ``ways`` carried it, both run-length coded (value, count, value, count …).
+    A way is [the speaker's interface, the listener's], either None where nobody knows.
+    ``limits``: [from when, µs after it was due until which a packet is in time]: the deadline and its path's own delay; empty without one.
+    ``opened`` and ``closed``: the time in which the call was judged.  ``unsent``: why packets never left, counted.
     ``frozen``: of video, [from, to] of each freeze.  ``standstills``: [from, to] of the times without a picture that lasted 100 ms or more.
     """
 
@@ -51,11 +57,13 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     flow: str
     opened: int
     closed: int
-    deadline: int
+    limits: list[list[int]]
     ways: list[list[str | None]]
     offered: list[int]
     left: list[int]
     came: list[int]
+    waited: list[int]
+    fate: list[int]
     size: list[int]
     way: list[int]
     unsent: dict[str, int]
@@ -225,3 +233,8 @@ def runs(values: Iterable[int]) -> list[int]:
         else:
             coded += (value, 1)
     return coded
+
+
+def unrun(coded: Sequence[int]) -> list[int]:
+    """The values that ``runs`` coded."""
+    return [value for value, count in zip(coded[::2], coded[1::2], strict=True) for _ in range(count)]

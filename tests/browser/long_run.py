@@ -15,12 +15,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from harness.media import continuity
 from harness.media.figure import Figure
+from harness.media.measures import Heard
 from harness.media.records import Arrival, MediaLine, MediaPacket
+from harness.media.schedule import FOREVER, pace_of
 from harness.outcome import Outcome
 from harness.report import model, page
-from harness.units import Count, ms
+from harness.units import Count, Duration, ms
 from harness.verdict import Fault, Receipt, Result, Stall, Verdict, at_most
 from topologies.phone_two_radios import phone_two_radios
 
@@ -46,6 +47,7 @@ def write(folder: Path, *, length: int = 60, seed: int = 1, video: bool = True) 
         for line in (line for flow in flows for line in flow):
             file.write(msgspec.json.encode(line) + b"\n")
     names = ["audio", "video"] if video else ["audio"]
+    free = {_direction(flow): _free(flow) for flow in flows}
     call = {
         "call": CALL,
         "caller": "alice",
@@ -55,6 +57,7 @@ def write(folder: Path, *, length: int = 60, seed: int = 1, video: bool = True) 
         "opened": opened,
         "closed": closed,
         "deadline": DEADLINE,
+        "free": free,
     }
     (folder / "calls.jsonl").write_bytes(msgspec.json.encode(call) + b"\n")
     (folder / "topology.json").write_text(phone_two_radios().to_json())
@@ -105,17 +108,27 @@ def _fault(name: str, began: int, length: int) -> Fault:
 def _silence(lines: list[MediaLine], opened: int, closed: int) -> Verdict:
     """The longest silence, as a scenario judges it: 100 ms are allowed, the outage misses that."""
     packets = [_packet(line) for line in lines]
-    gap = continuity.longest_gap(packets, since=opened, until=closed, deadline=DEADLINE)
-    direction = f"{lines[0].sender} → {lines[0].receiver} {lines[0].flow}"
-    return at_most("longest silence", Figure(gap.excess, direction, (gap,)), 100 * ms)
+    pace, free = pace_of(lines[0].flow), _free(lines)
+    heard = Heard(packets, _direction(lines), opened, closed, Duration(DEADLINE), pace=pace, free=free).longest_gap()
+    gap = next(gap for gap in heard.gaps if gap.excess == heard.value)
+    return at_most("longest silence", Figure(gap.excess, heard.direction, (gap,)), 100 * ms)
+
+
+def _direction(lines: list[MediaLine]) -> str:
+    return f"{lines[0].sender} → {lines[0].receiver} {lines[0].flow}"
+
+
+def _free(lines: list[MediaLine]) -> list[tuple[int, int]]:
+    """The source is owed from its first packet to its last."""
+    return [(-FOREVER, lines[0].offered), (lines[-1].offered + 1, FOREVER)]
 
 
 def _packet(line: MediaLine) -> MediaPacket:
-    arrivals = () if line.arrived is None else (Arrival(line.arrived, "", "", 0),)
+    arrivals = () if line.arrived is None else (Arrival(line.arrived, line.came_by or "", "", 0),)
     return MediaPacket(
         **{
             name: getattr(line, name)
-            for name in ("call", "flow", "ssrc", "seq", "index", "frame", "marker", "size", "offered", "sent", "path")
+            for name in ("call", "flow", "ssrc", "seq", "index", "frame", "marker", "size", "offered", "sent", "path", "taken", "delay")
         },
         rtp=0,
         pt=0,
@@ -135,12 +148,12 @@ def _flow(
         for part in range(packets):
             radio = "wifi" if at < moved else "lte"
             mine, theirs = (radio, "eth") if sender == "alice" else ("eth", radio)
-            base = (20 if radio == "wifi" else 35) * MS + rng.randrange(4 * MS)
-            offered = at + part * 1000
+            own = (20 if radio == "wifi" else 35) * MS
+            base = own + rng.randrange(4 * MS)
             lost = rng.random() < 0.003 or outage <= at < outage + 400 * MS
             unsent = outage + 400 * MS <= at < outage + 500 * MS and sender == "alice"
             late = 210 * MS if rng.random() < 0.0005 else 0
-            ready = max(ready + 10_000, offered + base)
+            ready = max(ready + 10_000, at + part * 1000 + base)
             arrived = None if lost or unsent else ready + late
             yield MediaLine(
                 call=CALL,
@@ -153,13 +166,15 @@ def _flow(
                 frame=frame,
                 marker=part == packets - 1,
                 size=92 if flow == "audio" else 1000 if part < packets - 1 else 300 + rng.randrange(500),
-                offered=offered,
-                sent=None if unsent else offered + 200_000 + rng.randrange(300_000),
+                offered=at,
+                sent=None if unsent else at + part * 1000 + 200_000 + rng.randrange(300_000),
                 arrived=arrived,
                 copies=int(arrived is not None),
                 path=None if unsent else mine,
                 came_by=None if arrived is None else theirs,
                 unsent="expired" if unsent else None,
+                taken=None if index % 197 == 40 else arrived,
+                delay=own,
             )
             index += 1
         frame += 1

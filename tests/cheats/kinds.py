@@ -62,6 +62,8 @@ STORIES: tuple[tuple[Kind, str], ...] = (("picture", r"the picture freezes"),)
 """What a story promises counts as a claim, whether or not a verdict makes it."""
 
 
+FLOW = re.compile(r"^(longest (?:pause of )?|)\*(?= |$)")
+"""Where a name has the flow."""
 BY_CALLS: dict[str, Kind] = {
     **dict.fromkeys(("call", "calls", "hang_up"), "hang-up"),
     **dict.fromkeys(("migrate", "path_event"), "path"),
@@ -222,7 +224,7 @@ def kinds_of(scenario: str) -> frozenset[Kind]:
     reached = _reached()[name]
     found = {kind_of(one) for one in verdicts()[name]}
     if has_video(scenario):
-        found |= {kind_of(one.replace("*", "video", 1)) for one in verdicts()[name]}
+        found |= {kind_of(FLOW.sub(r"\1video", one)) for one in verdicts()[name]}
     found |= {kind for kind, words in STORIES for one in reached if re.search(words, one.story)}
     found |= {BY_CALLS[call] for one in reached for call in one.calls if call in BY_CALLS}
     return frozenset(kind for kind in found if kind is not None)

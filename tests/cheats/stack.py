@@ -16,6 +16,7 @@ from harness.agent.driver import Driver
 from harness.agent.process import run
 from harness.agent.stdio import claim
 from harness.call.session import Endpoint
+from harness.parent import die_with_parent
 from tests.cheats import ends, media, stalls
 from tests.cheats.seams import OFTEN_S, Cheating
 
@@ -49,6 +50,7 @@ def fork(driver: type[Driver]) -> int | None:
     mine, theirs = socket.socketpair()
     pid = os.fork()
     if not pid:
+        die_with_parent(signal.SIGKILL)
         mine.close()
         driver.minder = theirs.detach()  # type: ignore[attr-defined]
         return None

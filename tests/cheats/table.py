@@ -14,7 +14,6 @@ NOT_RUN = "NOT RUN"
 """A result of its own where the harness knows it (issue 16); reports of today have no such word."""
 
 REBIND = "rebinding.py::test_rebind_port[ipv4]"
-REBIND_VIDEO = "rebinding.py::test_rebind_address"
 LEAVE = "migration.py::test_wifi_to_cellular"
 BREAK = "migration.py::test_break_before_make"
 BOTH = "loopback.py::test_bidirectional"
@@ -52,7 +51,9 @@ class Cheat(msgspec.Struct, frozen=True, kw_only=True):
         return [f"--agent={agent}={sys.executable} -m tests.cheats.stack {stack}" for agent, stack in sorted(self.agents.items())]
 
     def came_out(self, report: Report) -> str:
-        """What is wrong with a run of it; "" when it came out as it must."""
+        """What is wrong with a run of it; "" when it came out as it must, and each of its verdicts has a kind."""
+        if unknown := [verdict.name for verdict in report.verdicts if kind_of(verdict.name) is None]:
+            return f"verdicts without a kind: {', '.join(unknown)}"
         result = str(report.result)
         if result not in self.wanted:
             return f"{result}, wanted {' or '.join(self.wanted)}"
@@ -75,7 +76,7 @@ def _cheat(name: str, row: int, what: str, breaks: dict[Kind, str], *, alice: st
 
 SILENCE: dict[Kind, str] = {"silence": REBIND}
 EVERYWHERE: dict[Kind, str] = {"silence": PLAIN, "delay": STREAMS, "loss": BOTH}
-CRASHED: dict[Kind, str] = {"silence": REBIND, "hang-up": PLAIN, "delay": BREAK}
+CRASHED: dict[Kind, str] = {"silence": REBIND, "hang-up": LEAVE, "delay": BREAK}
 
 CHEATS: tuple[Cheat, ...] = (
     # row 1: silence that nobody sees
@@ -89,7 +90,7 @@ CHEATS: tuple[Cheat, ...] = (
     _cheat("stops-itself", 1, "SIGSTOP to itself for 0.4 s", SILENCE, honest=False),
     _cheat("stops-itself-long", 1, "SIGSTOP to itself for 1.5 s", {"silence": LEAVE}, honest=False),
     _cheat("stops-its-child", 1, "two processes, the outer stops the inner for 0.4 s", SILENCE, honest=False),
-    _cheat("rests", 1, "its sources stand still for 0.6 s when the peer moves", {"silence": REBIND, "picture": REBIND_VIDEO}),
+    _cheat("rests", 1, "its sources stand still for 0.6 s when the peer moves", {"silence": REBIND, "picture": LEAVE}),
     _cheat("rests@often", 1, "the same every 0.9 s", {"silence": PLAIN}, worst=True),
     _cheat("rests-long", 1, "its sources stand still for 4 s", {"silence": LEAVE}),
     _cheat("thins-out", 1, "3 packets of sound a second, numbered as 50", {"silence": REBIND}, worst=True),
@@ -158,6 +159,10 @@ BY_NAME = {cheat.name: cheat for cheat in CHEATS}
 SPARED: dict[str, str] = {
     "endurance.py": "it runs for hours, or minutes",
     "rebinding.py::test_rebind_while_muted": "its bound, a keepalive period and more, is wider than any misdeed here",
+    "operations.py::test_unknown_call": "its calls are over within a second",
+    "loopback.py::test_setup": "its call is over within a second",
+    "errors.py::test_dial_timeout": "its calls never connect",
+    "errors.py::test_capability_mismatch": "its calls are refused, or over within a second",
     "call_flow.py::test_cleanup": "its calls last for half a second",
     "call_flow.py::test_capability_signalling": "its call is over when a second has passed",
 }

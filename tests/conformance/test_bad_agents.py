@@ -53,7 +53,7 @@ async def test_call(lab):
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 """
 
-HELLO = """print('{"event":"hello","protocol":3,"agent":"fake","version":"0","capabilities":[]}', flush=True);"""
+HELLO = """print('{"event":"hello","protocol":3,"agent":"fake","version":"0","capabilities":["auto_answer"]}', flush=True);"""
 ANSWER = """r=json.loads(sys.stdin.readline()); ok={"sockets":[]} if r["op"]=="listen" else {};"""
 ANSWER += """print(json.dumps({"id":r["id"],"ok":ok}), flush=True);"""
 REFERENCE = """
@@ -79,6 +79,9 @@ class Bad:
     program: str
     what: str
     blame: Blame = Blame.AGENT
+    result: Result = Result.INCONCLUSIVE
+    more: int = 0
+    """Reasons besides."""
     command: str | None = None
 
 
@@ -105,11 +108,19 @@ BAD = {
     "ends with a code": Bad(
         "start",
         f"import json, sys; {HELLO} {ANSWER * 3} print('no more', file=sys.stderr); sys.exit(3)",
-        "agent alice: exited with code 3; its log ends: 'no more'",
+        "agent alice: exited with code 3, unasked, ",
+        Blame.PRODUCT,
+        Result.FAIL,
     ),
-    "dies in mid-call": Bad("call", REFERENCE, "agent alice: closed its pipe: it died; stats was not answered"),
+    "dies in mid-call": Bad("call", REFERENCE, "agent alice: exited with code 3, unasked, ", Blame.PRODUCT, Result.FAIL),
+    "closes its pipe and goes on": Bad(
+        "start",
+        f"import json, os, sys; {HELLO} {ANSWER * 2} os.close(1); sys.stdin.readlines()",
+        "agent alice: closed its pipe, unasked, and its process goes on",
+        more=1,
+    ),
     "is no command": Bad(
-        "start", "", "/no/such/agent could not be started in alice: No such file or directory", Blame.HARNESS, "/no/such/agent"
+        "start", "", "/no/such/agent could not be started in alice: No such file or directory", Blame.HARNESS, command="/no/such/agent"
     ),
 }
 
@@ -164,12 +175,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_agent_is_told_blamed_and_gone(runs: dict[str, Ran], name: str) -> None:
     ran, bad = runs[name], BAD[name]
-    assert ran.report.result is Result.INCONCLUSIVE, ran.out
+    assert ran.report.result is bad.result, ran.out
     assert ran.report.blame is bad.blame
-    assert len(ran.report.reasons) == 1, ran.report.reasons
-    assert ran.report.reasons[0].startswith(bad.what)
+    assert len(ran.report.reasons) == 1 + bad.more or bad.result is Result.FAIL, ran.report.reasons
+    assert any(reason.startswith(bad.what) for reason in ran.report.reasons[: 1 + bad.more])
     assert ran.code == 1
-    assert f"INCONCLUSIVE (blame: {bad.blame})  {bad.test}" in ran.out
+    assert f"{bad.result} (blame: {bad.blame})  {bad.test}" in ran.out
     assert f"- {bad.what}" in ran.out
     assert ran.left == []
     assert sorted(ran.namespaces) == ["alice", "bob"]

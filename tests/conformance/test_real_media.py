@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness.media.continuity import silences
 
-from harness.media.record_join import join
 from harness.media.recording import FILE, Recording, decode
-from harness.media.records import ArrivedRecord, SentRecord, read
+from harness.report.artifacts import Artifacts
+from harness.report.clock import Clock
+from harness.report.flows import heard
 
 ROOT = Path(__file__).parents[2]
 FRAME = 20_000_000
-DEADLINE = 200_000_000
 S = 1_000_000_000
 LONG = S // 2
 """The line is dark for longer; a busy machine makes shorter silences of its own."""
@@ -64,20 +63,14 @@ class Run:
         return decode((self.folder / FILE).read_bytes())
 
     def gap(self, one: Recording) -> tuple[int, ...]:
-        """The long silence by the agents' own records, as the verdicts compute it, less the jitter of the packets at both ends."""
-
-        def records(name: str) -> list[SentRecord | ArrivedRecord]:
-            with (self.folder / f"{name}.media.jsonl").open("rb") as file:
-                return [record for record in read(file, name) if record.call == one.call and record.flow == one.flow]
-
-        sent = [record for record in records(one.speaker) if isinstance(record, SentRecord)]
-        came = [record for record in records(one.listener) if isinstance(record, ArrivedRecord)]
-        packets = join(sent, came).packets
-        found = silences(packets, since=one.starts_ns, until=one.starts_ns + one.duration_ns, deadline=DEADLINE)
-        heard = {packet.arrived: packet.arrived - packet.offered for packet in packets if packet.arrived is not None}
-        usual = median_low(heard.values())
-        (gap,) = [gap for gap in found if gap.excess.ns > LONG]
-        return tuple(edge - (heard[edge] - usual) for edge in (gap.start, gap.end))  # one that comes late is played no later
+        """The long silence as the verdicts compute it, of what the run left, less the jitter of the packets at both ends."""
+        end = one.starts_ns + one.duration_ns
+        flows = heard(Artifacts(self.folder), Clock(one.starts_ns), end)
+        (found,) = [flow for _, flow, _ in flows if flow.direction == f"{one.speaker} → {one.listener} {one.flow}"]
+        lateness = {packet.taken: packet.taken - packet.offered for packet in found.packets if packet.taken is not None}
+        usual = median_low(lateness.values())
+        (gap,) = [gap for gap in found.longest_gap(one.starts_ns, end).gaps if gap.excess.ns > LONG]
+        return tuple(edge - (lateness[edge] - usual) for edge in (gap.start, gap.end))  # one that comes late is played no later
 
 
 def run(folder: Path, source: str, *arguments: str) -> Run:

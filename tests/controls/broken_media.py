@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from harness.agent import messages
 from harness.agent.driver import Driver
 from harness.call.connection import Connection
@@ -11,6 +13,7 @@ from harness.call.dialog import Call
 from harness.call.errors import TransportError
 from harness.call.events import Address
 from harness.call.media_queue import MediaQueue, Waiting
+from harness.call.quality import CallQuality
 from harness.call.session import Endpoint
 from harness.rtp.packet import HEADER, RtpPacket
 
@@ -171,6 +174,43 @@ class Miscounts(Endpoint):
     call_class = MiscountingCall
 
 
+class SelfBlamingCall(Call):
+    """Takes all the delay of its acknowledgements for a queue on the way of its own media."""
+
+    def _connected(self, now: int) -> None:
+        super()._connected(now)
+        self.connection.inbound = lambda now: 0.0
+        self.media.inbound.standing = lambda: 0.0  # type: ignore[method-assign]
+
+
+class BlamesItself(Endpoint):
+    call_class = SelfBlamingCall
+
+
+class FarIsFull(CallQuality):
+    """Takes a long round trip for a queue."""
+
+    def _queueing(self, now: int, connection: Connection) -> float:
+        return connection.core.rtt
+
+
+class FarIsFullCall(Call):
+    def _connected(self, now: int) -> None:
+        self.media.quality_class = FarIsFull  # type: ignore[misc]
+        super()._connected(now)
+
+
+class CountsDistance(Endpoint):
+    call_class = FarIsFullCall
+
+
+class NeverRestores(Endpoint):
+    """Gives nothing back that it has taken from its video."""
+
+    def __init__(self, config: Any, **rest: Any) -> None:
+        super().__init__(msgspec.structs.replace(config, restore_windows=10_000), **rest)
+
+
 ENDPOINTS: dict[str, type[Endpoint]] = {
     "newest-first": NewestFirst,
     "duplicates": Duplicates,
@@ -180,6 +220,9 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "truncates": Truncates,
     "reports-nothing": ReportsNothing,
     "miscounts": Miscounts,
+    "blames-itself": BlamesItself,
+    "counts-distance": CountsDistance,
+    "never-restores": NeverRestores,
     "deaf-at-first": DeafAtFirst,
 }
 DRIVERS: dict[str, type[Driver]] = {

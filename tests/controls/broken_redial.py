@@ -66,6 +66,23 @@ class RedialsAnew(Endpoint):
             self.initiate(to, MediaConstraints.audio_only(), now=now, server_name=call.server_name)
 
 
+class ForgettingConnection(Connection):
+    """Is gone without a word when it is given up."""
+
+    def give_up(self, reason: str, now: int) -> None:
+        self.abandon(reason, now)
+
+    @property
+    def was_lost(self) -> bool:
+        return False
+
+
+class Forgets(Endpoint):
+    """Says nothing to whoever still sends on a connection that it has lost."""
+
+    connection_class = ForgettingConnection
+
+
 class ClosedDoor(Redial):
     """Lets nobody in for a call that is there already."""
 
@@ -112,6 +129,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "hoards": Hoards,
     "never-redials": NeverRedials,
     "redials-anew": RedialsAnew,
+    "forgets": Forgets,
     "refuses-redials": RefusesRedials,
     "moves-anyway": MovesAnyway,
     "never-gives-up": NeverGivesUp,

@@ -56,7 +56,8 @@ class Told:
     """What the harness says of a run.
 
     ``packets``: by flow, then by (SSRC, sequence number).  ``quality``: by direction ("alice → bob audio"), the whole call's figures.
-    ``handshakes``: what each verdict of that name counts.  ``moves``: (before, after, when) of each receipt of a new 4-tuple.
+    ``handshakes``: what each verdict of that name counts, and of which call ("" where it does not say).  ``moves``: (before, after, when)
+    of each receipt of a new 4-tuple.
     """
 
     schema: int
@@ -65,7 +66,7 @@ class Told:
     packets: dict[FlowKey, dict[tuple[int, int], Packet]]
     quality: dict[str, dict[str, Any]]
     silences: dict[tuple[str, str], list[Silence]]
-    handshakes: list[int]
+    handshakes: list[tuple[str, int]]
     moves: list[tuple[str, str, int]]
 
     @property
@@ -89,12 +90,11 @@ def told(folder: Path) -> Told:
     silences: dict[tuple[str, str], list[Silence]] = {}
     handshakes = []
     for verdict in report["verdicts"]:
-        value, where = verdict["value"], verdict["where"]
+        value, where, call = verdict["value"], verdict.get("where"), verdict.get("call", "")
         if "silence" in verdict["name"] and value is not None and value["kind"] == "duration" and where is not None:
-            key2 = verdict["call"], verdict["direction"]
-            silences.setdefault(key2, []).append(Silence(verdict["name"], value["count"], where["end"]))
+            silences.setdefault((call, verdict["direction"]), []).append(Silence(verdict["name"], value["count"], where["end"]))
         elif verdict["name"] == "QUIC handshakes" and value is not None:
-            handshakes.append(value["count"])
+            handshakes.append((call, value["count"]))
     moves = [
         (receipt["observed"]["before"], receipt["observed"]["after"], receipt["at"])
         for receipt in report["receipts"]
@@ -138,12 +138,19 @@ def compare(run: Run, harness: Told, control: str = "") -> Row:
         _packets(row, direction, harness)
         _counts(row, call, direction, harness)
         _silence(row, call, direction, harness)
-    row.handshakes = harness.handshakes, [len(call.handshakes) for call in run.calls]
-    for counted in harness.handshakes:
-        if counted not in row.handshakes[1] and run.calls:
-            row.differences.append(f"handshakes: the harness counts {counted}, the judge {' and '.join(map(str, row.handshakes[1]))}")
+    _handshakes(row, run, harness)
     _paths(row, run, harness)
     return row
+
+
+def _handshakes(row: Row, run: Run, harness: Told) -> None:
+    """Each verdict against the count of its call; of one that names no call, against those of all."""
+    counts = {call.id: len(call.handshakes) for call in run.calls}
+    row.handshakes = [count for _, count in harness.handshakes], list(counts.values())
+    for call, said in harness.handshakes:
+        mine = [counts[call]] if call in counts else row.handshakes[1]
+        if mine and said not in mine:
+            row.differences.append(f"handshakes: the harness counts {said}, the judge {' and '.join(map(str, mine))}")
 
 
 def _packets(row: Row, direction: Direction, harness: Told) -> None:
@@ -179,14 +186,14 @@ def _packets(row: Row, direction: Direction, harness: Told) -> None:
 
 
 def _counts(row: Row, call: Call, direction: Direction, harness: Told) -> None:
-    """Late packets, by the lateness of each in the schedule."""
-    late = direction.fates(call.opened, call.closed)[1]
+    """Late packets, by the lateness of each in the schedule when the listener took it."""
+    late = direction.fates(call.opened, call.closed, _socket(direction, harness))[1]
     said = harness.quality.get(str(direction), {}).get("late")
     row.late = row.late[0], row.late[1] + late
     if not harness.by_schedule or said is None:
         return
     row.late = (row.late[0] or 0) + int(said), row.late[1]
-    if int(said) != late and not _socket(direction, harness):
+    if int(said) != late:
         row.differences.append(f"{direction}: the harness counts {said} late packets, the judge {late}")
 
 

@@ -86,11 +86,13 @@ class Direction:
             if ended and all(part.arrived is not None for part in parts):
                 whole = max(max(part.arrived or 0, later.get(part.key, 0)) for part in parts)
             last = max(parts, key=lambda part: part.departed)
-            found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay))
+            first = min(part.departed for part in parts)
+            found.append(silence.Frame(last.departed, whole, ssrc, timestamp, last.delay, first))
         return silence.flow(found, self.spans, self.source, self.delay)
 
-    def fates(self, since: int, until: int) -> tuple[int, int]:
-        """How many packets of frames due in the window were lost, and how many late (by more than P)."""
+    def fates(self, since: int, until: int, taken: Mapping[tuple[int, int], int] | None = None) -> tuple[int, int]:
+        """How many packets of frames due in the window were lost, and how many late (by more than P); ``taken`` as in ``flow``."""
+        later = taken or {}
         parts: dict[tuple[int, int], list[Fate]] = {}
         for packet in self.packets:
             parts.setdefault((packet.ssrc, packet.timestamp), []).append(packet)
@@ -100,7 +102,8 @@ class Direction:
             if since <= one.place <= until:
                 for packet in parts[one.frame.ssrc, one.frame.timestamp]:
                     lost += packet.arrived is None
-                    late += packet.arrived is not None and packet.arrived - one.place - packet.delay > flow.playout
+                    came = None if packet.arrived is None else max(packet.arrived, later.get(packet.key, 0))
+                    late += came is not None and came - one.place - packet.delay > flow.playout
         return lost, late
 
     def __str__(self) -> str:
@@ -135,8 +138,10 @@ class Run:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one in each line; a last line that is torn is left out."""
-    found = []
+    """The JSON objects of a file with one in each line, none when it is not there; a last line that is torn is left out."""
+    found: list[dict[str, Any]] = []
+    if not path.exists():
+        return found
     for line in path.read_text().splitlines():
         try:
             found.append(json.loads(line))

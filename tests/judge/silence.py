@@ -2,8 +2,8 @@
 
 The definitions, with their symbols:
 
-* a span [R, M] is the time from a request that starts media to the one that ends it; its origin O is the first departure in [R, R + G],
-  else R + G; its places, in which a frame is due, are O + k·I before M;
+* a span [R, M] is the time from a request that starts media to the one that ends it; its origin O is the first departure of
+  a packet in [R, R + G], else R + G; its places, in which a frame is due, are O + k·I before M;
 * a frame's place follows from its RTP timestamp, counted from the first frame of its SSRC in the span; that first frame, and one whose
   timestamp jumps, stands in the last place due at its departure;
 * a frame is late when taken − place − d > P, with d the configured delay of its path;
@@ -44,6 +44,7 @@ class Span:
 class Frame:
     """One frame of media: all packets of one SSRC and RTP timestamp, as ``departed`` and ``taken`` by its last packet.
 
+    ``began``: when its first packet departed, where that was earlier (ns).
     ``taken``: None when it never arrived whole.  ``timestamp``: RTP's, without wrap.  ``delay``: the configured one of its path.
     """
 
@@ -52,6 +53,12 @@ class Frame:
     ssrc: int
     timestamp: int
     delay: int
+    began: int | None = None
+
+    @property
+    def first(self) -> int:
+        """When its first packet departed."""
+        return self.departed if self.began is None else self.began
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +233,8 @@ def flow(frames: Sequence[Frame], spans: Sequence[Span], source: Source, delay: 
         closed = spans[number - 1].closed if number else None
         while own and closed is not None and (place := _stamped(own[0], base, source)) is not None and place < closed:
             placed.append(_placed(own.pop(0), number - 1, origins[number - 1], place, source))  # late, of the span before
-        origin = own[0].departed if own and own[0].departed <= span.opened + ALLOWANCE else span.opened + ALLOWANCE
+        origin = min((one.first for one in own), default=span.opened + ALLOWANCE)
+        origin = min(origin, span.opened + ALLOWANCE)
         origins.append(origin)
         base = {}
         placed += _place(own, number, origin, base, source)
@@ -251,7 +259,7 @@ def _place(frames: Sequence[Frame], number: int, origin: int, base: dict[int, tu
     """The frames of one span, in order of departure, in their places; ``base`` is filled."""
     found = []
     for frame in frames:
-        passed = max(0, frame.departed - origin) * source.rate // (source.ticks * 1_000_000_000)
+        passed = max(0, frame.first - origin) * source.rate // (source.ticks * 1_000_000_000)
         due = origin + source.after(passed)  # the last place due at its departure
         place = _stamped(frame, base, source)
         future = place is not None and place > frame.departed + source.interval

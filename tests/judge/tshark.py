@@ -91,7 +91,7 @@ def version() -> str:
     """The first line of ``tshark --version``; TsharkError, which says what to install, where there is none."""
     if shutil.which("tshark") is None or shutil.which("mergecap") is None:
         raise TsharkError(INSTALL)
-    return _run(["tshark", "--version"]).partition("\n")[0]
+    return _run(["tshark", "--version"]).partition("\n")[0].rstrip(".")
 
 
 def captures(folder: Path, host: str) -> list[Path]:

@@ -225,7 +225,7 @@ def test_report_builds_what_it_can_and_names_the_rest(tmp_path: Path, monkeypatc
     assert sorted(done.stderr.splitlines()) == sorted(
         [
             "nowhere: there is no such file or folder",
-            f"{tmp_path / old}/report.json: its schema is 1; this version reads 2 and 3",
+            f"{tmp_path / old}/report.json: its schema is 1; this version reads 2, 3 and 4",
         ]
     )
 

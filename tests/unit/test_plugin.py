@@ -220,7 +220,7 @@ class Ran:
     artifacts: Path
 
 
-def run(folder: Path, source: str, *arguments: str) -> Ran:
+def run(folder: Path, source: str, *arguments: str, named: bool = True) -> Ran:
     (folder / "tale.py").write_text(HEAD + source)
     env = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     for name in list(env):
@@ -230,7 +230,7 @@ def run(folder: Path, source: str, *arguments: str) -> Ran:
         sys.executable,
         "-m",
         "pytest",
-        "tale.py",
+        *(["tale.py"] if named else []),
         "-p",
         "harness.pytest_plugin",
         "-p",
@@ -330,6 +330,26 @@ def test_repeat_is_a_folder_each_over_the_next_seeds(tmp_path: Path) -> None:
     assert sorted(told["seed"] for told in ran.reports.values()) == [7, 8, 9]
     assert {told["command"] for told in ran.reports.values()} == {f"harness run passes --seed={seed}" for seed in (7, 8, 9)}
     assert ran.out.count("PASS  passes[run") == 3, "a table for each with --story"
+
+
+VARIANTS = """
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+async def test_variants(lab, version):
+    lab.equal("version", version, 4)
+"""
+
+
+@pytest.mark.parametrize("parallel", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="in parallel", marks=pytest.mark.long)])
+def test_a_variant_is_repeated_by_its_name(tmp_path: Path, parallel: tuple[str, ...]) -> None:
+    ran = run(tmp_path, VARIANTS, "-q", "--repeat", "2", "tale.py::test_variants[ipv4]", *parallel, named=False)
+    assert ran.code == 0, ran.out
+    assert {told["command"] for told in ran.reports.values()} == {f"harness run 'variants[ipv4]' --seed={seed}" for seed in (1, 2)}
+
+
+def test_a_variant_that_there_is_not_is_told(tmp_path: Path) -> None:
+    ran = run(tmp_path, VARIANTS, "-q", "--repeat", "2", "tale.py::test_variants[ipv5]", named=False)
+    assert ran.code == pytest.ExitCode.USAGE_ERROR
+    assert "test_variants has no variant 'ipv5'; there are ipv4, ipv6" in ran.out
 
 
 BUSY = """

@@ -32,7 +32,7 @@ ENDPOINTS: dict[str, type[Endpoint]] = {
     "quic-v2": wire_forms.Version2,
     "zero-length-ids": wire_forms.Nameless,
     "no-retry": manners.NoRetry,
-    "padded-probes": wire_forms.Pads,
+    "unpadded-probes": wire_forms.Unpadded,
 }
 CHANGES: dict[str, Callable[[], None]] = {
     "greased-bit": wire_forms.grease,
@@ -40,7 +40,7 @@ CHANGES: dict[str, Callable[[], None]] = {
     "slow-hello": manners.slow_hello,
 }
 """What is done in the process before it begins."""
-NAMES = (*DRIVERS, *ENDPOINTS, *(name for name in CHANGES if name not in ENDPOINTS), "reference")
+NAMES = (*DRIVERS, *ENDPOINTS, *(name for name in CHANGES if name not in ENDPOINTS))
 
 
 def main(name: str) -> int:

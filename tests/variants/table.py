@@ -52,7 +52,7 @@ NO_DATAGRAMS: dict[str, str] = {
 VARIANTS: tuple[Variant, ...] = (
     Variant(name="greased-bit", what="every other 1-RTT packet has its QUIC bit cleared (RFC 9287)"),
     Variant(name="quic-v2", what="QUIC v2 (RFC 9369)"),
-    Variant(name="zero-length-ids", what="a caller whose connection ids have no bytes", agents=("alice",)),
+    Variant(name="zero-length-ids", what="a caller whose connection ids have no bytes"),
     Variant(name="other-flow-ids", what="other RTP-over-QUIC flow ids, of one, two and four bytes", unfit=NO_DATAGRAMS),
     Variant(name="on-streams", what="all media on streams", unfit=NO_DATAGRAMS),
     Variant(name="no-lag", what="tells no lag"),
@@ -63,8 +63,7 @@ VARIANTS: tuple[Variant, ...] = (
     Variant(name="two-processes", what="a process above the stack that starts and ends it"),
     Variant(name="helper-sockets", what="a socket for STUN beside QUIC's"),
     Variant(name="no-retry", what="asks nobody for a proof of address", unfit=CALLEE_ONLY),
-    Variant(name="reference", what="unpadded probes and bursts, as the reference agent has them"),
-    Variant(name="padded-probes", what="PATH_CHALLENGE and PATH_RESPONSE in 1200 bytes"),
+    Variant(name="unpadded-probes", what="PATH_CHALLENGE and PATH_RESPONSE in datagrams as small as they are"),
     Variant(name="far", what="300 ms there and back", lines="far"),
     Variant(name="narrow", what="200 kbit/s on Alice's access line", lines="narrow", sound_only=True),
 )

@@ -1,4 +1,4 @@
-"""Variants of what is on the wire: RFC 9287's greased bit, QUIC v2, zero-length connection ids, other flow ids, padded probes.
+"""Variants of what is on the wire: RFC 9287's greased bit, QUIC v2, zero-length connection ids, other flow ids, unpadded probes.
 
 Some of them must change aioquic itself, in this process alone: it has no setting for them.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]
 from aioquic.quic import connection as aioquic_connection
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnectionId
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import Epoch
@@ -100,10 +101,23 @@ class Version2(Endpoint):
 
 
 class NamelessCore(Core):
-    """Gives out no connection ids beside the empty one (RFC 9000 §5.1.1)."""
+    """A caller gives out no connection id beside the empty one; its callee uses that one on every path (RFC 9000 §5.1.1)."""
 
     def _replenish_connection_ids(self) -> None:
-        pass
+        if self._configuration.connection_id_length:
+            super()._replenish_connection_ids()
+
+    def flush(self, now: float, **what: Any) -> Any:
+        if self._handshake_complete and not self._peer_cid.cid and not self._peer_cid_available:
+            self._peer_cid_available.append(QuicConnectionId(cid=b"", sequence_number=0))
+        return super().flush(now, **what)
+
+    def idle(self, now: float) -> bool:
+        return False
+
+    def _retire_peer_cid(self, connection_id: QuicConnectionId) -> None:
+        if connection_id.cid:
+            super()._retire_peer_cid(connection_id)
 
 
 class NamelessConnection(Connection):
@@ -111,18 +125,21 @@ class NamelessConnection(Connection):
 
 
 class Nameless(Endpoint):
-    """A caller whose own connection ids have no bytes: whatever comes to its socket is for the one connection that it has."""
+    """A caller whose own connection ids have no bytes, so that whatever comes to its socket is for the connection that it has last made.
+
+    A callee of this kind serves such callers, which aioquic's own does not on a path beside the one in use.
+    """
 
     connection_class = NamelessConnection
 
     def _configuration(self, *, client: bool, server_name: str | None) -> QuicConfiguration:
         made = super()._configuration(client=client, server_name=server_name)
-        made.connection_id_length = 0
+        made.connection_id_length = 0 if client else made.connection_id_length
         return made
 
     def receive(self, data: bytes, address: Address, *, now: int, arrived: int) -> None:
         line = self._lines[-1] if self._lines else None
-        if line is None:
+        if line is None or line.connection.role == "server":
             super().receive(data, address, now=now, arrived=arrived)
             return
         line.connection.receive(data, address, now)
@@ -132,24 +149,24 @@ class Nameless(Endpoint):
         self._sweep(now)
 
 
-class PaddingCore(Core):
-    """Pads datagrams with PATH_CHALLENGE or PATH_RESPONSE to 1200 bytes (RFC 9000 §8.2.1)."""
+class UnpaddingCore(Core):
+    """Sends PATH_CHALLENGE and PATH_RESPONSE in datagrams as small as they are, which aioquic would fill up to 1200 bytes."""
 
     def _write_path_challenge_frame(self, builder: Any, network_path: Any) -> None:
         super()._write_path_challenge_frame(builder=builder, network_path=network_path)
-        builder._datagram_needs_padding = True
+        builder._datagram_needs_padding = False
 
     def _write_path_response_frame(self, builder: Any, challenge: bytes) -> None:
         super()._write_path_response_frame(builder=builder, challenge=challenge)
-        builder._datagram_needs_padding = True
+        builder._datagram_needs_padding = False
 
 
-class PaddingConnection(Connection):
-    core_class = PaddingCore
+class UnpaddingConnection(Connection):
+    core_class = UnpaddingCore
 
 
-class Pads(Endpoint):
-    connection_class = PaddingConnection
+class Unpadded(Endpoint):
+    connection_class = UnpaddingConnection
 
 
 def other_flows() -> None:

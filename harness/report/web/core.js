@@ -48,18 +48,17 @@ function unrun(coded, count) {
   return values;
 }
 
-const HEARD = 0, LATE = 1, LOST = 2, UNSENT = 3;
-const FATES = ["heard", "late", "lost", "never sent"];
+const HEARD = 0, LATE = 1, LOST = 2, UNSENT = 3, UNTAKEN = 4;
+const FATES = ["heard", "late", "lost", "never sent", "came and was not taken"];
 
-// A flow's series as typed arrays: offered (µs since zero), left, came (µs from offered, -1: never), size, way, and the fate of each packet.
+// A flow's series as typed arrays: offered (when each packet was due, µs since zero), left, came, taken (µs from then, -1: never), waited (µs
+// from came to taken), size, way, and the fate of each packet.
 function unpackFlow(flow) {
   const offered = undelta(flow.offered), count = offered.length;
-  const left = Int32Array.from(flow.left), came = Int32Array.from(flow.came), fate = new Uint8Array(count);
-  for (let n = 0; n < count; n++) {
-    fate[n] = left[n] < 0 && came[n] < 0 ? UNSENT : came[n] < 0 ? LOST : flow.deadline >= 0 && came[n] > flow.deadline ? LATE : HEARD;
-  }
+  const left = Int32Array.from(flow.left), came = Int32Array.from(flow.came), waited = Int32Array.from(flow.waited);
+  const taken = came.map((value, n) => (waited[n] < 0 ? -1 : value + waited[n]));
   const name = `${flow.speaker} → ${flow.listener} ${flow.flow}`;
-  return { ...flow, name, count, offered, left, came, fate, size: Int32Array.from(flow.size), way: unrun(flow.way, count) };
+  return { ...flow, name, count, offered, left, came, waited, taken, size: Int32Array.from(flow.size), way: unrun(flow.way, count), fate: unrun(flow.fate, count) };
 }
 
 // What the page carries in the element `id`: JSON, deflated, in base64.

@@ -1,20 +1,22 @@
-// One-way delay of every packet, a row per flow.  A packet stands where it came (when, and how long after it was offered), so that the empty
-// stretch between two of them is the silence that the listener had; one that never came stands under the line, at the moment it was offered.
+// One-way delay of every packet, a row per flow.  A packet stands where it was taken (when, and how long after it was due), so that the empty
+// stretch between two of them is the silence that the listener had; one that was never taken stands under the line, at the moment it was due.
 "use strict";
 
 const SILENT = 20000; // µs from which a silence is shaded; a verdict's stretch always is
-const STRIP = 20; // px under the line for what never came
+const KINDS = ["heard", "late", "lost", "unsent", "untaken"];
+const STRIP = 20; // px under the line for what was never taken
 
 page.panel("delay", "One-way delay of every packet", (root, story, axis) => {
   const ways = nameWays(story);
-  if (!story.flows.length) { root.append(h("p", { class: "faint" }, "No packet was offered in this run.")); return; }
+  if (!story.flows.length) { root.append(h("p", { class: "faint" }, "No packet was due in this run.")); return; }
+  const untaken = story.flows.some((flow) => flow.fate.includes(UNTAKEN));
   const present = new Set(story.flows.flatMap((flow) => flow.flow === "audio" ? ["audio"] : ["video"]));
   root.append(
-    h("p", { class: "faint lead" }, "From the moment a packet was offered to the stack until it came; it stands where it came. Where the listener heard nothing, the part beyond the speaker's own pause is red, as long as the figure over it, and the speaker's own pause before it is grey."),
+    h("p", { class: "faint lead" }, "From the moment a packet was due until the listener took it; it stands where it was taken. A packet is late when that took longer than its path's own delay and the playout delay. Where the listener heard nothing although something was due, the stretch is red, as long as the figure over it, and grey where nothing was due."),
     legend([
       ...ways.map((way) => ["dot", way.colour, way.name]),
       ...(present.size > 1 ? [["dot", "ink", "audio"], ["diamond", "ink", "video"]] : []),
-      ["up", "late", "late (after the deadline)"], ["cross", "bad", "lost"], ["ring", "unsent", "never sent"], ["box", "bad", "silence of 20 ms or more"], ["dashed", "fault", "fault begins"],
+      ["up", "late", "late"], ["cross", "bad", "lost"], ...(untaken ? [["square", "late", "came and was not taken"]] : []), ["ring", "unsent", "never sent"], ["box", "bad", "silence of 20 ms or more"], ["dashed", "fault", "fault begins"],
     ]),
   );
   story.flows.forEach((flow, number) => delayRow(root, axis, story, flow, `delay-${number}`, ways));
@@ -28,8 +30,8 @@ function prepareFlow(flow, story) {
   const unheard = [];
   flow.highest = new Float64Array(Math.ceil(flow.count / BLOCK));
   for (let n = 0; n < flow.count; n++) {
-    if (flow.came[n] > longest) longest = flow.came[n];
-    if (flow.fate[n] !== HEARD) unheard.push(n); else if (flow.came[n] > flow.highest[Math.floor(n / BLOCK)]) flow.highest[Math.floor(n / BLOCK)] = flow.came[n];
+    if (flow.taken[n] > longest) longest = flow.taken[n];
+    if (flow.fate[n] !== HEARD) unheard.push(n); else if (flow.taken[n] > flow.highest[Math.floor(n / BLOCK)]) flow.highest[Math.floor(n / BLOCK)] = flow.taken[n];
   }
   flow.unheard = Uint32Array.from(unheard);
   const steps = [];
@@ -54,31 +56,32 @@ const tidy = (quantity) => (quantity.kind === "duration" ? length(quantity.count
 
 function delayRow(root, axis, story, flow, id, ways) {
   prepareFlow(flow, story);
-  const { offered, came, left, fate, way, kind, longest, unheard, deadline } = flow;
+  const { offered, taken, left, fate, way, kind, longest, unheard } = flow;
   const audio = flow.flow === "audio", head = 17 + 15 * Math.min(4, flow.verdicts.length);
   let most = 1;
   const call = callName(story, flow);
 
-  // The scale holds every packet heard in sight; those that came after the deadline stand at its upper edge.  Round, so that it seldom jumps.
+  // The scale holds every packet heard in sight; those that are late stand at its upper edge.  Round, so that it seldom jumps.
   function y([from, to]) {
     let high = 1000;
     const first = lower(offered, from - longest), end = upper(offered, to);
     for (let n = first; n < end; n++) {
       if (n % BLOCK === 0 && n + BLOCK <= end && offered[n] >= from) { high = Math.max(high, flow.highest[n / BLOCK]); n += BLOCK - 1; continue; }
-      if (fate[n] === HEARD && came[n] > high && offered[n] + came[n] >= from) high = came[n];
+      if (fate[n] === HEARD && taken[n] > high && offered[n] + taken[n] >= from) high = taken[n];
     }
     const late = [...unheard.subarray(lower(unheard, first), lower(unheard, end))].some((n) => fate[n] === LATE);
-    if (late || (deadline > 0 && high > deadline / 3)) high = Math.max(high, deadline * 1.25);
+    const limit = Math.max(0, ...limitsIn(flow, from, to).map((one) => one[1]));
+    if (late || high > limit / 3) high = Math.max(high, limit * 1.25);
     const step = roundStep(high, 4);
     return [0, most = Math.ceil(high / step - 1e-9) * step];
   }
 
   function paint(pen, view) {
     const { range: [from, to], left: edge, width, per, zero, slope, x, log } = view;
-    Object.assign(log, { flow: flow.name, silences: [], verdicts: [], heard: 0, late: 0, lost: 0, unsent: 0, lostAt: [], unsentAt: [], lateAt: [], dots: [] });
+    Object.assign(log, { flow: flow.name, silences: [], verdicts: [], heard: 0, late: 0, lost: 0, unsent: 0, untaken: 0, lostAt: [], unsentAt: [], lateAt: [], untakenAt: [], dots: [] });
     const base = view.y(0), ceiling = view.y(most);
     shadeSilences(pen, view, flow, base, ceiling);
-    if (deadline > 0) drawDeadline(pen, view, deadline, most, ceiling);
+    if (flow.limits.length) drawLimits(pen, view, limitsIn(flow, from, to), most, ceiling);
     // the packets, those heard first
     const first = lower(offered, from - longest), end = upper(offered, to);
     const spacing = flow.step * per, dense = spacing < 3;
@@ -87,27 +90,28 @@ function delayRow(root, axis, story, flow, id, ways) {
     const colours = ways.map((one) => charts.colour(one.colour));
     for (let n = first; n < end; n++) {
       if (fate[n] !== HEARD) continue;
-      const at = offered[n] + came[n];
+      const at = offered[n] + taken[n];
       if (at < from || at > to) continue;
       log.heard++;
-      const px = edge + (at - from) * per, py = zero + slope * came[n];
+      const px = edge + (at - from) * per, py = zero + slope * taken[n];
       if (dense) { columns.add(kind[way[n]], Math.floor(px - edge), py); continue; }
       if (log.dots.length < 4000) log.dots.push(px);
       shape(pen, audio ? "dot" : "diamond", px, py, audio ? r : r * 1.15, colours[kind[way[n]]] ?? charts.colour("ink"));
     }
     if (dense) { columns.paint(pen, edge, colours, audio ? 2.5 : 2); log.columns = columns.filled(edge); }
-    // never hidden, however many there are: each that is late, lost or never sent
-    const marks = { late: [], lost: [], unsent: [] };
+    // never hidden, however many there are: each that was not heard
+    const marks = { late: [], lost: [], unsent: [], untaken: [] };
     for (let each = lower(unheard, first), last = lower(unheard, end); each < last; each++) {
       const n = unheard[each];
-      const never = fate[n] !== LATE, at = never ? offered[n] : offered[n] + came[n];
+      const never = fate[n] !== LATE, at = never ? offered[n] : offered[n] + taken[n];
       if (at < from || at > to) continue;
-      const which = never ? (fate[n] === LOST ? "lost" : "unsent") : "late";
+      const which = KINDS[fate[n]];
       log[which]++;
-      marks[which].push([x(at), never ? 0 : Math.max(view.y(came[n]), ceiling - 4)]);
+      marks[which].push([x(at), never ? 0 : Math.max(view.y(taken[n]), ceiling - 4)]);
     }
     log.lateAt = scatter(pen, "up", marks.late, null, charts.colour("late"));
     log.lostAt = scatter(pen, "cross", marks.lost, base + 6, charts.colour("bad"));
+    log.untakenAt = scatter(pen, "square", marks.untaken, base + 6, charts.colour("late"));
     log.unsentAt = scatter(pen, "ring", marks.unsent, base + 15, charts.colour("unsent"));
     pen.strokeStyle = charts.colour("faint");
     pen.beginPath(); pen.moveTo(edge, base + 0.5); pen.lineTo(edge + width, base + 0.5); pen.stroke();
@@ -120,9 +124,9 @@ function delayRow(root, axis, story, flow, id, ways) {
     let best = -1, least = 90;
     const end = upper(offered, at + slack);
     for (let n = lower(offered, at - slack - longest); n < end; n++) {
-      const never = came[n] < 0, dx = view.x(never ? offered[n] : offered[n] + came[n]) - px;
+      const never = taken[n] < 0, dx = view.x(never ? offered[n] : offered[n] + taken[n]) - px;
       if (Math.abs(dx) > 9) continue;
-      const dy = (never ? base + (fate[n] === LOST ? 6 : 15) : Math.max(view.y(came[n]), view.y(most) - 4)) - py;
+      const dy = (never ? base + (fate[n] === UNSENT ? 15 : 6) : Math.max(view.y(taken[n]), view.y(most) - 4)) - py;
       const far = dx * dx + dy * dy;
       if (far < least) { least = far; best = n; }
     }
@@ -135,28 +139,29 @@ function delayRow(root, axis, story, flow, id, ways) {
     if (px < view.left) return [flow.name, ...unsentWords(flow)];
     const within = flow.silences.filter((one) => one.from <= at && at <= one.to && (one.excess >= SILENT || flow.verdicts.some((v) => v.from === one.from)));
     const judged = flow.verdicts.filter((one) => one.from <= at && at <= one.to);
-    return [...judged.map((one) => one.text), ...within.map((one) => `${flow.listener} heard nothing for ${length(one.to - one.from)}, of which ${length(one.excess)} beyond the speaker's own pause${one.recovered ? "" : "; to the end"}\nfrom ${seconds(one.from)} s to ${seconds(one.to)} s`)];
+    return [...judged.map((one) => one.text), ...within.map((one) => `${flow.listener} heard nothing for ${length(one.to - one.from)}, of which ${length(one.excess)} count${one.recovered ? "" : "; to the end"}\nfrom ${seconds(one.from)} s to ${seconds(one.to)} s`)];
   }
   function read(at) {
-    // the newest that had come by then
+    // the newest that had been taken by then
     let best = -1;
     for (let n = upper(offered, at) - 1; n >= 0 && offered[n] >= at - longest - 1e6; n--) {
-      if (came[n] >= 0 && offered[n] + came[n] <= at && (best < 0 || offered[n] + came[n] > offered[best] + came[best])) best = n;
+      if (taken[n] >= 0 && offered[n] + taken[n] <= at && (best < 0 || offered[n] + taken[n] > offered[best] + taken[best])) best = n;
     }
     const silent = flow.silences.find((one) => one.excess >= SILENT && one.from < at && at < one.to);
-    const said = best < 0 ? "nothing came" : `${length(came[best])}${left[best] > 1000 ? ` (in the stack ${length(left[best])})` : ""} ${wayText(flow.ways[way[best]])}`;
+    const said = best < 0 ? "nothing heard" : `${length(taken[best])}${left[best] > 1000 ? ` (left ${length(left[best])} late)` : ""} ${wayText(flow.ways[way[best]])}`;
     return silent ? `SILENT ${length(silent.excess)} · last ${said}` : said;
   }
   new Row(root, axis, { id, name: `${flow.speaker} → ${flow.listener}`, under: [flow.flow, call, "ms"].filter(Boolean).join(", "), height: (audio ? 104 : 96) + head, head, strip: STRIP, paint, read, look, y, unit: (value) => String(+(value / 1000).toFixed(1)) });
 }
 
 function packetWords(flow, n) {
-  const { offered, left, came, size, way, fate, deadline } = flow;
-  const words = [`${flow.name}, packet ${n + 1} of ${flow.count}: ${FATES[fate[n]]}`, `offered at ${seconds(offered[n])} s, ${size[n]} bytes`];
-  if (left[n] >= 0) words.push(`in the stack ${length(left[n])}`);
+  const { offered, left, came, waited, taken, size, way, fate } = flow;
+  const words = [`${flow.name}, packet ${n + 1} of ${flow.count}: ${FATES[fate[n]]}`, `due at ${seconds(offered[n])} s, ${size[n]} bytes`];
+  if (left[n] >= 0) words.push(`left ${length(left[n])} after it was due`);
   if (came[n] >= 0 && left[n] >= 0) words.push(`on the way ${length(came[n] - left[n])}`);
   if (left[n] >= 0 || came[n] >= 0) words.push(`by ${wayText(flow.ways[way[n]])}`);
-  if (came[n] >= 0) words.push(`came ${length(came[n])} after it was offered${deadline >= 0 ? `; in time until ${length(deadline)}` : ""}`);
+  if (waited[n] > 1000) words.push(`waited ${length(waited[n])} at the listener's host`);
+  if (taken[n] >= 0) words.push(`taken ${length(taken[n])} after it was due${flow.limits.length ? `; in time until ${length(limitAt(flow, offered[n]))}` : ""}`);
   return words;
 }
 const unsentWords = (flow) => Object.entries(flow.unsent).map(([why, count]) => `${count} never sent: ${why}`);
@@ -180,7 +185,7 @@ function shadeSilences(pen, view, flow, base, ceiling) {
   }
   pen.globalAlpha = 1;
   // their lengths, the longest first, where there is room
-  const taken = [[left + width - 110, left + width]]; // where the deadline's words stand
+  const taken = [[left + width - 110, left + width]]; // where the limit's words stand
   for (const one of shown.filter((each) => each.excess >= SILENT).sort((a, b) => b.excess - a.excess).slice(0, 40)) { // a shorter one is a verdict's, whose words stand above
     const words = one.recovered ? `silent ${length(one.excess)}` : `silent ${length(one.excess)}, to the end`;
     const half = pen.measureText(words).width / 2 + 3;
@@ -205,14 +210,26 @@ function plate(pen, words, x, y, colour) {
   pen.textAlign = "left";
 }
 
-function drawDeadline(pen, { left, width, y }, deadline, most, ceiling) {
-  pen.strokeStyle = charts.colour("late");
-  const words = deadline > most ? `↑ late from ${length(deadline)}` : `late from ${length(deadline)}`, half = pen.measureText(words).width / 2;
-  plate(pen, words, left + width - half - 4, deadline > most ? ceiling - 8 : y(deadline) - 7, charts.colour("late"));
-  if (deadline > most) return;
+// From when on a packet was late, by its path's own delay: a line with a step wherever that changed.
+function drawLimits(pen, { range: [from, to], left, width, x, y }, limits, most, ceiling) {
+  const last = limits[limits.length - 1][1], over = last > most, colour = charts.colour("late");
+  const words = `${over ? "↑ " : ""}late from ${length(last)}`, half = pen.measureText(words).width / 2;
+  plate(pen, words, left + width - half - 4, over ? ceiling - 8 : y(last) - 7, colour);
+  pen.strokeStyle = colour;
   pen.setLineDash([8, 4]);
-  pen.beginPath(); pen.moveTo(left, y(deadline)); pen.lineTo(left + width, y(deadline)); pen.stroke();
+  pen.beginPath();
+  limits.forEach(([at, limit], n) => {
+    if (limit > most) return;
+    pen.moveTo(Math.max(left, x(at)), y(limit)); pen.lineTo(x(n + 1 < limits.length ? limits[n + 1][0] : to), y(limit));
+  });
+  pen.stroke();
   pen.setLineDash([]);
+}
+const limitAt = (flow, at) => (flow.limits.findLast(([since]) => since <= at) ?? flow.limits[0])[1];
+// Those of a flow's limits that hold between two moments, the first of them from the first on.
+function limitsIn(flow, from, to) {
+  if (!flow.limits.length) return [];
+  return [[from, limitAt(flow, from)], ...flow.limits.filter(([since]) => since > from && since < to)];
 }
 
 // Each verdict's stretch as a bracket over the row, with its words; those that would lie on each other get a line of their own.

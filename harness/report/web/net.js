@@ -182,15 +182,15 @@ const NetState = (() => {
     while (left >= 0 && flow.left[left] < 0 && flow.came[left] < 0) left--;
     let heard = sent, heardAt = -1;
     for (let n = sent; n >= 0 && n > sent - 4000; n--) {
-      if (flow.came[n] >= 0 && flow.offered[n] + flow.came[n] <= at && flow.offered[n] + flow.came[n] > heardAt) { heard = n; heardAt = flow.offered[n] + flow.came[n]; }
+      if (flow.taken[n] >= 0 && flow.offered[n] + flow.taken[n] <= at && flow.offered[n] + flow.taken[n] > heardAt) { heard = n; heardAt = flow.offered[n] + flow.taken[n]; }
       if (heardAt >= 0 && n < heard - 50) break;
     }
     const quiet = at - flow.offered[sent], way = flow.ways[flow.way[heardAt >= 0 ? heard : Math.max(left, 0)]] ?? [null, null];
     const sending = flow.ways[flow.way[Math.max(left, 0)]] ?? [null, null];
-    if (quiet > SILENT) return { word: `nothing sent for ${length(quiet)}`, idle: true, way };
-    if (heardAt < 0) return { word: `nothing heard yet, ${length(at - flow.offered[0])} since the first packet`, silent: at - flow.offered[0] > SILENT, way: [sending[0], null], sending, number: flow.way[Math.max(left, 0)] };
+    if (quiet > SILENT) return { word: `nothing due for ${length(quiet)}`, idle: true, way };
+    if (heardAt < 0) return { word: `nothing heard yet, ${length(at - flow.offered[0])} since the first packet was due`, silent: at - flow.offered[0] > SILENT, way: [sending[0], null], sending, number: flow.way[Math.max(left, 0)] };
     const since = at - heardAt, silent = since > SILENT;
-    return { word: silent ? `nothing heard for ${length(since)}, though sent` : `heard ${length(since)} before`, silent, way, sending, number: flow.way[heard] };
+    return { word: silent ? `nothing heard for ${length(since)}, though due` : `heard ${length(since)} before`, silent, way, sending, number: flow.way[heard] };
   }
 
   // The links from one host's interface to another's, each with its direction: the shortest way, through no other host.

@@ -152,7 +152,7 @@ function overview(root, story, axis, faults, silences) {
     pen.fillStyle = charts.colour("bad");
     for (const one of silences) { pen.globalAlpha = 0.35; pen.fillRect(place(one.from, width), 0, Math.max(1, place(one.to, width) - place(one.from, width)), height); }
     pen.globalAlpha = 1;
-    for (const flow of story.flows) for (let n = 0; n < flow.count; n++) if (flow.fate[n] === LOST || flow.fate[n] === LATE) pen.fillRect(Math.floor(place(flow.offered[n], width)), height - 6, 1, 6);
+    for (const flow of story.flows) for (let n = 0; n < flow.count; n++) if (flow.fate[n] !== HEARD && flow.fate[n] !== UNSENT) pen.fillRect(Math.floor(place(flow.offered[n], width)), height - 6, 1, 6);
     pen.fillStyle = charts.colour("fault");
     for (const one of faults) pen.fillRect(Math.round(place(one.began, width)) - 0.5, 0, 2, height);
     return still;

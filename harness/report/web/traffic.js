@@ -7,13 +7,13 @@ const EVEN = 100000; // µs: over whole ones of these a steady source has a stea
 page.panel("flight", "Packets in flight, by way", (root, story, axis) => {
   const ways = nameWays(story), sides = directions(story);
   if (!sides.length) return;
-  root.append(h("p", { class: "faint lead" }, "Sent and not yet come; a lost one counts until its deadline, when it is of no use any more."), legend(ways.map((way) => ["line", way.colour, way.name])));
+  root.append(h("p", { class: "faint lead" }, "Sent and not yet come; a lost one counts until it would be late."), legend(ways.map((way) => ["line", way.colour, way.name])));
   sides.forEach((side, number) => flightRow(root, axis, story, side, `flight-${number}`, ways));
 });
 
 page.panel("bitrate", "Bitrate", (root, story, axis) => {
   if (!story.flows.length) return;
-  root.append(h("p", { class: "faint lead" }, "RTP bytes over the last 500 ms; over a pixel where that is longer, rounded up to tenths of a second."), legend([["dashed", "ink", "offered to the stack"], ["line", "late", "sent"], ["line", "accent", "received"]]));
+  root.append(h("p", { class: "faint lead" }, "RTP bytes over the last 500 ms; over a pixel where that is longer, rounded up to tenths of a second."), legend([["dashed", "ink", "due (what was never made counts 0)"], ["line", "late", "sent"], ["line", "accent", "received"]]));
   story.flows.forEach((flow, number) => bitrateRow(root, axis, story, flow, `bitrate-${number}`));
 });
 
@@ -122,7 +122,7 @@ const roundTop = (high, least) => { const step = roundStep(Math.max(high, least)
 function flying(flows, kind) {
   const starts = [], ends = [];
   for (const flow of flows) {
-    const { offered, left, came, way } = flow, patience = flow.deadline > 0 ? flow.deadline : 200000;
+    const { offered, left, came, way } = flow, patience = flow.limits.length ? flow.limits[0][1] : 200000;
     for (let n = 0; n < flow.count; n++) {
       if (left[n] < 0 || flow.kind[way[n]] !== kind) continue;
       starts.push(offered[n] + left[n]);
@@ -210,7 +210,7 @@ function bitrateRow(root, axis, story, flow, id) {
         drawSteps(pen, view, steady(values), wide, dash);
       }
     },
-    read: (moment) => { const [given, sent, received] = all().map((series) => Math.round(rate(series, moment, WINDOW))); return `offered ${given}, sent ${sent}, received ${received} kbit/s`; },
+    read: (moment) => { const [given, sent, received] = all().map((series) => Math.round(rate(series, moment, WINDOW))); return `due ${given}, sent ${sent}, received ${received} kbit/s`; },
   });
 }
 const rowWidth = (axis, root) => Math.max(50, root.clientWidth - axis.gutter - axis.margin);

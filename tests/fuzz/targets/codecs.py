@@ -92,6 +92,7 @@ def heard(_: Path) -> Ready:
         at = number * 20 * MS
         common = {"call": "c", "flow": "audio", "ssrc": 1, "seq": number, "index": number, "rtp": number * 960, "pt": 111, "frame": number}
         rest = {"marker": number == 0, "size": 90, "offered": at, "sent": at, "path": "eth", "remote": "b", "udp": 99, "mode": "datagram"}
+        rest["taken"] = at + 30 * MS
         return MediaPacket(**common, **rest, arrivals=(Arrival(at + 30 * MS, "eth", "a", 99),))  # type: ignore[arg-type]
 
     packets = [packet(number) for number in range(4)]
@@ -113,6 +114,7 @@ def seen(_: Path) -> Ready:
         at = number * 33 * MS
         common = {"call": "c", "flow": "video", "ssrc": 1, "seq": number, "index": number, "rtp": number * 3000, "pt": 96, "frame": number}
         rest = {"marker": True, "size": 900, "offered": at, "sent": at, "path": "eth", "remote": "b", "udp": 999, "mode": "datagram"}
+        rest["taken"] = at + 30 * MS
         return MediaPacket(**common, **rest, arrivals=(Arrival(at + 30 * MS, "eth", "a", 999),))  # type: ignore[arg-type]
 
     packets = [packet(number) for number in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import trio.testing
 
 from harness.agent.event_log import Said
 from harness.agent.lines import BadLine
-from harness.agent.messages import Event, Hello, Inventory, Lag, Log, Media, PathSpec, Request
+from harness.agent.messages import End, Event, Hello, Hold, Inventory, Lag, Log, Media, MediaStart, MediaStop, PathSpec, Request, Resume
 from harness.agent.remote import AgentRefused, EventMissed, RemoteAgent
 from harness.errors import AgentError
 from harness.units import ms, s
@@ -259,5 +260,35 @@ def test_a_request_too_long_to_send_harms_nobody() -> None:
             with pytest.raises(BadLine, match="at most 1048576 is allowed"):
                 await agent.accept("c" * (1 << 20), within=20 * s)
             await agent.accept("c", within=20 * s)
+
+    within_deadline(main)
+
+
+def test_requests_that_change_what_is_owed_are_kept_with_their_times_unless_they_are_refused() -> None:
+    script = (
+        HELLO
+        + "import sys, json\nfor line in sys.stdin:\n    request = json.loads(line)\n"
+        + "    refused = request.get('flow') == 'video'\n"
+        + "    error = {'kind': 'InvalidState', 'message': 'no', 'call': None}\n"
+        + "    say(json.dumps({'id': request['id'], **({'error': error} if refused else {'ok': {}})}))\n"
+    )
+
+    async def main() -> None:
+        async with fake(script) as agent:
+            await agent.hello()
+            before = time.monotonic_ns()
+            await agent.media_start("X", "audio")
+            with pytest.raises(AgentRefused):
+                await agent.media_start("X", "video")
+            await agent.hold("X")
+            await agent.resume("X")
+            await agent.media_stop("X", "audio")
+            await agent.end("X")
+            after = time.monotonic_ns()
+            assert [type(one.request) for one in agent.requests] == [MediaStart, Hold, Resume, MediaStop, End]
+            times = [at for one in agent.requests for at in (one.began, one.written)]
+            assert times == sorted(times)
+            assert before <= times[0]
+            assert times[-1] <= after
 
     within_deadline(main)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from harness.call.adaptation import Adaptation, CallQualityMetrics, Decision, Word
+from harness.call.adaptation import Adaptation, CallQualityMetrics, Decision, Pressure, Word
 from harness.call.events import MediaUpdated, QualityChanged, VideoAdapted
 from harness.call.quality import STEP, Padding
 from harness.call.reports import Outcome, Reporter
@@ -43,6 +43,29 @@ GOOD = {"rtt_ms": 99.9, "packet_loss_percent": 0.9, "jitter_ms": 19.9, "bandwidt
 )
 def test_the_bounds_are_exclusive(field: str, value: float, word: Word) -> None:
     assert CallQualityMetrics(**{**GOOD, field: value}).word == word
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [
+        ("queueing_ms", 74.9, "good"),
+        ("queueing_ms", 75, "fair"),
+        ("queueing_ms", 150, "fair"),
+        ("queueing_ms", 150.1, "adapt"),
+        ("packet_loss_percent", 1, "fair"),
+        ("packet_loss_percent", 3, "fair"),
+        ("packet_loss_percent", 3.1, "adapt"),
+        ("jitter_ms", 20, "fair"),
+        ("jitter_ms", 40.1, "adapt"),
+        ("held_back_percent", 0.9, "good"),
+        ("held_back_percent", 1, "fair"),
+        ("held_back_percent", 10, "fair"),
+        ("held_back_percent", 10.1, "adapt"),
+    ],
+)
+def test_what_decides_about_video_is_on_the_way_that_it_takes(field: str, value: float, word: Word) -> None:
+    easy = {"queueing_ms": 0.0, "packet_loss_percent": 0.9, "jitter_ms": 19.9, "held_back_percent": 0.0}
+    assert Pressure(**{**easy, field: value}).word == word
 
 
 class Windows:

@@ -36,12 +36,13 @@ class Path:
         self.loss = 0.0
         self.drop: Callable[[bytes, bool], bool] = lambda data, outward: False
 
-    def impair(self, impairment: Impairment, now: int) -> None:
-        """A link with a rate, a queue, jitter …, out and in, in front of ``delay``."""
+    def impair(self, impairment: Impairment, now: int, *, inward: Impairment | None = None) -> None:
+        """A link with a rate, a queue, jitter …, out and in (``inward``: in alone, where it differs), in front of ``delay``."""
+        both = (impairment, impairment if inward is None else inward)
         if self.links is None:
-            self.links = (Shaper(impairment, random.Random(1)), Shaper(impairment, random.Random(2)))
-        for link in self.links:
-            link.change(impairment, now)
+            self.links = (Shaper(both[0], random.Random(1)), Shaper(both[1], random.Random(2)))
+        for link, asked in zip(self.links, both, strict=True):
+            link.change(asked, now)
 
     def cross(self, outward: bool, data: bytes, now: int) -> int | None:
         """When a packet that enters now leaves; None when it is dropped."""

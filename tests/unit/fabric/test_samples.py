@@ -29,6 +29,22 @@ LISTENER = (
     "    time.sleep(0.01)\n"
 )
 SPINNERS = "import os\nfor _ in range(6):\n    if os.fork() == 0:\n        {before}\n        while True:\n            pass\nos.wait()\n"
+TIMER = """
+import ctypes, os, signal, struct, time
+libc = ctypes.CDLL(None)
+stopped = os.getpid()
+if os.fork() == 0:
+    while True:
+        time.sleep(0.1)
+        os.kill(stopped, signal.SIGCONT)
+event = ctypes.create_string_buffer(struct.pack("=QiiQ", 0, signal.SIGSTOP, 0, 0), 64)  # SIGEV_SIGNAL
+timer = ctypes.c_void_p()
+assert libc.timer_create(time.CLOCK_MONOTONIC, event, ctypes.byref(timer)) == 0
+assert libc.timer_settime(timer, 0, ctypes.create_string_buffer(struct.pack("=4q", 0, 150_000_000, 0, 50_000_000)), None) == 0
+while True:
+    time.sleep(1)
+"""
+"""Stops itself by a timer, and is made to go on by its child."""
 
 
 @pytest.fixture
@@ -84,7 +100,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     )
     assert (seen.cores, seen.realtime, seen.since, seen.lost) == (2, True, {"alice": 5, "bob": 6}, "")
     assert seen.queues == {"alice": [], "bob": [QueueSample(100, "10.0.0.2", 4433, 832, 0), QueueSample(105, "10.0.0.2", 4433, 0, 2)]}
-    assert (seen.waits, seen.stops) == ({"alice": [(10, 40)], "bob": []}, {"alice": [], "bob": [Stop(50, 60, own=True)]})
+    assert {name: list(waits) for name, waits in seen.waits.items()} == {"alice": [(10, 40)], "bob": []}
+    assert seen.stops == {"alice": [], "bob": [Stop(50, 60, own=True)]}
     assert (seen.thefts, seen.machine_waits, seen.throttled, seen.late) == (
         [Theft(1, 10, 30, 10_000_000, 5)],
         [(7, 9)],
@@ -98,10 +115,16 @@ def test_a_line_that_is_not_whole_is_read_when_it_is(tmp_path: Path) -> None:
     path = tmp_path / "samples.log"
     path.write_text("V 1 2 5000000 0\nA 0 alice 17 5\nW 0 10 4")
     reader = SampleReader(path)
-    assert reader.read().waits == {"alice": []}
+    assert list(reader.read().waits["alice"]) == []
     with path.open("a") as file:
         file.write("0\n")
-    assert reader.read().waits == {"alice": [(10, 40)]}
+    assert list(reader.read().waits["alice"]) == [(10, 40)]
+
+
+def test_queues_of_long_ago_can_be_forgotten(tmp_path: Path) -> None:
+    seen = lines(tmp_path, "S 0 1 0200000A:1151", *(f"Q 0 {at} 832 0" for at in (100, 105, 110)))
+    seen.forget_queues(105)
+    assert [sample.at for sample in seen.queues["bob"]] == [105, 110]
 
 
 def test_cpu_time_between_two_times() -> None:
@@ -156,9 +179,27 @@ def test_what_is_not_read_is_seen_and_so_is_a_stop(sampler: Sampler, start: Call
     assert began - 30 * MS < stop.start < stop.end < time.monotonic_ns()
 
 
+def test_a_stop_that_a_timer_of_its_own_may_have_sent_is_told_as_such(
+    sampler: Sampler, start: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    process = start(TIMER)
+    sampler.watch("alice", process.pid, process.pid)
+    seen = read_until(sampler, lambda seen: bool(seen.stops.get("alice")))
+    assert all(stop.own for stop in seen.stops["alice"])
+
+
 @pytest.mark.parametrize(
     ("before", "counted"),
-    [("pass", True), ("os.nice(5)", False), ("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))", False)],
+    [
+        ("pass", True),
+        ("os.nice(5)", False),
+        ("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))", False),
+        pytest.param(
+            "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})",
+            False,
+            marks=pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core cannot be made fewer"),
+        ),
+    ],
 )
 def test_a_stack_s_own_threads_wait_for_each_other_unless_it_has_lowered_them(
     sampler: Sampler, start: Callable[[str], subprocess.Popen[str]], before: str, counted: bool

@@ -6,6 +6,7 @@ I 20, P 200, G 100, O 0, d 20 ms, window 0–5990; the number of the example sta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from tests.judge.silence import MS, Flow, Frame, Source, Span, Unheard, flow
 
@@ -216,6 +217,14 @@ def test_a_frame_of_the_span_before_that_departs_behind_a_mute_is_late() -> None
     one = made([*every(0, 980), hoarded, *(frame(at) for at in range(3010, 6000, 20))], Span(0, 1000 * MS), Span(3000 * MS))
     assert one.origins == (0, 3010 * MS)
     assert unheard(one) == Unheard(189, late=1)
+
+
+def test_places_begin_with_the_first_packet_of_a_frame_of_many() -> None:
+    first = replace(frame(0, departed=35, taken=55), began=0)
+    one = flow([first, *(frame(at) for at in range(20, 6000, 20))], (Span(0),), AUDIO, DELAY * MS)
+    assert one.origins == (0,)
+    assert [item.lateness for item in one.placed if item.frame is first] == [35 * MS]
+    assert not any(item.future for item in one.placed)
 
 
 def test_a_source_whose_timestamps_begin_anew() -> None:

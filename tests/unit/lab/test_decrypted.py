@@ -14,6 +14,7 @@ from aioquic.quic.packet import QuicProtocolVersion
 from aioquic.tls import CipherSuite
 
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab import wire_view
 from harness.lab.decrypted import Decrypted, Opener, Packet, Sender, Tally, Unopened, decrypt, read_keys, signals
 from harness.lab.frames import Frame
 from tests.unit.call.conftest import Identity
@@ -312,6 +313,19 @@ def test_sides_without_connection_ids_are_told_apart(tmp_path: Path, clients: in
     found = decrypt(packets, read_keys(key_log(tmp_path)))
     assert [(packet.sender, packet.number) for packet in found.packets] == [(("client", "server")[n % 2], n // 2) for n in range(40)]
     assert found.sealed == []
+
+
+@pytest.mark.parametrize("update", [False, True], ids=["one phase", "key updates"])
+def test_what_is_read_in_pieces_is_opened_as_if_it_were_read_at_once(tmp_path: Path, update: bool) -> None:
+    """Of packet numbers one byte stands in the header, so their place is known only from those before."""
+    side, opener = Side("client", b"8 bytes.", number_bytes=1), wire_view.Opener()
+    for piece in range(1, 6):
+        captured = [udp(side.seal(), piece * 1000 + at, outgoing=True) for at in range(200)]
+        opened, sealed = opener.open(captured, read_keys(key_log(tmp_path)))
+        assert [packet.number for packet in opened] == list(range(200 * (piece - 1), 200 * piece))
+        assert sealed == []
+        if update:
+            side.update()
 
 
 def test_invented_lines_in_a_key_log_hide_no_other(tmp_path: Path) -> None:

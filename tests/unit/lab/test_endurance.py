@@ -16,7 +16,7 @@ from harness import rotation
 from harness.excuse import excuse
 from harness.lab.endurance import SHORT, Endurance, LegFigures, Pace, Silences
 from harness.lab.footprint import Footprint, footprint, processes
-from harness.media.figure import Gap
+from harness.media.figure import Figure, Gap
 from harness.units import Duration, ms, percent, s
 from harness.verdict import Blame, Relation, Result, Stall, Verdict, judge
 
@@ -87,6 +87,17 @@ def test_the_longest_silence_is_the_worst_of_all_and_says_after_what(tmp_path: P
     assert verdict.note == "50; the median of 120 is 40ms"
     assert [gap.start for gap in verdict.gaps] == [50 * 30 * S]
     assert excuse(verdict, [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, "machine", "stolen")]).result is Result.INCONCLUSIVE
+
+
+def test_a_silence_is_explained_by_the_stalls_of_its_own_ends(tmp_path: Path) -> None:
+    made = Made(tmp_path).rebinds(silence=lambda n: 250 * MS if n == 50 else 40 * MS)
+    made.silences[KIND, BOB].way = Figure(None, speaker="alice", listener="bob")
+    made.longest_silence(KIND, 100 * ms)
+    (verdict,) = made.verdicts
+    stalled = {
+        who: excuse(verdict, [Stall(50 * 30 * S, 50 * 30 * S + 200 * MS, who, "stopped")]).result for who in ("agent bob", "agent carol")
+    }
+    assert stalled == {"agent bob": Result.INCONCLUSIVE, "agent carol": Result.FAIL}
 
 
 def test_stalls_that_explain_the_worst_leave_the_next(tmp_path: Path) -> None:

@@ -90,9 +90,8 @@ def test_a_capture_is_not_read_before_the_end_of_the_call_is_in_it() -> None:
 class Side:
     """As much of a peer as a call that is concluded asks for."""
 
-    network: Any
     inventory: Callable[[], Awaitable[None]]
-    crashed: None = None
+    cut_short: bool = False
 
 
 def test_a_call_that_is_concluded_is_in_the_captures() -> None:
@@ -101,8 +100,8 @@ def test_a_call_that_is_concluded_is_in_the_captures() -> None:
     async def noted(what: str) -> None:
         did.append(what)
 
-    network: Any = SimpleNamespace(flush=lambda: noted("flush"))
-    sides: list[Any] = [Side(network, lambda: noted("records")) for _ in range(2)]
-    made = Call(None, *sides, ("audio",), 4, None)  # type: ignore[arg-type]  # neither is asked for anything
+    lab: Any = SimpleNamespace(settle=lambda: noted("packets"))
+    sides: list[Any] = [Side(lambda: noted("records")) for _ in range(2)]
+    made = Call(lab, *sides, ("audio",), 4, None)  # type: ignore[arg-type]  # nothing optional is asked for
     trio.run(made.conclude)
-    assert did == ["records", "records", "flush"]
+    assert did == ["records", "records", "packets"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.fabric.samples import Samples, Stop, Theft
+from harness.fabric.samples import Intervals, Samples, Stop, Theft
 from harness.lab.stalls import joined, life_of, notable, stalls_of, told
 from harness.verdict import Stall
 
@@ -12,7 +12,9 @@ MS = 1_000_000
 def samples() -> Samples:
     made = Samples()
     made.cores, made.since, made.until, made.cost = 2, {"alice": 5 * MS, "bob": 3 * MS}, 900 * MS, 0.031
-    made.waits = {"alice": [(20 * MS, 30 * MS), (10 * MS, 22 * MS)], "bob": [(40 * MS, 41 * MS)]}
+    made.waits = {"alice": Intervals(), "bob": Intervals()}
+    for name, start, end in (("alice", 20, 30), ("alice", 10, 22), ("bob", 40, 41)):
+        made.waits[name].append(start * MS, end * MS)
     made.stops = {
         "alice": [Stop(100 * MS, 200 * MS, own=False), Stop(500 * MS, 600 * MS, own=True)],
         "bob": [Stop(300 * MS, 310 * MS, own=False)],

@@ -20,8 +20,13 @@ def packet(
     frame: int | None = None,
     marker: bool = True,
     rtp: int | None = None,
+    taken: bool = True,
+    own: int = 0,
 ) -> MediaPacket:
-    """One packet; ``sent`` -1 means 10 µs after it was offered, None that it expired."""
+    """One packet; ``sent`` -1 means 10 µs after it was due, None that it expired.
+
+    ``taken``: whether the listener took it when it arrived.  ``own``: the path's own delay (ns).
+    """
     left = offered + 10_000 if sent == -1 else sent
     return MediaPacket(
         call="c1",
@@ -42,7 +47,8 @@ def packet(
         mode="datagram",
         unsent=None if left is not None else "expired",
         arrivals=() if arrived is None else (Arrival(arrived, "eth", "10.0.0.1:5555", 130),),
-        taken=arrived,
+        taken=arrived if taken else None,
+        delay=own,
     )
 
 
@@ -54,15 +60,21 @@ def audio(
     delay: int | Callable[[int], int] = 30 * MS,
     lost: Collection[int] = (),
     expired: Collection[int] = (),
+    untaken: Collection[int] = (),
     pauses: Mapping[int, int] | None = None,
+    own: int = 0,
 ) -> list[MediaPacket]:
-    """``count`` packets on a schedule; ``delay`` by index; ``pauses[i]``: ns that the source rests before packet i."""
+    """``count`` packets on a schedule; ``delay`` by index; ``pauses[i]``: ns without a place before packet i.
+
+    ``untaken``: packets that arrive and that the listener never takes.  ``own``: the path's own delay (ns), the same for all.
+    """
     out, at = [], start
     for index in range(count):
         at += (pauses or {}).get(index, 0)
         way = delay(index) if callable(delay) else delay
         arrived = None if index in lost or index in expired else at + way
-        out.append(packet(index, offered=at, arrived=arrived, sent=None if index in expired else -1))
+        left = None if index in expired else -1
+        out.append(packet(index, offered=at, arrived=arrived, sent=left, taken=index not in untaken, own=own))
         at += interval
     return out
 

@@ -51,6 +51,8 @@ def offered() -> tuple[tuple[MediaPacket, bytes], ...]:
             udp=1,
             mode="datagram",
             arrivals=(Arrival(one.due + DELAY, "eth", "10.0.0.1:1", 1),),
+            taken=one.due + DELAY,
+            delay=DELAY,
         )
         made.append((packet, parse_rtp_untrusted(one.data).payload))
     return tuple(made)
@@ -58,7 +60,7 @@ def offered() -> tuple[tuple[MediaPacket, bytes], ...]:
 
 def lose(*frames: int) -> list[MediaPacket]:
     return [
-        MediaPacket(**{name: getattr(packet, name) for name in packet.__struct_fields__ if name != "arrivals"})
+        MediaPacket(**{name: getattr(packet, name) for name in packet.__struct_fields__ if name not in ("arrivals", "taken")})
         if packet.frame in frames
         else packet
         for packet, _ in offered()

@@ -10,14 +10,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from harness.media.continuity import longest_gap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.media.bursts import concealment
 from harness.media.listening import Listened, listen, wav
+from harness.media.measures import Heard
 from harness.media.opus import SAMPLES, OpusEncoder
 from harness.media.records import MediaPacket
+from harness.media.schedule import FOREVER
 from harness.units import Duration
 from tests.examples import examples
 from tests.unit.media.flows import MS, S, audio
@@ -59,9 +60,9 @@ def test_a_whole_flow_is_heard_whole() -> None:
 @settings(deadline=None, max_examples=examples(12))
 @given(first=st.integers(20, 300), count=st.integers(1, 100), delay=st.integers(0, 190))
 def test_a_cut_lies_where_the_verdicts_gap_does(first: int, count: int, delay: int) -> None:
-    packets = audio(500, lost=range(first, first + count), delay=delay * MS)
+    packets = audio(500, lost=range(first, first + count), delay=delay * MS, own=delay * MS)
     sound = heard(packets)
-    gap = longest_gap(packets, since=0, until=10 * S, deadline=DEADLINE)
+    (gap,) = Heard(packets, "alice → bob audio", 0, 10 * S, Duration(DEADLINE), free=[(-FOREVER, 0)]).longest_gap().gaps
     assert gap.excess == Duration(count * FRAME)
     ((start, end),) = sound.concealed
     assert start == pytest.approx(gap.start + FRAME, abs=FRAME)

@@ -1,4 +1,7 @@
-"""Silence against the lab's schedule: the worked examples of its definition, in ms: I 20, P 200, G 100, O 0, d 20, window 0 to 5990."""
+"""Silence against the lab's schedule: the worked examples of its definition, in ms.
+
+I 20 (``STEP``), P 200, G 100, O 0, d 20, window 0 to 5990.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from harness.media.figure import Gap
-from harness.media.schedule import AUDIO, FOREVER, GRACE, Pace, Schedule, SentFrame, Span
+from harness.media.schedule import AUDIO, FOREVER, GRACE, SECOND, VIDEO, Pace, Schedule, SentFrame, Span
 from harness.media.silence import TakenFrame, longest, silences
 
 MS = 1_000_000
@@ -250,6 +253,12 @@ def test_video_has_its_own_interval() -> None:
     for at in range(0, 5961, 80):
         halved.sent(at, at, at + D)
     assert halved.silence()[0] == 40
+
+
+def test_pictures_on_time_are_not_silent_although_a_thirtieth_is_no_whole_number_of_ns() -> None:
+    frames = [TakenFrame(at, at, at + D * MS, at + D * MS, D * MS) for at in map(VIDEO.after, range(180))]
+    assert silences(frames, [(-FOREVER, 0)], interval=VIDEO.interval, since=0, until=6 * SECOND, deadline=P * MS) == []
+    assert (VIDEO.interval, AUDIO.interval) == (33_333_334, 20_000_000)
 
 
 def test_nothing_heard_at_all_is_silence_from_the_first_place_on() -> None:

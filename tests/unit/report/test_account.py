@@ -8,7 +8,7 @@ import msgspec
 
 from harness.media.figure import Figure, Gap, Moment, counted
 from harness.report.account import Sentence, account
-from harness.report.story import Flow, Lane, Mark, Silence, Story, delta, runs
+from harness.report.story import HEARD, LATE, LOST, NOT_TAKEN, UNSENT, Flow, Lane, Mark, Silence, Story, delta, runs
 from harness.units import Count, Duration, ms
 from harness.verdict import Fault, Receipt, Verdict, at_most, equal
 from tests.unit.report.runs import made
@@ -23,7 +23,10 @@ RECEIPT = Receipt(fault=FAULT.name, kind="new 4-tuple", at=ZERO + 450_000_000, o
 def flow(
     fates: list[str], *, call: str = "c1", moved: int | None = None, kind: str = "audio", silences: list[Silence] | None = None
 ) -> Flow:
-    """A packet each 20 ms from 0 on, 10 ms on the way: "." heard, "x" lost, "-" never sent, "l" late; by LTE from ``moved`` on."""
+    """A packet each 20 ms from 0 on, 10 ms on the way; by LTE from ``moved`` on.
+
+    "." heard, "x" lost, "-" never sent, "l" late, "?" not taken, "w" taken 50 ms after it came.
+    """
     way = [0 if moved is None or n < moved else 1 for n in range(len(fates))]
     return Flow(
         call=call,
@@ -32,11 +35,13 @@ def flow(
         flow=kind,
         opened=0,
         closed=2_000_000,
-        deadline=200 * MS,
+        limits=[[0, 210 * MS]],
         ways=[["wifi", "eth"], ["lte", "eth"]],
         offered=delta(range(0, 20 * MS * len(fates), 20 * MS)),
         left=[-1 if fate == "-" else 10 for fate in fates],
-        came=[{".": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
+        came=[{".": 10 * MS, "?": 10 * MS, "w": 10 * MS, "l": 250 * MS}.get(fate, -1) for fate in fates],
+        waited=[{".": 0, "l": 0, "w": 50 * MS}.get(fate, -1) for fate in fates],
+        fate=runs([{"x": LOST, "-": UNSENT, "l": LATE, "?": NOT_TAKEN}.get(fate, HEARD) for fate in fates]),
         size=[100] * len(fates),
         way=runs(way),
         unsent={},
@@ -95,6 +100,21 @@ def test_every_flow_is_told_in_all_and_those_heard_whole_in_one_sentence() -> No
     )
     assert second.text == (
         "Heard whole: alice → bob video (10 packets by alice/wifi → bob/eth), alice → bob screen (5 packets by alice/wifi → bob/eth)"
+    )
+
+
+def test_what_came_and_was_not_taken_is_told_apart_from_what_was_lost() -> None:
+    texts = [one.text for one in told([flow([*"." * 20, "x", "?", "?", *"." * 20], silences=[HOLE])])]
+    assert "before and after it by alice/wifi → bob/eth, 1 lost by alice/wifi → bob/eth, 2 came to bob's host and not taken" in texts[0]
+    assert texts[-1].startswith("alice → bob audio in all: 40 of 43 packets heard, 1 lost by alice/wifi → bob/eth, 2 came to bob's host")
+
+
+def test_a_silence_ends_with_the_packet_that_was_taken_first_and_not_with_the_one_that_came_first() -> None:
+    late = Silence(since=390 * MS, until=480 * MS, excess=70 * MS, recovered=True)
+    (silence,) = [one for one in told([flow([*"." * 20, "x", "w", *"." * 5], moved=21, silences=[late])]) if one.kind == "silence"]
+    assert "heard again by alice/lte → bob/eth, 1 lost by alice/wifi" in silence.text
+    assert told([flow([*"." * 20, *"w" * 3], moved=20)])[-1].text.endswith(
+        "alice/wifi → bob/eth from 0.010 s, alice/lte → bob/eth from 0.460 s"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.media.records import ArrivedRecord, MediaLine, SentRecord
-from harness.report import model, page
+from harness.report import flows, model, page
 from harness.report.artifacts import Artifacts
-from harness.report.story import Story
+from harness.report.clock import Clock
+from harness.report.story import HEARD, LATE, LOST, NOT_TAKEN, UNSENT, Story, unrun
 from harness.report.tell import tell
 from tests.browser import long_run
 from tests.examples import examples
@@ -104,12 +106,67 @@ def test_silences_are_the_verdicts_figures(whole: Path) -> None:
         assert (longest.since, longest.until) == tuple((at - story.zero) // 1000 for at in (verdict.where.start, verdict.where.end))
 
 
-def test_a_run_that_was_not_audited_shows_the_same_flows(folder: Path) -> None:
+def rewrite(folder: Path, **changes: Any) -> None:
+    """Give every line of ``media.jsonl`` other values; one that is given UNSET is not there."""
+    lines = [msgspec.structs.replace(line, **changes) for line in media(folder)]
+    (folder / "media.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def forget_free(folder: Path) -> None:
+    call = json.loads((folder / "calls.jsonl").read_text())
+    del call["free"]
+    (folder / "calls.jsonl").write_text(json.dumps(call) + "\n")
+
+
+def test_a_run_that_was_not_audited_shows_the_same_flows_as_far_as_agents_know_them(folder: Path) -> None:
+    """They know neither the path's own delay, nor when the kernel saw that they took a packet, nor what was due when."""
+    rewrite(folder, taken=msgspec.UNSET, delay=0)
+    forget_free(folder)
     audited = tell(folder)
     (folder / "media.jsonl").unlink()
     joined = tell(folder)
     assert joined.unread == []
     assert joined.flows == audited.flows
+
+
+def test_a_folder_of_an_older_schema_has_its_page(folder: Path) -> None:
+    """Its lines have neither ``taken`` nor ``delay``, its calls no ``free``: what came was taken, and a pause of the source is none."""
+    rewrite(folder, taken=msgspec.UNSET, delay=0)
+    forget_free(folder)
+    assert b"taken" not in (folder / "media.jsonl").read_bytes()
+    story = tell(folder)
+    assert story.unread == []
+    for flow in story.flows:
+        assert NOT_TAKEN not in flow.fate[::2]
+        assert flow.limits == [[flow.offered[0], long_run.DEADLINE // 1000]]
+        assert [waited for waited, came in zip(flow.waited, flow.came, strict=True) if came >= 0 and waited] == []
+    page.write(folder)
+
+
+def test_the_page_counts_every_fate_as_the_verdicts_do(whole: Path) -> None:
+    artifacts, zero = Artifacts(whole), Clock(long_run.ZERO)
+    for (_, heard, _), flow in zip(flows.heard(artifacts, zero, long_run.ZERO + 10**10), tell(whole).flows, strict=True):
+        counted = heard.delivery(since=0, until=2**62)
+        fates = Counter(unrun(flow.fate))
+        assert fates[LATE] == counted.late
+        assert fates[LOST] == counted.lost > 0
+        assert fates[NOT_TAKEN] == counted.not_taken
+        assert fates[UNSENT] == counted.expired
+        assert fates[HEARD] == counted.offered - counted.unheard
+    assert sum(flow.fate[::2].count(NOT_TAKEN) for flow in tell(whole).flows if flow.flow == "video") > 0
+
+
+def test_a_packet_is_late_by_its_own_path_s_delay(folder: Path) -> None:
+    """The same way: late on a path of no delay, in time on one that takes 20 ms."""
+    for delay, fate in ((0, LATE), (20 * 10**6, HEARD)):
+        timed = []
+        for line in media(folder):
+            came = line.offered + 210 * 10**6
+            timed.append(msgspec.structs.replace(line, sent=line.offered, arrived=came, taken=came, delay=delay))
+        (folder / "media.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in timed))
+        told = tell(folder).flows
+        assert {value for flow in told for value in flow.fate[::2]} == {fate}
+        assert {limit for flow in told for _, limit in flow.limits} == {200_000 + delay // 1000}
 
 
 def test_a_peer_that_was_killed_leaves_what_it_wrote(folder: Path) -> None:
@@ -126,11 +183,13 @@ def test_a_peer_that_was_killed_leaves_what_it_wrote(folder: Path) -> None:
 
 def test_an_arrival_never_looks_like_none_however_short_the_way(folder: Path) -> None:
     """Kernel stamps may lie before the sending by up to half a millisecond; -1 is for what never came."""
-    lines = [msgspec.structs.replace(line, arrived=line.offered - 400_000, sent=line.offered - 1) for line in media(folder)]
+    early = {"arrived": -400_000, "taken": -400_000, "sent": -1}
+    lines = [msgspec.structs.replace(line, **{name: line.offered + by for name, by in early.items()}) for line in media(folder)]
     (folder / "media.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-    flows = tell(folder).flows
-    assert {came for flow in flows for came in flow.came} == {0}
-    assert {left for flow in flows for left in flow.left} == {0}
+    told = tell(folder).flows
+    assert {came for flow in told for came in flow.came} == {0}
+    assert {left for flow in told for left in flow.left} == {0}
+    assert {waited for flow in told for waited in flow.waited} == {0}
 
 
 # -- what is not there, or torn ------------------------------------------------------------------------------------------------------------
@@ -186,6 +245,9 @@ def test_a_run_without_a_report_has_none(tmp_path: Path) -> None:
         ("calls.jsonl", {"call": "x"}, "Object missing required field"),
         ("media.jsonl", "offered 2**62", "its times are not of this run"),
         ("media.jsonl", "size -1", "size -1 is no packet's"),
+        ("media.jsonl", "taken 2**62", "its times are not of this run"),
+        ("media.jsonl", "delay -1", "a delay of -1 ns is no path's"),
+        ("calls.jsonl", "free {'a':[(0,2**61)]}", "the times at which nothing was due are not of this run"),
         ("qlog/alice-0123456789abcdef-client.sqlog", {"time": 1e300, "name": "recovery:x", "data": {}}, "time 1e+300 is not of this run"),
     ],
 )

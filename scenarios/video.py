@@ -1,0 +1,174 @@
+"""The picture on networks that are narrow one way, far away, or not there for a moment: it goes on, or comes back."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from harness.lab import Lab, control
+from harness.lab.conversation import Call
+from harness.lab.peer import Peer
+from harness.media.figure import Figure, Moment, counted, over
+from harness.spec.link import Impairment, Schedule, Step
+from harness.spec.presets import preset
+from harness.spec.rate_trace import rate_trace
+from harness.units import Duration, Ratio, kbit, ms, percent, s
+from topologies.two_homes import DELAY, two_homes
+
+NARROW = Impairment(delay=DELAY / 2, rate=150 * kbit, queue=50)
+"""Audio takes about 85 kbit/s of it, video would take 430."""
+CLEAR = Impairment(delay=DELAY / 2)
+DECIDED = 7 * s
+"""A stack that blames its own video halves it after three windows of a second, and stops it after three more."""
+PACKETS = 50
+"""Of audio in a second."""
+PAUSE = 1 * s
+"""A source that offers nothing for so long was stopped; a frame comes every 33 ms."""
+LAST = 2 * s
+GEO = preset("geo")
+SLOW_START = 3 * s
+"""Five round trips of 600 ms: from ten packets in flight (RFC 9002 §7.2) to what video needs, and one more."""
+HOLDS = rate_trace([200] * 160 + list(range(201, 1001)), "12 Mbit/s, held for 200 ms of each second")
+DROPS = Impairment(
+    delay=DELAY / 2,
+    schedule=Schedule((Step(400 * ms, Impairment(delay=DELAY / 2, loss=100 * percent)), Step(600 * ms, CLEAR)), every=700 * ms),
+)
+RESTORED = 11 * s
+"""A second of bad window at most, five good ones and two of a probe, until video is whole again; and what is judged then."""
+
+
+async def _goes_on(call: Call, for_: Duration, *, share: Ratio = 98 * percent) -> None:
+    """Wait until so much of Alice's audio has been heard as comes in ``for_`` when ``share`` of it gets through; her picture may stop."""
+    before = call.callee.remote.media(call.id, "audio")
+    packets = round(for_.s * PACKETS * share.percent / 100)
+    await call.heard_count(call.callee, "audio", (before.heard if before is not None else 0) + packets, within=for_ + 5 * s)
+
+
+def _pauses(call: Call, speaker: Peer) -> Figure:
+    """How often ``speaker``'s video offered nothing for ``PAUSE``; the call's end ends a pause too."""
+    listener = call.callee if speaker is call.caller else call.caller
+    video = listener.heard("video")
+    offered = [*sorted(packet.offered for packet in video.packets), video.closed]
+    found = [(before, after) for before, after in pairwise(offered) if after - before >= PAUSE.ns]
+    return counted(Moment(before, f"for {Duration(after - before)}") for before, after in found)
+
+
+def _kbps(call: Call, speaker: Peer, since: int, until: int) -> int:
+    """What ``speaker``'s video offered in that time (ns), kbit/s of RTP."""
+    listener = call.callee if speaker is call.caller else call.caller
+    sizes = (packet.size for packet in listener.heard("video").packets if since <= packet.offered < until)
+    return sum(sizes) * 8_000_000 // max(1, until - since)
+
+
+def _judge_whole(lab: Lab, call: Call, speaker: Peer, fault: int) -> None:
+    """The picture never stopped, and at last is as large as it was before ``fault``."""
+    closed = call.closed or 0
+    usual = _kbps(call, speaker, call.opened, fault)
+    at_last = over(_kbps(call, speaker, closed - LAST.ns, closed), closed - LAST.ns, closed)
+    lab.equal(f"times {speaker.name}'s video stopped", _pauses(call, speaker), 0)
+    lab.at_least(f"{speaker.name}'s video at last, kbit/s", at_last, usual * 8 // 10)
+
+
+@control(
+    "bob", "blames-itself", caught_by="bob's video at last, kbit/s", also=("times bob's video stopped", "bob's video lost", "video heard")
+)
+async def test_narrow_uplink(lab: Lab) -> None:
+    """Alice's uplink falls to 150 kbit/s, her downlink does not: her own picture gives way, and Bob's goes on.
+
+    Field story: an upload fills the uplink of an ADSL line, and the picture that comes down it freezes as well, because the
+    acknowledgements for it wait in the uplink's queue.
+    Fault: the rate of Alice's access falls to 150 kbit/s towards the internet, behind a queue of 50 packets.  Receipt: the impairment that
+    the executor has in force.
+    Bounds: Bob's video is not stopped, is as large at last as before (80 %: a key frame more or less), and loses at most 5 %; of either
+    side's audio at most 2 % is lost, but for the first half second, in which a key frame that is under way takes the whole uplink.
+    Control: a callee that takes the whole delay of its acknowledgements for a queue on its own way.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=2 * s)
+        async with lab.fault("Alice's uplink falls to 150 kbit/s") as fall:
+            await net.link("home_a/wan").impair(a_to_b=NARROW)
+            settled = fall.began + (500 * ms).ns
+            await _goes_on(call, DECIDED)
+    _judge_whole(lab, call, bob, fall.began)
+    lab.at_most("bob's video lost", alice.heard("video").loss(since=settled), 5 * percent)
+    for listener in (alice, bob):
+        lab.at_most("audio lost", listener.heard("audio").loss(since=settled), 2 * percent)
+
+
+@control(
+    "alice", "counts-distance", caught_by="alice's video at last, kbit/s", also=("times alice's video", "alice's video", "video heard")
+)
+async def test_satellite(lab: Lab) -> None:
+    """Alice calls over a geostationary satellite: 600 ms there and back, and room for her picture.
+
+    Field story: calls from ships and farms have sound and no picture: the stack takes the distance for congestion, or never lets as much
+    be under way as a path so long needs.
+    Fault: the preset geo on Alice's access, from before the call.  Receipt: the impairment that the executor has in force.
+    Bounds: neither picture is stopped; at last each is as large as in the first two seconds (80 %); from five round trips on at most 2 %
+    of either is lost on the way, and 40 of some 380 packets expire unsent.  The 300 ms that it is under way are the distance, not lateness.
+    Control: a caller that takes the whole round trip for a queue.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.fault("Alice's access is a satellite"):
+        await net.link("home_a/wan").impair(a_to_b=GEO.up, b_to_a=GEO.down)
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=2 * s)
+        spoken = lab.now()
+        await call.heard_both_ways(for_=DECIDED)
+    for speaker, listener in call.sides:
+        _judge_whole(lab, call, speaker, spoken)
+        video = listener.heard("video")
+        lab.at_most(f"{speaker.name}'s video expired", video.expired(since=call.opened + SLOW_START.ns), 40)
+        lab.at_most(f"{speaker.name}'s video lost", video.network_loss(since=call.opened + SLOW_START.ns), 2 * percent)
+
+
+@control("bob", "blames-itself", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
+async def test_held_uplink(lab: Lab) -> None:
+    """Alice's Wi-Fi holds what she sends for 200 ms of each second, and then lets it all go at once; nobody's picture stops.
+
+    Field story: a phone that looks for other networks once a second while it is in a call; the picture of the other side stops for good on
+    a link with twenty times the room.
+    Fault: Alice's uplink has 12 Mbit/s, and none of it for 200 ms of each second.  Receipt: the impairment that the executor has in force.
+    Bounds: neither picture is stopped, each is as large at last as before (80 %), and at most 10 % of it is late, lost or expires.
+    Control: a callee that takes the whole delay of its acknowledgements for a queue on its own way.
+    Needs: the relay; sch_netem has no rate traces.
+    """
+    net = await lab.build(two_homes(exact=True))
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=2 * s)
+        async with lab.fault("Alice's uplink holds what she sends") as fault:
+            await net.link("home_a/wan").impair(a_to_b=Impairment(delay=DELAY / 2, rate_trace=HOLDS))
+            await call.heard_both_ways(for_=DECIDED)
+    for speaker, listener in call.sides:
+        _judge_whole(lab, call, speaker, fault.began)
+        lab.at_most(f"{speaker.name}'s video lost", listener.heard("video").loss(since=fault.began), 10 * percent)
+
+
+@control("alice", "never-restores", caught_by="alice's video at last, kbit/s", also=("times alice's video stopped", "video heard"))
+async def test_bursts_of_loss(lab: Lab) -> None:
+    """For five seconds Alice's line drops everything for 200 ms of each 700; when that is over both pictures come back whole.
+
+    Field story: a microwave oven, a bad cable; it is over, and the picture stays small or black for the rest of the call.
+    Fault: a schedule of losses on Alice's access, both ways, then none.  Receipts: what the executor has in force, both times.
+    Bounds: at the end of eleven seconds without loss each picture is as large as before (80 %): a second that is still bad, five good ones
+    and a probe of two.  What it does meanwhile is the stack's own affair: more than a quarter of everything is lost.
+    Control: a caller that never gives back what it has taken from its video.
+    """
+    net = await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob, video=True) as call:
+        await call.heard_both_ways(for_=2 * s)
+        async with lab.fault("the line drops everything, again and again") as fault:
+            await net.link("home_a/wan").impair(DROPS)
+            await _goes_on(call, 5 * s, share=70 * percent)
+        async with lab.fault("it is over"):
+            await net.link("home_a/wan").impair(CLEAR)
+            await _goes_on(call, RESTORED)
+    closed = call.closed or 0
+    for speaker, _ in call.sides:
+        usual = _kbps(call, speaker, call.opened, fault.began)
+        at_last = over(_kbps(call, speaker, closed - LAST.ns, closed), closed - LAST.ns, closed)
+        lab.at_least(f"{speaker.name}'s video at last, kbit/s", at_last, usual * 8 // 10)
