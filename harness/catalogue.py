@@ -24,8 +24,15 @@ from harness.report.text import amount
 
 LABELS = ("Field story", "Fault", "Bounds", "Control")
 OPTIONAL = ("Needs",)
+_SEEN = re.compile(r"\b(video|screen|picture)\b|freez")
+_HEARD = re.compile(r"silence|unheard|heard|\blost\b|first (fresh )?audio|played past")
+"""Verdicts on what is seen, and on what is heard, by their names; the first that fits counts."""
 _SIGNS = {"at_most": "≤", "at_least": "≥", "equal": "=", "same": "=", "refused": "="}
 """By what a scenario calls to judge; the third argument is what the second is held against."""
+
+
+_AFTER = {"longest_silence": "longest silence after a {}", "unheard": "audio unheard after a {}"}
+"""What a long call is judged by after each kind of fault (``lab.endurance``), which the first argument names."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,21 @@ class Scenario:
             for call in self.calls(kind)
             if len(call.args) >= 3
         ]
-        return list(dict.fromkeys(found))
+        found += [
+            Judged(told.format(_text(call.args[0])), "≤", _text(call.args[1]), self._value(call.args[1]))
+            for kind, told in _AFTER.items()
+            for call in self.calls(kind)
+            if len(call.args) == 2 and isinstance(call.args[0], ast.JoinedStr)
+        ]
+        return [one for one in dict.fromkeys(found) if self.has_video or not _SEEN.search(one.name)]
+
+    @property
+    def has_video(self) -> bool:
+        """Whether a call of it has a picture."""
+        words = (
+            word for function in self._functions() for node in ast.walk(function) if isinstance(node, ast.Call) for word in node.keywords
+        )
+        return any(word.arg in ("video", "screen") and not _is_false(word.value) for word in words)
 
     @property
     def controls(self) -> list[Caught]:
@@ -198,10 +219,25 @@ def page(scenarios: list[Scenario], networks: dict[str, str]) -> str:
             file = scenario.file
             lines.append(f"## {file.stem}\n\n{flow(ast.get_docstring(scenario.module) or '')}\n")
         lines.append(_entry(scenario, networks))
+    lines.append(_claims(scenarios))
     lines.append("## The networks\n")
     used = sorted({name for scenario in scenarios for name in scenario.networks(networks)})
     lines += [f"### {name}\n\n{_fenced(networks[name])}\n" for name in used]
     return "\n".join(lines)
+
+
+def _claims(scenarios: list[Scenario]) -> str:
+    """A table of what judges that somebody is heard and seen, and what else is judged."""
+    rows = ["## What is claimed, and what judges it\n", "| scenario | heard | seen | besides |", "|---|---|---|---|"]
+    for scenario in scenarios:
+        told: dict[str, list[str]] = {"heard": [], "seen": [], "besides": []}
+        for name in dict.fromkeys(re.sub(r"\{suffix\}", "", one.name) for one in scenario.verdicts):
+            of_any = scenario.has_video and re.search(r"\{(flow|what|other)\}", name) and _HEARD.search(name)
+            where = [column for column, words in (("seen", _SEEN), ("heard", _HEARD)) if words.search(name)][:1] or ["besides"]
+            for column in dict.fromkeys([*where, *(["seen"] if of_any else [])]):
+                told[column].append(name)
+        rows.append(f"| [{scenario.name}](#{scenario.name}) | {' | '.join(_cell(', '.join(told[column])) for column in told)} |")
+    return "\n".join(rows) + "\n"
 
 
 def _entry(scenario: Scenario, networks: dict[str, str]) -> str:
@@ -240,6 +276,10 @@ def _fenced(docstring: str) -> str:
     end = next((i for i, line in enumerate(lines) if line and not line.startswith("    ")), len(lines))
     drawing = "\n".join(line[4:] for line in lines[:end]).rstrip()
     return f"{before.strip()}\n\n```\n{drawing}\n```\n\n{chr(10).join(lines[end:]).strip()}".strip()
+
+
+def _is_false(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
 
 
 def _called_name(node: ast.AST) -> str:

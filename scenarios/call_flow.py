@@ -15,13 +15,24 @@ from harness.lab.moments import of_packets
 from harness.lab.outside import bound_sockets, descriptors, namespace, processes_in
 from harness.lab.peer import Peer
 from harness.media.figure import Moment, counted
+from harness.media.measures import Heard
 from harness.media.records import MediaPacket
 from harness.rtp.rtcp import Report, SenderReport, parse_compound_untrusted
-from harness.units import ms, percent, s
+from harness.units import ms, s
 from topologies.two_homes import DELAY, two_homes
 
 FRAME = 34 * ms
 """From one video frame to the next: what was offered just before a source stops may leave as late."""
+SILENCE = 60 * ms
+"""No longer than an audible clip (G.711 appendix I)."""
+
+
+def judge_whole(lab: Lab, heard: Heard, flow: str) -> None:
+    """Nothing of a flow is missing, none of it comes late, and a picture does not freeze."""
+    lab.equal(f"{flow} unheard", heard.unheard(), 0)
+    lab.at_most(f"longest {flow} silence", heard.longest_gap(), SILENCE)
+    if flow != "audio":
+        lab.at_most(f"longest {flow} freeze", heard.longest_freeze(), SILENCE + FRAME)
 
 
 @control("alice", "leaks-sockets", caught_by="left behind at alice")
@@ -31,8 +42,9 @@ async def test_lifecycle(lab: Lab) -> None:
 
     Field story: none; it is what every other scenario takes for granted.
     Fault: none.
-    Bounds: every packet arrives (the network loses none); no silence is longer than an audible clip (60 ms, G.711 appendix I); what each
-    agent holds afterwards (sockets, tasks, sources, streams, calls, descriptors) is what it held before; one handshake.
+    Bounds: both ways every frame of sound and picture is heard in time (the network loses none); no silence is longer than an audible clip
+    (60 ms, G.711 appendix I), and no picture freezes (W3C) for longer than that and a frame; what each agent holds afterwards (sockets,
+    tasks, sources, streams, calls, descriptors) is what it held before; one handshake.
     Control: an agent that leaks a socket with every call.
     """
     await lab.build(two_homes())
@@ -42,9 +54,7 @@ async def test_lifecycle(lab: Lab) -> None:
         await call.heard_both_ways(for_=3 * s)
     for listener in (alice, bob):
         for flow in ("audio", "video"):
-            heard = listener.heard(flow)
-            lab.equal(f"{flow} lost", heard.network_loss(), 0 * percent)
-            lab.at_most(f"longest {flow} silence", heard.longest_gap(), 60 * ms)
+            judge_whole(lab, listener.heard(flow), flow)
         lab.equal(f"left behind at {listener.name}", await lab.left_behind(listener, before[listener]), 0)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
@@ -186,7 +196,8 @@ async def test_media_streams(lab: Lab) -> None:
     Field story: the camera light is off and the picture still goes out; or the microphone is on again and nobody hears it.
     Fault: none.
     Bounds: of a stopped flow nothing leaves Alice's host, decrypted there, from one video frame (34 ms) after the stop on; a restarted one
-    is heard within its way of 10 ms and 60 ms more; meanwhile no other flow loses a packet or is silent for 60 ms, either way.
+    is heard within its way of 10 ms and 60 ms more; meanwhile no frame of another flow is unheard, none is silent for 60 ms and no picture
+    freezes, either way.
     Control: an agent that says it has stopped a source, and has not.
     """
     await lab.build(two_homes())
@@ -205,12 +216,15 @@ async def test_media_streams(lab: Lab) -> None:
     for flow, (stopped, again, until) in spans.items():
         strays = (packet for packet, _ in wire.datagrams(flow) if packet.udp.outgoing and stopped + FRAME.ns <= packet.at < again)
         lab.equal(f"{flow} on the wire while stopped", counted(of_packets(strays)), 0)
-        lab.at_most(f"{flow} heard again", bob.heard(flow).recovery(after=again), DELAY + 60 * ms)
+        lab.at_most(f"{flow} heard again", bob.heard(flow).recovery(after=again), DELAY + SILENCE)
         for other in call.flows:
             for listener in (alice, bob) if other != flow else (alice,):
                 heard = listener.heard(other)
-                lab.equal(f"{other} lost while {flow} stops", heard.lost(since=stopped, until=until), 0)
-                lab.at_most(f"longest silence of {other} while {flow} stops", heard.longest_gap(since=stopped, until=until), 60 * ms)
+                lab.equal(f"{other} unheard while {flow} stops", heard.unheard(since=stopped, until=until), 0)
+                lab.at_most(f"longest silence of {other} while {flow} stops", heard.longest_gap(since=stopped, until=until), SILENCE)
+                if other != "audio":
+                    frozen = heard.longest_freeze(since=stopped, until=until)
+                    lab.at_most(f"longest freeze of {other} while {flow} stops", frozen, SILENCE + FRAME)
 
 
 @control("bob", "reports-nothing", caught_by="flows that bob reports on")
@@ -221,9 +235,9 @@ async def test_bidirectional_media(lab: Lab) -> None:
 
     Field story: an app that adapts to reports that are not true: it lowers the picture for losses that never were.
     Fault: none.
-    Bounds: per direction nothing lost and no silence of 60 ms; at least two sender reports a flow in 3 s (one a second); each count of
-    packets sent, and each highest sequence number and number missing, within two packets of what the records say for that moment: what may
-    lie between a record's stamp and the capture's.
+    Bounds: per direction no frame unheard or unseen, no silence of 60 ms, no freeze; at least two sender reports a flow in 3 s (one a
+    second); each count of packets sent, and each highest sequence number and number missing, within two packets of what the records say for
+    that moment: what may lie between a record's stamp and the capture's.
     Control: a callee that reports on nothing that it hears; a caller whose reports count every packet twice.
     """
     await lab.build(two_homes())
@@ -235,8 +249,7 @@ async def test_bidirectional_media(lab: Lab) -> None:
         packets = [packet for flow in call.flows for packet in listener.heard(flow).packets]
         for flow in call.flows:
             heard = listener.heard(flow)
-            lab.equal(f"{flow} lost", heard.network_loss(), 0 * percent)
-            lab.at_most(f"longest {flow} silence", heard.longest_gap(), 60 * ms)
+            judge_whole(lab, heard, flow)
             mine = {packet.ssrc for packet in heard.packets}
             told = sum(isinstance(report, SenderReport) and report.ssrc in mine for _, report in said)
             lab.at_least(f"sender reports of {speaker.name}'s {flow}", told, 2)

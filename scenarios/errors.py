@@ -27,7 +27,7 @@ from harness.agent.remote import EventMissed
 from harness.lab import Lab, control, needs, outside, refusal
 from harness.lab.conversation import Call
 from harness.lab.decrypted import Decrypted, Signal
-from harness.lab.lab import NO_MEDIA
+from harness.lab.lab import NO_MEDIA, FaultMark
 from harness.lab.media_flows import NEVER_DEPARTED
 from harness.lab.moments import of_packets, of_signals
 from harness.lab.peer import Peer
@@ -38,6 +38,8 @@ from harness.units import Duration, kbit, ms, percent, s
 from topologies.side_by_side import side_by_side
 from topologies.two_homes import DELAY, two_homes
 
+SILENCE = 60 * ms
+"""What nobody hears of an undisturbed call (call_flow, lifecycle)."""
 LIMIT = 10
 """``max_concurrent_calls`` where nobody says otherwise (call-stack.md §2)."""
 
@@ -87,7 +89,7 @@ async def _eleventh(lab: Lab) -> None:
     lab.equal("bye busy on the wire", counted(_told_busy(lab, bob)), 1)
     for listener in (alice, bob):
         heard = listener.heard("audio", first)
-        lab.equal("audio lost in the first call", heard.network_loss(since=since), 0 * percent)
+        lab.equal("audio unheard in the first call", heard.unheard(since=since), 0)
         lab.at_most("longest silence in the first call", heard.longest_gap(since=since), 100 * ms)
 
 
@@ -108,7 +110,9 @@ async def _fifty_at_once(lab: Lab) -> None:
     lab.at_least("Retry packets from bob", len(proofs), 1)
     lab.equal("bye busy on the wire", counted(_told_busy(lab, bob)), 50 - (LIMIT - 1))
     for listener in (alice, bob):
-        lab.equal("audio lost in the first call", listener.heard("audio", first).network_loss(since=since), 0 * percent)
+        heard = listener.heard("audio", first)
+        lab.equal("audio unheard in the first call", heard.unheard(since=since), 0)
+        lab.at_most("longest silence in the first call", heard.longest_gap(since=since), 100 * ms)
 
 
 async def _no_descriptors(lab: Lab) -> None:
@@ -136,7 +140,7 @@ async def _no_descriptors(lab: Lab) -> None:
     lab.equal("QUIC connections on the wire", len(lab.evidence.decrypted(bob).connections), 2)
     for listener in (alice, bob):
         heard = listener.heard("audio", first)
-        lab.equal("audio lost in the first call", heard.network_loss(since=since), 0 * percent)
+        lab.equal("audio unheard in the first call", heard.unheard(since=since), 0)
         lab.at_most("longest silence in the first call", heard.longest_gap(since=since), 100 * ms)
         lab.equal(f"left behind at {listener.name}", await lab.left_behind(listener, before[listener]), 0)
     await net.flush()
@@ -208,11 +212,12 @@ async def test_exhaustion(lab: Lab, story: Callable[[Lab], Awaitable[None]]) -> 
     first of them can be answered (300 ms round trip); above 4 that wait Bob has them prove their address (a Retry, in his capture).
     "descriptors": first Alice, then Bob can open no file descriptor beyond those held (RLIMIT_NOFILE, set and read from outside).
     "media queue": Alice's line takes 300 kbit/s, her camera gives 1000, and her queue holds 8 packets.
-    Bounds: exactly as many calls connect as there are lines, and every other is told ``busy``, as the decrypted capture shows; the call in
-    progress loses nothing.  A line that is free again is given to the next caller.  "descriptors": Alice's second call is refused with
-    EMFILE and opens nothing; Bob answers nobody, and the caller who is still there as soon as he can again; nothing is left behind.  "media
-    queue": at least 50 of the video packets are pushed out, each with that reason in its record; audio is sent, and arrives, without
-    exception (how late, is degradation's to judge: here the line's own buffer is without bound).
+    Bounds: exactly as many calls connect as there are lines, and every other is told ``busy``, as the decrypted capture shows; in the call
+    in progress no frame is unheard, either way, and no silence is longer than 100 ms.  A line that is free again is given to the next
+    caller.  "descriptors": Alice's second call is refused with EMFILE and opens nothing; Bob answers nobody, and the caller who is still
+    there as soon as he can again; nothing is left behind.  "media queue": at least 50 of the video packets are pushed out, each with that
+    reason in its record; audio is sent, and arrives, without exception (how late, is degradation's to judge: here the line's own buffer is
+    without bound).
     Control: "eleventh": a callee that counts one too few; "fifty at once": a callee that counts a call once it is connected;
     "descriptors": a caller that keeps half of the refused call; "media queue": a sender that says nothing of what its queue gave up.
     """
@@ -447,7 +452,8 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
     Fault: none; "callee": Bob's agent requires video, and Alice offers audio.  "caller": Alice wants video, and Bob has none.  "optional":
     Alice offers video without insisting on it.
     Bounds: who insists is who refuses (CapabilityMismatch), the other is told why, nobody is ever Connected, and the decrypted capture
-    holds exactly the messages of such a refusal.  "optional": Connected, audio heard both ways, no video agreed, and none can be started.
+    holds exactly the messages of such a refusal.  "optional": Connected, audio heard both ways without a frame unheard or 60 ms of
+    silence, no video agreed, and none can be started.
     Control: "callee" and "caller": a stack that takes whatever is offered; "optional": a caller that insists on all that it offers.
     """
     net = await lab.build(side_by_side())
@@ -471,7 +477,10 @@ async def test_capability_mismatch(lab: Lab, offers: Offers) -> None:
             lab.refused(f"video at {peer.name}", await refusal(peer.speak("video")), "ConfigError", "was not agreed", at=lab.now())
         await call.hang_up()
         for peer in (alice, bob):
-            lab.at_least(f"audio heard by {peer.name}", peer.heard("audio").arrived(), 45)
+            heard = peer.heard("audio")
+            lab.at_least(f"audio heard by {peer.name}", heard.arrived(), 45)
+            lab.equal("audio unheard", heard.unheard(), 0)
+            lab.at_most("longest silence", heard.longest_gap(), SILENCE)
     for peer in (alice, bob):
         lab.equal(f"left behind at {peer.name}", await lab.left_behind(peer, before[peer]), 0)
     await net.flush()
@@ -486,6 +495,10 @@ NARROW = Impairment(delay=DELAY / 2, rate=150 * kbit, queue=50)
 WIDE = Impairment(delay=DELAY / 2)
 PAUSE = 1 * s
 """A source that offers nothing for so long was stopped; a frame comes every 33 ms."""
+PICTURE = 34 * ms
+"""From one frame of video to the next."""
+RETURNS = 60 * s
+"""How long after there is room again video may take to be back: rows of good windows that each failed probe has doubled, and a probe."""
 PROBED = 2 * s
 """How long a probe lasts: two windows of quality."""
 
@@ -527,7 +540,25 @@ def _padded(lab: Lab, speaker: Peer, since: int, until: int) -> Figure:
     return over(_kbps((one.size for one in sent if one.size > 250), since, until), since, until)
 
 
-WITHOUT_STEPS = ("video stops at", "a probe fails at", "video returns at", "alice's video", "bob's video", "times bob's video stopped")
+def judge_picture(lab: Lab, call: Call, speaker: Peer, listener: Peer, fall: FaultMark, lifted: FaultMark) -> None:
+    """While the link is narrow, and until video is back within ``RETURNS``, the picture may stop; before and after it may not."""
+    back = listener.heard("video").recovery(after=lifted.began)
+    lab.at_most("video back once there is room", back, RETURNS)
+    returned = min(back.gaps[0].end if back.gaps else lifted.began, lifted.began + RETURNS.ns)
+    call.may_adapt("video", floor=None, since=fall.began, until=returned, by=speaker)
+    video = listener.heard("video")
+    lab.at_most("longest video silence", video.longest_gap(), lab.picture_bound(SILENCE, video))
+    lab.at_most("longest video freeze before the fall", video.longest_freeze(until=fall.began), SILENCE + PICTURE)
+    lab.equal("video unheard before the fall", video.unheard(until=fall.began - IN_FLIGHT.ns), 0)
+    if returned + IN_FLIGHT.ns < video.closed:
+        lab.at_most("longest video freeze once it is back", video.longest_freeze(since=returned + 1), SILENCE + PICTURE)
+        lab.equal("video unheard once it is back", video.unheard(since=returned), 0)
+
+
+WITHOUT_STEPS = (
+    *("video stops at", "a probe fails at", "video returns at", "alice's video", "bob's video", "times bob's video stopped"),
+    *("video back", "longest video", "video unheard"),
+)
 
 
 @control("alice", "never-adapts", caught_by="times alice's video stopped", also=WITHOUT_STEPS)
@@ -547,7 +578,9 @@ async def test_degradation(lab: Lab) -> None:
     have stopped their video and one probe of each has failed.  Receipts: the impairment that the executor has in force, both times.
     Bounds: audio's playout loss is at most 2 % from the fall to the end, and at most 2 % within either part of it: wide again, and narrow
     (but for the first half second: a key frame of 5 kB that is under way when the link narrows to 150 kbit/s takes 270 ms of it, whatever
-    its sender does then); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each
+    its sender does then); no silence of audio is longer than that half second.  Video may stop from the fall on and until it is back, a
+    minute after there is room again at most; before and after that its picture is that of an undisturbed call (60 ms, no freeze, no frame
+    unseen); before it stops, video was at most 60 % of what it was (it is halved; a key frame more or less); each
     sender pauses its video exactly once; before it comes back the host's capture shows padding of at least half of video's bitrate for the
     probe's 2 s (it swells for one of them); each side signals exactly two media_updates, read from the decrypted capture; the call is
     never in another state than Connected.
@@ -569,6 +602,8 @@ async def test_degradation(lab: Lab) -> None:
         await call.heard_both_ways(for_=2 * s)
     for speaker, listener in call.sides:
         audio, video = listener.heard("audio"), listener.heard("video")
+        judge_picture(lab, call, speaker, listener, fall, lifted)
+        lab.at_most("longest silence", audio.longest_gap(since=fall.began), UNDER_WAY)
         lab.at_most("audio lost from the fall on", audio.loss(since=fall.began), 2 * percent)
         lab.at_most("audio lost while the link is narrow", audio.loss(since=fall.began + UNDER_WAY.ns, until=lifted.began), 2 * percent)
         lab.at_most("audio lost once it is wide again", audio.loss(since=lifted.began), 2 * percent)

@@ -17,16 +17,24 @@ from harness.units import ms, s
 from topologies.side_by_side import side_by_side
 
 RTP_HEADER = 12
+SILENCE, PICTURE = 60 * ms, 34 * ms
+"""What nobody hears of an undisturbed call (call_flow, lifecycle), and from one frame of video to the next."""
 MTU = 1500
 
 
 def whole(lab: Lab, heard: Heard, what: str) -> None:
-    """Every packet of a flow was heard: none lost, changed, doubled, held back or overtaken."""
-    lab.equal(f"{what} lost", heard.lost(), 0)
+    """Every frame of a flow was heard in time: none held back, lost or late; and no packet was changed, doubled or overtaken."""
+    lab.equal(f"{what} unheard", heard.unheard(), 0)
     lab.equal(f"{what} corrupted", heard.corrupted(), 0)
     lab.equal(f"{what} duplicated", heard.duplicates(), 0)
     lab.equal(f"{what} reordered", heard.reordered(), 0)
-    lab.equal(f"{what} never sent", heard.expired(), 0)
+
+
+def unbroken(lab: Lab, heard: Heard, what: str) -> None:
+    """A flow was never silent for longer than nobody hears, and no picture froze."""
+    lab.at_most(f"longest {what} silence", heard.longest_gap(), SILENCE)
+    if what != "audio":
+        lab.at_most(f"longest {what} freeze", heard.longest_freeze(), SILENCE + PICTURE)
 
 
 def breaks(packets: Sequence[RtpPacket], ticks: int) -> int:
@@ -50,8 +58,9 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
 
     Field story: none; what a stack gets wrong here it gets wrong everywhere.
     Fault: none.
-    Bounds: nothing lost, changed, doubled or overtaken, since the wire does none of it; on the wire, decrypted at Bob's host: one SSRC,
-    payload type 111, sequence numbers one apart, timestamps 960 apart (20 ms of RTP's 48 kHz audio clock, RFC 7587).
+    Bounds: every frame heard in time, at most 60 ms of silence; nothing lost, changed, doubled or overtaken, since the wire does none of
+    it; on the wire, decrypted at Bob's host: one SSRC, payload type 111, sequence numbers one apart, timestamps 960 apart (20 ms of RTP's
+    48 kHz audio clock, RFC 7587).
     Control: a sender that sends some packets twice.
     """
     await lab.build(side_by_side())
@@ -63,6 +72,7 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
     await call.hang_up()
     heard = bob.heard("audio")
     whole(lab, heard, "audio")
+    unbroken(lab, heard, "audio")
     lab.at_least("audio heard", heard.arrived(), 95)
     wire = [parse_rtp_untrusted(data) for _, data in lab.evidence.decrypted(bob).datagrams("audio")]
     lab.equal("RTP packets on the wire beyond those offered", len(wire) - len(heard.packets), 0)
@@ -72,8 +82,8 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
     lab.equal("heard from the silent side", alice.heard("audio").arrived(), 0)
 
 
-@control("alice", "newest-first", caught_by="video reordered", also=("video never sent",))
-@control("alice", "blanks", caught_by="video corrupted", also=("video lost", "video packets heard"))
+@control("alice", "newest-first", caught_by="video reordered", also=("video unheard", "longest video"))
+@control("alice", "blanks", caught_by="video corrupted", also=("video unheard", "longest video", "video packets heard"))
 @needs("video")
 async def test_multiple_packets(lab: Lab) -> None:
     """Alice sends more than a thousand packets of video as fast as a call ever does: all arrive, in order, byte for byte.
@@ -81,7 +91,8 @@ async def test_multiple_packets(lab: Lab) -> None:
     Field story: a frame whose packets come in the wrong order, or with one byte changed, is a frame that cannot be decoded.
     Fault: none.
     Bounds: at least 1000 packets, and of these none lost, changed (other bytes than the first copy, or a payload that is one
-    byte over and over), doubled or overtaken: a wire has one order and TLS lets no byte change.
+    byte over and over), doubled or overtaken: a wire has one order and TLS lets no byte change.  Every frame is seen in time, at most 60 ms
+    without one, no freeze (W3C).
     Control: a sender that sends the newest of what waits first, so that the oldest wait until they are worth nothing whenever the
     congestion window is closed for a moment; a sender that blanks the payload of some packets.
     """
@@ -94,17 +105,18 @@ async def test_multiple_packets(lab: Lab) -> None:
     await call.hang_up()
     heard = bob.heard("video")
     whole(lab, heard, "video")
+    unbroken(lab, heard, "video")
     lab.at_least("video packets heard", heard.arrived(), 1000)
 
 
-@control("bob", "falls-silent", caught_by="audio heard by alice", silent=True, also=("audio never sent",))
+@control("bob", "falls-silent", caught_by="audio heard by alice", silent=True)
 async def test_bidirectional(lab: Lab) -> None:
     """Alice and Bob speak at the same time: each hears all that the other says, and nothing of itself.
 
     Field story: one-way audio, the oldest complaint there is.
     Fault: none.
-    Bounds: each direction by itself: at least 95 of the 100 packets that 2 s hold, none lost, changed, doubled or overtaken; no SSRC is
-    used by both sides (RFC 3550 §8).
+    Bounds: each direction by itself: at least 95 of the 100 packets that 2 s hold, every frame in time, at most 60 ms of silence; none
+    lost, changed, doubled or overtaken; no SSRC is used by both sides (RFC 3550 §8).
     Control: a callee that sends nothing any more after its first 20 packets.
     """
     await lab.build(side_by_side())
@@ -115,11 +127,12 @@ async def test_bidirectional(lab: Lab) -> None:
         heard = listener.heard("audio")
         lab.at_least(f"audio heard by {listener.name}", heard.arrived(), 95)
         whole(lab, heard, "audio")
+        unbroken(lab, heard, "audio")
     mine, theirs = ({packet.ssrc for packet in listener.heard("audio").packets} for listener in (alice, bob))
     lab.equal("SSRCs in use on both sides", len(mine & theirs), 0)
 
 
-@control("alice", "truncates", caught_by="one byte more is refused", also=("audio corrupted", "audio lost"))
+@control("alice", "truncates", caught_by="one byte more is refused", also=("audio corrupted", "audio unheard", "longest audio silence"))
 @needs("datagram", "stream")
 async def test_large_packet(lab: Lab) -> None:
     """Alice sends the largest packet that fits a QUIC datagram, one byte more, and one of the whole MTU on streams.
@@ -127,7 +140,8 @@ async def test_large_packet(lab: Lab) -> None:
     Field story: a stack that cuts, or silently drops, what does not fit: sound in the lab, silence with another codec.
     Fault: none.
     Bounds: the largest (by the stack's own word, and of the size of what was then sent) arrives whole; one byte more is refused as
-    PacketTooLarge that names both sizes; 1500 bytes of RTP arrive whole in stream mode (RFC 9221 §5: a DATAGRAM is never fragmented).
+    PacketTooLarge that names both sizes; no frame that is owed is unheard, and none late (60 ms of silence at most); 1500 bytes of RTP
+    arrive whole in stream mode (RFC 9221 §5: a DATAGRAM is never fragmented).
     Control: a sender that cuts what is too large instead of refusing it.
     """
     await lab.build(side_by_side())
@@ -146,22 +160,23 @@ async def test_large_packet(lab: Lab) -> None:
     await call.hang_up()
     heard = bob.heard("audio")
     whole(lab, heard, "audio")
+    unbroken(lab, heard, "audio")
     for size, mode in ((largest, "datagram"), (MTU, "stream")):
         came = sum(packet.size == size and packet.mode == mode and bool(packet.arrivals) for packet in heard.packets)
         lab.at_least(f"packets of the full size heard, {mode}", came, 45)
 
 
 @pytest.mark.parametrize("mode", [pytest.param("datagram", marks=needs("datagram")), pytest.param("stream", marks=needs("stream"))])
-@control("bob", "starves-screen", caught_by="screen never sent")
+@control("bob", "starves-screen", caught_by="screen unheard", also=("longest screen",))
 @needs("video", "screen")
 async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
     """Alice and Bob send audio, camera and screen at once, all in datagrams or all on streams: none is at the cost of another.
 
     Field story: sharing a screen makes the voice stutter.
     Fault: none.
-    Bounds: of each of the six flows all that was offered is heard, whole and once.  On the wire, decrypted at Bob's host: in datagram
-    mode a DATAGRAM frame for each packet and no stream; in stream mode none, and a unidirectional stream for each RTP frame
-    (draft-ietf-avtcore-rtp-over-quic §5.2).
+    Bounds: of each of the six flows all that was owed is heard in time, whole and once, with at most 60 ms of silence and no freeze (W3C).
+    On the wire, decrypted at Bob's host: in datagram mode a DATAGRAM frame for each packet and no stream; in stream mode none, and a
+    unidirectional stream for each RTP frame (draft-ietf-avtcore-rtp-over-quic §5.2).
     Control: a callee that gives up every tenth packet of its screen while it sends others.
     """
     await lab.build(side_by_side())
@@ -174,6 +189,7 @@ async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
             heard = listener.heard(flow)
             lab.at_least(f"{flow} heard by {listener.name}", heard.arrived(), 95)
             whole(lab, heard, flow)
+            unbroken(lab, heard, flow)
             sent = [packet for packet in heard.packets if packet.sent is not None]
             packets += len(sent)
             frames += len({packet.rtp for packet in sent})

@@ -52,11 +52,11 @@ def judge_handover(lab: Lab, call: Call, fault: FaultMark, bound: Duration, *, s
             lab.at_most(f"video unheard{suffix}", seen.unheard(since, until), 1)
 
 
-def judge_return(lab: Lab, call: Call, name: str, after: int, bound: Duration, beyond: str) -> None:
+def judge_return(lab: Lab, call: Call, what: str, after: int, bound: Duration, beyond: str) -> None:
     """Fresh audio is back at both ends in time, and from then on none is missing."""
     for listener in (call.caller, call.callee):
         heard = listener.heard("audio")
-        lab.at_most(name, heard.recovery(after=after), bound, beyond=beyond)
+        lab.at_most(f"first fresh audio after {what}", heard.recovery(after=after), bound, beyond=beyond)
         lab.at_most("audio unheard", heard.unheard(since=after), frames_in(bound))
 
 
@@ -151,7 +151,7 @@ async def test_break_before_make(lab: Lab) -> None:
             switch = lab.now()
             await alice.migrate("lte")
         await call.heard_both_ways(for_=2 * s)
-    judge_return(lab, call, "first fresh audio after the switch", switch, moved_over(lab.path("lte")), MOVED_OVER)
+    judge_return(lab, call, "the switch", switch, moved_over(lab.path("lte")), MOVED_OVER)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
@@ -253,7 +253,7 @@ async def test_untold_change(lab: Lab, interface_up: bool) -> None:
             gone = lab.now()
             await call.heard_both_ways(for_=within + 500 * ms)
         await call.heard_both_ways(for_=1 * s)
-    judge_return(lab, call, "first fresh audio after the loss", gone, within, UNTOLD)
+    judge_return(lab, call, "the loss", gone, within, UNTOLD)
     came = (packet for packet in lab.evidence.captured(bob) if not packet.outgoing)
     first = {packet.source[0]: packet for packet in reversed([*came])}
     lab.equal("addresses that Alice's packets came from", counted(of_packets(first.values())), 2)

@@ -98,15 +98,15 @@ async def test_train_tunnel(lab: Lab) -> None:
             await line.show_drops(dropped)
             await line.stepped(CELL_IS_GOOD, within=2 * s)
         await call.heard_both_ways(for_=1 * s)
-    judge_return(lab, call, "first fresh audio after the tunnel", end, BACK_WITHIN + SLOW_CELL, PROBED)
+    judge_return(lab, call, "the tunnel", end, BACK_WITHIN + SLOW_CELL, PROBED)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
-def judge_return(lab: Lab, call: Call, name: str, after: int, bound: Duration, beyond: str, *, loss: Ratio = NONE) -> None:
+def judge_return(lab: Lab, call: Call, what: str, after: int, bound: Duration, beyond: str, *, loss: Ratio = NONE) -> None:
     """Fresh audio is back at both ends in time; from then on none is missing but what a line with that ``loss`` takes by chance."""
     for listener in (call.caller, call.callee):
         heard = listener.heard("audio")
-        lab.at_most(name, heard.recovery(after=after), bound, beyond=beyond)
+        lab.at_most(f"first fresh audio after {what}", heard.recovery(after=after), bound, beyond=beyond)
         by_chance = chance_losses(heard.delivery(since=after).offered, loss)
         lab.at_most("audio unheard", heard.unheard(since=after), frames_in(bound) + by_chance)
 
@@ -122,7 +122,7 @@ async def _outage(lab: Lab, loss: Ratio, length: Duration) -> None:
             await call.silent_both_ways(for_=length)
             back = await line.light()
         await call.heard_both_ways(for_=1 * s)
-    judge_return(lab, call, "first fresh audio after the line is back", back, BACK_WITHIN, PROBED, loss=loss)
+    judge_return(lab, call, "the line is back", back, BACK_WITHIN, PROBED, loss=loss)
     for listener in (alice, bob):
         lab.equal("audio played past its deadline", listener.heard("audio").late(), 0)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
@@ -151,7 +151,7 @@ async def test_network_change_new_address(lab: Lab) -> None:
             switch = lab.now()
             await alice.migrate("lte")
         await call.heard_both_ways(for_=1 * s)
-    judge_return(lab, call, "first fresh audio after the switch", switch, moved_over(lab.path("lte")), MOVED_OVER)
+    judge_return(lab, call, "the switch", switch, moved_over(lab.path("lte")), MOVED_OVER)
     lab.equal("QUIC handshakes", call.handshakes(), 1)
 
 
@@ -180,7 +180,7 @@ async def test_redial_after_loss(lab: Lab) -> None:
             back = await line.light()
         await call.heard_both_ways(for_=1 * s)
     bound = HANDSHAKE_AGAIN + 5 * lab.path().round_trip() + COMPUTING
-    judge_return(lab, call, "first fresh audio after the line is back", back, bound, ABOVE)
+    judge_return(lab, call, "the line is back", back, bound, ABOVE)
     lab.equal("offers of this call on the wire", _offers(lab, call), 2)
     lab.equal("QUIC handshakes", call.handshakes(), 2)
     lab.equal("departures from Connected", _departures(call), 0)
@@ -229,7 +229,7 @@ async def test_callee_moves(lab: Lab, both: bool) -> None:
                 await peer.path_event("redialled", within=3 * s)
         await call.heard_both_ways(for_=1 * s)
     bound = 5 * lab.path("lte" if both else "wifi", "lte").round_trip() + COMPUTING
-    judge_return(lab, call, "first fresh audio after the redial", told, bound, ABOVE)
+    judge_return(lab, call, "the redial", told, bound, ABOVE)
     lab.equal("offers of this call on the wire", _offers(lab, call), 2)
     lab.equal("QUIC handshakes", call.handshakes(), 2)
     lab.equal("departures from Connected", _departures(call), 0)

@@ -65,6 +65,22 @@ def test_everything_is_read_from_the_source(folder: Path) -> None:
     assert storm.controls == [Caught("bob", "deaf", "silence")]
 
 
+def test_what_is_claimed_is_told_beside_what_judges_it(folder: Path) -> None:
+    row = "| [storm](#storm) | silence |  | calm, handshakes of {wind} |"
+    assert row in catalogue.page(catalogue.find(folder), DRAWING)
+
+
+def test_a_verdict_on_the_picture_is_a_scenarios_where_it_has_one(tmp_path: Path) -> None:
+    source = SCENARIO.replace('lab.at_least("calm"', 'lab.at_most("longest {flow} freeze"')
+    (tmp_path / "weather.py").write_text(source)
+    (deaf,) = catalogue.find(tmp_path)
+    assert "longest {flow} freeze" not in {one.name for one in deaf.verdicts}
+    (tmp_path / "weather.py").write_text(source.replace("judge(lab)\n    lab", "judge(lab, video=True)\n    lab"))
+    (sighted,) = catalogue.find(tmp_path)
+    assert "longest {flow} freeze" in {one.name for one in sighted.verdicts}
+    assert "| [storm](#storm) | silence | longest {flow} freeze | handshakes of {wind} |" in catalogue.page([sighted], DRAWING)
+
+
 def test_a_control_of_one_variant_is_found(tmp_path: Path) -> None:
     variant = 'pytest.param(3, id="hurricane", marks=control("alice", "mute", caught_by="hush"))'
     (tmp_path / "weather.py").write_text(SCENARIO.replace('[1, 2], ids=["breeze", "gale"]', f"[{variant}]"))
