@@ -26,7 +26,7 @@ def stalled(length: int, *, who: str = MACHINE, at: int = 2030) -> list[Stall]:
 def test_what_is_missed_is_told_with_its_silence() -> None:
     verdict = missed(4)
     assert (verdict.result, verdict.value, verdict.gaps) == (Result.FAIL, Count(10), ())
-    assert verdict.note == "10 lost, of 500"
+    assert verdict.note == "10 lost, 0 late, 0 never sent, of 500"
 
 
 @pytest.mark.parametrize(
