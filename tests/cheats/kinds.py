@@ -40,9 +40,10 @@ RULES: tuple[tuple[Kind, str], ...] = (
     ("payload", r"corrupted|payload type|full size|beyond those offered|sources of audio|SSRCs|DATAGRAM frames|streams that carried"),
     ("picture", r"\bvideo|^a probe fails|\bscreen|\bfreez|\bpicture"),
     ("silence", r"silence|silent at last|pause of"),
+    ("coming up", r"starts at|^\* \* at \*$"),
     (
         "coming up",
-        r"starts at|^\* \* at \*$|^connected at|^rings at|^ringing|first media|gives? up|waits$|gave up|given up|giving up|connected beyond",
+        r"^connected at|^rings at|^ringing|first media|gives? up|waits$|gave up|given up|giving up|connected beyond",
     ),
     ("delay", r"first (fresh )?audio|heard again|past its deadline|\blate\b"),
     ("loss", r"\blost\b|never sent|heard|packets that reached|packets from|packets at|pushed out|on the wire while"),
