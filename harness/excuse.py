@@ -243,7 +243,7 @@ def _explains(packet: Overdue, figure: Figure, known: _Known, life: Life | None)
 def _inside(known: _Known, since: int, until: int, who: str) -> list[_Part]:
     """What of the stalls of ``who`` and of the machine lies between ``since`` and ``until``."""
     near = [stall for stall in known.near(since, until) if stall.who in (who, MACHINE) and stall.end > since and stall.start < until]
-    return [_Part(stall, max(stall.start, since), min(stall.end, until), 0) for stall in near]
+    return [_Part(stall, max(stall.start, since), min(stall.end, until), 0) for stall in near if until > since]  # a leg may take no time
 
 
 def _weigh(parts: Sequence[_Part], life: Life | None) -> Explained:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.excuse import excuse
+from harness.excuse import excuse, explained
+from harness.media.figure import Figure, Overdue
 from harness.media.measures import Heard
 from harness.units import Count, ms
 from harness.verdict import AGENT, MACHINE, Blame, Relation, Result, Stall, Verdict, judge
@@ -80,3 +81,10 @@ def test_little_stalls_explain_no_frame_that_is_missing_now_and_then() -> None:
 
 def test_what_a_stall_leaves_behind_explains_no_frame() -> None:
     assert excuse(missed(4), stalled(100, at=1850)) == missed(4)
+
+
+def test_a_leg_that_took_no_time_is_explained_by_nothing() -> None:
+    late = Overdue("late", 1 * S, 1 * S + 260 * MS, 60 * ms, 1 * S + 250 * MS, 1 * S + 260 * MS)
+    bob = Figure(Count(1), "alice → bob audio", overdue=(late,), speaker="alice", listener="bob")
+    waited = [Stall(1255 * MS, 1300 * MS, f"{AGENT}bob", "waited")]
+    assert explained(late, bob, waited) is False
