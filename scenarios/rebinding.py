@@ -8,7 +8,7 @@ from harness.agent.messages import Options
 from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.lab import FaultMark
-from harness.lab.path_bounds import INTERVAL, REBOUND, frames_in, rebound
+from harness.lab.path_bounds import INTERVAL, REBOUND, frames_in, rebound, restarted
 from harness.units import Duration, ms, s
 from harness.verdict import Blame
 from topologies.carrier_grade import carrier_grade
@@ -32,7 +32,7 @@ def judge_silence(lab: Lab, call: Call, fault: FaultMark, *, dark: Duration = 0 
         lab.at_most(f"audio unheard{suffix}", heard.unheard(since, until), frames_in(bound))
         if "video" in call.flows:
             seen = listener.heard("video")
-            unseen = lab.picture_bound(bound + PICTURE - INTERVAL, seen)
+            unseen = lab.picture_bound(bound + restarted(lab.path()) + PICTURE - INTERVAL, seen)
             lab.at_most(f"longest video silence{suffix}", seen.longest_gap(since, until), unseen, beyond=REBOUND)
             lab.at_most(f"longest video freeze{suffix}", seen.longest_freeze(since, until), unseen + PICTURE)
             lab.at_most(f"video unheard{suffix}", seen.unheard(since, until), frames_in(unseen, PICTURE))

@@ -17,7 +17,7 @@ from harness.media.figure import Figure
 from harness.media.sealed import MOST
 from harness.media.source import AUDIO_PAYLOAD_BYTES
 from harness.rtp.packet import HEADER
-from harness.units import Duration, Rate, Ratio, ms
+from harness.units import Duration, Rate, Ratio, kbit, ms
 
 PROBE = 1200
 """Bytes of UDP payload of an expanded datagram with PATH_CHALLENGE or PATH_RESPONSE (RFC 9000 §8.2.1, §8.2.2)."""
@@ -27,6 +27,10 @@ PING = 29
 """Bytes of UDP payload of the smallest datagram that shows a new address and is no probe."""
 AUDIO = AUDIO_PAYLOAD_BYTES + HEADER.size + MOST
 """Bytes of UDP payload of an audio packet, at most."""
+WINDOW = 10 * PROBE
+"""Bytes of the initial congestion window (RFC 9002 §7.2)."""
+WITH_VIDEO = 520 * kbit
+"""What a call with audio and video sends each way, headers and all."""
 INTERVAL = 20 * ms
 """From one audio frame to the next."""
 SCHEDULING = 20 * ms
@@ -122,6 +126,16 @@ def moved_over(path: Path) -> Duration:
 
 MOVED_OVER = "the move begins at once, and media goes out before it is validated (§9.3)"
 GOES_ON = "the old path carries media until the new one is validated (§9.2)"
+
+
+def restarted(path: Path, rate: Rate = WITH_VIDEO) -> Duration:
+    """How long media of ``rate`` waits on a new path because congestion control begins anew there (RFC 9000 §9.4).
+
+    The initial window (RFC 9002 §7.2) lasts for a while; what exceeds it waits for the first acknowledgement, a round trip after the first
+    packet.
+    """
+    lasts = Duration(WINDOW * 8 * 1_000_000_000 // rate.bits_per_second)
+    return max(path.round_trip() - lasts, 0 * ms)
 
 
 def frames_in(silence: Duration, interval: Duration = INTERVAL) -> int:

@@ -92,3 +92,9 @@ def test_the_largest_frame_takes_what_the_slowest_link_needs() -> None:
 def test_what_a_bound_demands_beyond_the_standard_is_said() -> None:
     assert path_bounds.beyond(Figure(1 * ms), "it is quick").note == "beyond RFC 9000: it is quick"
     assert path_bounds.beyond(Figure(1 * ms, note="never came back"), "it is quick").note == "never came back; beyond RFC 9000: it is quick"
+
+
+def test_on_a_far_path_video_waits_for_the_rest_of_the_first_round_trip() -> None:
+    assert path_bounds.restarted(LTE) == path_bounds.restarted(WIFI) == 0 * ms
+    far = Path(Way(157.5 * ms), Way(157.5 * ms))
+    assert path_bounds.restarted(far, 480 * kbit) == 315 * ms - 200 * ms
