@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.lab import Lab, control
+from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.peer import Peer
 from harness.media.figure import Figure, Moment, counted, over
@@ -71,6 +71,7 @@ def _judge_whole(lab: Lab, call: Call, speaker: Peer, fault: int) -> None:
 @control(
     "bob", "blames-itself", caught_by="bob's video at last, kbit/s", also=("times bob's video stopped", "bob's video lost", "video heard")
 )
+@needs("video", "adapt")
 async def test_narrow_uplink(lab: Lab) -> None:
     """Alice's uplink falls to 150 kbit/s, her downlink does not: her own picture gives way, and Bob's goes on.
 
@@ -99,6 +100,7 @@ async def test_narrow_uplink(lab: Lab) -> None:
 @control(
     "alice", "counts-distance", caught_by="alice's video at last, kbit/s", also=("times alice's video", "alice's video", "video heard")
 )
+@needs("video", "adapt")
 async def test_satellite(lab: Lab) -> None:
     """Alice calls over a geostationary satellite: 600 ms there and back, and room for her picture.
 
@@ -125,6 +127,7 @@ async def test_satellite(lab: Lab) -> None:
 
 
 @control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
+@needs("video", "adapt")
 async def test_held_uplink(lab: Lab) -> None:
     """Alice's Wi-Fi holds what she sends for 200 ms of each second, and then lets it all go at once; nobody's picture stops.
 
@@ -148,6 +151,7 @@ async def test_held_uplink(lab: Lab) -> None:
 
 
 @control("alice", "never-restores", caught_by="alice's video at last, kbit/s", also=("times alice's video stopped", "video heard"))
+@needs("video", "adapt")
 async def test_bursts_of_loss(lab: Lab) -> None:
     """For five seconds Alice's line drops everything for 200 ms of each 700; when that is over both pictures come back whole.
 
