@@ -173,15 +173,19 @@ def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life 
 
 
 def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:
-    """Of frames that were missed in a silence as many as are due in what is explained of it; of others those explained one by one."""
+    """Of frames that were missed in a silence as many as are due in what is explained of it; of others those explained one by one.
+
+    To half a frame; and only what stalled within the silence, since the aftermath of one stall would else explain frame after frame.
+    """
     late = [(packet, _explains(packet, figure, known, life)) for packet in figure.overdue]
     rest, by, count = [moment.at for moment in figure.moments], list[Stall](), 0
     for gap in figure.gaps:
         inside = [at for at in rest if gap.start - figure.interval <= at <= gap.end]
         rest = [at for at in rest if at not in inside]
-        one = _explain(gap, figure, known, life)
+        one = _explain(gap, figure, known, life, after=0)
         each = [explained for packet, explained in late if explained is not None and packet.start in inside]
-        found = min(len(inside), max(len(each), -(-min(one.length, gap.excess.ns) // figure.interval)))
+        whole = (min(one.length, gap.excess.ns) + figure.interval // 2) // figure.interval
+        found = min(len(inside), max(len(each), whole))
         count += found
         by += one.by if found else ()
     others = [explained for packet, explained in late if explained is not None and packet.start in rest]
@@ -196,8 +200,8 @@ def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life |
     return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
 
 
-def _explain(gap: Gap, figure: Figure, known: _Known, life: Life | None) -> Explained:
-    after = aftermath(figure.round_trip)
+def _explain(gap: Gap, figure: Figure, known: _Known, life: Life | None, *, after: int | None = None) -> Explained:
+    after = aftermath(figure.round_trip) if after is None else after
     parts = []
     for stall in known.near(gap.start - gap.transit - after, gap.end):
         for shift in _shifts(stall, figure, gap.transit):

@@ -137,7 +137,7 @@ class Heard:
         kinds = Counter(_kind(packets[0]) for _, packets in missed)
         return self._figure(
             Count(len(missed)),
-            note=", ".join([*(f"{count} {kind}" for kind, count in sorted(kinds.items())), f"of {len(owed)}"]),
+            note=_told(kinds["lost"], kinds["late"], kinds["never sent"], kinds["not taken"], len(owed)),
             overdue=tuple(max((one for one in its if one), key=lambda one: one.excess.ns) for its in overdue if all(its)),
             moments=tuple(Moment(due, self._missed(packets[0])) for due, packets in missed),
             gaps=self.longest_gap(since, until).gaps if missed else (),
@@ -385,8 +385,12 @@ def _kind(packet: MediaPacket) -> str:
 
 
 def _parts(counts: Delivery) -> str:
-    parts = f"{counts.lost} lost, {counts.late} late, {counts.expired} never sent"
-    return f"{parts}{f', {counts.not_taken} not taken' if counts.not_taken else ''}, of {counts.offered}"
+    return _told(counts.lost, counts.late, counts.expired, counts.not_taken, counts.offered)
+
+
+def _told(lost: int, late: int, unsent: int, not_taken: int, of: int) -> str:
+    """What became of those that were missed."""
+    return f"{lost} lost, {late} late, {unsent} never sent{f', {not_taken} not taken' if not_taken else ''}, of {of}"
 
 
 def _doubled(packet: MediaPacket) -> str:

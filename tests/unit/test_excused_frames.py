@@ -26,7 +26,7 @@ def stalled(length: int, *, who: str = MACHINE, at: int = 2030) -> list[Stall]:
 def test_what_is_missed_is_told_with_its_silence() -> None:
     verdict = missed(4)
     assert (verdict.result, verdict.value, verdict.gaps) == (Result.FAIL, Count(10), ())
-    assert verdict.note == "10 lost, of 500"
+    assert verdict.note == "10 lost, 0 late, 0 never sent, of 500"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_what_is_missed_is_told_with_its_silence() -> None:
         pytest.param(200, Result.INCONCLUSIVE, 10, id="all of it"),
         pytest.param(120, Result.INCONCLUSIVE, 10, id="so much that the bound holds for the rest"),
         pytest.param(80, Result.FAIL, 6, id="four frames of ten"),
-        pytest.param(5, Result.FAIL, 9, id="less than a frame"),
+        pytest.param(12, Result.FAIL, 9, id="more than half a frame"),
     ],
 )
 def test_as_many_frames_as_are_due_in_what_is_explained(length: int, result: Result, left: int) -> None:
@@ -69,3 +69,14 @@ def test_frames_outside_the_explained_silence_stand() -> None:
 def test_a_bound_of_none_at_all_is_excused_alike() -> None:
     assert excuse(missed(0, relation=Relation.EQUAL), stalled(200)).result is Result.INCONCLUSIVE
     assert excuse(missed(0, relation=Relation.EQUAL), stalled(80)).value == Count(6)
+
+
+def test_little_stalls_explain_no_frame_that_is_missing_now_and_then() -> None:
+    heard = Heard(audio(500, lost=range(50, 400, 10)), "alice → bob audio", 0, 11 * S, 150 * ms, speaker="alice", listener="bob")
+    verdict = judge("audio unheard", Relation.EQUAL, heard.unheard(), 0)
+    often = [Stall(at * 20 * MS, at * 20 * MS + 8 * MS, MACHINE, "stolen") for at in range(50, 400, 10)]
+    assert excuse(verdict, often) == verdict
+
+
+def test_what_a_stall_leaves_behind_explains_no_frame() -> None:
+    assert excuse(missed(4), stalled(100, at=1850)) == missed(4)

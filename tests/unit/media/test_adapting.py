@@ -113,7 +113,7 @@ def heard(packets: list[object], **changes: object) -> Heard:
 def test_a_frame_of_which_one_packet_is_missing_was_not_seen_and_counts_once() -> None:
     seen = heard([one for number in range(60) for one in picture(number, 3, lost=(0, 2) if number in (10, 20) else ())])
     assert seen.unheard().value == Count(2)
-    assert seen.unheard().note == "2 lost, of 60"
+    assert seen.unheard().note == "2 lost, 0 late, 0 never sent, of 60"
     assert [moment.at for moment in seen.unheard().moments] == [at(10), at(20)]
     assert seen.lost().value == Count(4)
 
