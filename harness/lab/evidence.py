@@ -80,7 +80,7 @@ class Evidence:
         """Every packet of ``flow`` that the lab's schedule owed from ``speaker`` in ``call``, and its fate at ``listener``."""
         assert call.closed is not None
         view = self._view(call)
-        key = call.id, speaker.name, flow, call.opened, call.closed, len(self._records(speaker))
+        key = call.id, speaker.name, flow, call.opened, call.closed, len(self._records(speaker)), tuple(call.leaves(flow, speaker))
         if self._made is None or self._made[0] is not view:
             self._made = view, {}
         made = self._made[1]
