@@ -176,6 +176,7 @@ def _at_least_one(value: str) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options that pytest cannot check, and make the mark of ``harness.lab.control`` known."""
+    config.addinivalue_line("markers", "alone: a scenario whose own agents keep a core busy: with --conclusive no run is beside it")
     config.addinivalue_line("markers", "long: a scenario that `make stories` leaves to `make stories-long`")
     config.addinivalue_line("markers", "control(agent, sabotage, caught_by, also): the broken stack that a scenario must catch")
     if (keep := config.getoption("--keep")) is not None:
@@ -306,8 +307,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     taken = [option for mark in pyfuncitem.iter_markers("takes") for option in mark.kwargs["options"]]
     wrong = mistakes.found(pyfuncitem.obj, run_lab.orders.agents, given, taken)
     conclusive, follow = pyfuncitem.config.getoption("--conclusive"), True
+    alone = pyfuncitem.get_closest_marker("alone") is not None
     while follow:
-        with turn(alone=bool(told)) if conclusive else nullcontext():
+        with turn(alone=alone or bool(told)) if conclusive else nullcontext():
             report = run(run_lab, pyfuncitem.obj, arguments, wrong)
         told.append(Told(report.result.value, _table(report, columns(pyfuncitem.config)), str(run_lab.folder)))
         follow = conclusive and report.blame is Blame.ENVIRONMENT and len(told) <= FURTHER

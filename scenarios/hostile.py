@@ -159,6 +159,7 @@ async def test_hijack(lab: Lab, muted: bool) -> None:
     lab.equal("paths that Bob took back", noticed.reclaimed, 1)
 
 
+@pytest.mark.alone
 @control("bob", "asks-late", caught_by="connections that Bob holds", silent=True, also=("MiB", "others taken"))
 async def test_flood_of_initials(lab: Lab) -> None:
     """While Alice and Bob talk, Mallory floods Bob with Initials from 64 addresses, and Alice calls him a second time.

@@ -99,7 +99,7 @@ def _judge_sound(lab: Lab, listener: Peer, since: int, bound: Duration, most: in
     caught_by="bob's video at last, kbit/s",
     also=("times bob's video stopped", "bob's video lost", "video heard", *UNSEEN),
 )
-@needs("video")
+@needs("video", "adapt")
 async def test_narrow_uplink(lab: Lab) -> None:
     """Alice's uplink falls to 150 kbit/s, her downlink does not: her own picture gives way, and Bob's goes on.
 
@@ -137,7 +137,7 @@ async def test_narrow_uplink(lab: Lab) -> None:
     caught_by="alice's video at last, kbit/s",
     also=("times alice's video", "alice's video", "video heard", *UNSEEN),
 )
-@needs("video")
+@needs("video", "adapt")
 async def test_satellite(lab: Lab) -> None:
     """Alice calls over a geostationary satellite: 600 ms there and back, and room for her picture.
 
@@ -166,13 +166,8 @@ async def test_satellite(lab: Lab) -> None:
         _judge_sound(lab, listener, call.opened, SILENCE, 0)
 
 
-@control(
-    "bob",
-    "panics",
-    caught_by="bob's video at last, kbit/s",
-    also=("times bob's video", "bob's video", "video heard", *UNSEEN),
-)
-@needs("video")
+@control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
+@needs("video", "adapt")
 async def test_held_uplink(lab: Lab) -> None:
     """Alice's Wi-Fi holds what she sends for 200 ms of each second, and then lets it all go at once; nobody's picture stops.
 
@@ -199,13 +194,8 @@ async def test_held_uplink(lab: Lab) -> None:
         _judge_sound(lab, listener, fault.began, SILENCE + (HELD if speaker is alice else 0 * ms), 0)
 
 
-@control(
-    "alice",
-    "never-restores",
-    caught_by="alice's video at last, kbit/s",
-    also=("times alice's video stopped", "video heard", *UNSEEN),
-)
-@needs("video")
+@control("alice", "never-restores", caught_by="alice's video at last, kbit/s", also=("times alice's video stopped", "video heard"))
+@needs("video", "adapt")
 async def test_bursts_of_loss(lab: Lab) -> None:
     """For five seconds Alice's line drops everything for 200 ms of each 700; when that is over both pictures come back whole.
 

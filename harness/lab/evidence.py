@@ -67,6 +67,8 @@ class Evidence:
         """The agents of whose datagrams too many open under no key, once the run is audited."""
         self._opener = Opener()
         self._seen: tuple[Any, View] | None = None
+        self._made: tuple[View, dict[Any, Heard]] | None = None
+        """The flows that were judged by the newest view."""
         self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
         self._captured: dict[str, list[UdpPacket]] = {}
         self._decrypted: dict[str, Decrypted] = {}
@@ -77,7 +79,14 @@ class Evidence:
     def heard(self, call: Call, speaker: Peer, listener: Peer, flow: str) -> Heard:
         """Every packet of ``flow`` that the lab's schedule owed from ``speaker`` in ``call``, and its fate at ``listener``."""
         assert call.closed is not None
-        return self._flow(call, speaker, listener, flow, self._view(call))
+        view = self._view(call)
+        key = call.id, speaker.name, flow, call.opened, call.closed, len(self._records(speaker)), tuple(call.leaves(flow, speaker))
+        if self._made is None or self._made[0] is not view:
+            self._made = view, {}
+        made = self._made[1]
+        if key not in made:
+            made[key] = self._flow(call, speaker, listener, flow, view)
+        return made[key]
 
     def _flow(self, call: Call, speaker: Peer, listener: Peer, flow: str, view: View) -> Heard:
         assert call.closed is not None

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from harness.lab.peer import Move, Peer
 
 SETTLED = PLAYOUT + 100 * ms
+_UNDER_WAY = 2 * s
+"""By how much records are audited later than packets are judged: what is late may still arrive, and be recorded."""
 _KEPT = 5 * s
 """Packets that the next leg sees again.  What takes longer than that has not come, as far as it can tell."""
 
@@ -156,8 +158,8 @@ class Legs:
         self.number += 1
         found = self._view(now, began)
         for peer, end in self._ends.items():
-            self._audit(peer, end, found, ended)
-        self._audited = ended
+            self._audit(peer, end, found, ended - _UNDER_WAY.ns)
+        self._audited = ended - _UNDER_WAY.ns
         moves = [move for move in self._lab.moves if move.call is self.call]
         for move in moves:
             self._lab.moves.remove(move)

@@ -1,7 +1,8 @@
-"""Agents' media records against the wire, one to one, both ways: a record without a packet is a breach, and so is a packet without record.
+"""Agents' media records against the wire, one to one: a record without a packet is a breach, and so is a packet that left without record.
 
 A packet is known by SSRC, sequence number and CRC-32, so a record that names other bytes than the wire shows matches nothing.  No figure
-rests on records; what breaks this audit is named.  An agent that leaves no records at all breaks nothing.
+rests on records; what breaks this audit is named.  An agent that leaves no records at all breaks nothing, nor does one that records no
+arrival of what it discarded: packets of a connection that it has given up.
 """
 
 from __future__ import annotations
@@ -107,9 +108,9 @@ class RecordAudit:
         found = []
         if unproven:
             found.append(f"{many(len(unproven), 'media record')} of {self.checked} match no packet; the first: {unproven[0].text}")
-        unrecorded = sum(self._departed.values()) + sum(self._arrived.values())
+        unrecorded = sum(self._departed.values())
         if unrecorded and not self.cut_short:
-            found.append(f"{many(unrecorded, 'packet')} on the wire {'have' if unrecorded > 1 else 'has'} no record")
+            found.append(f"{many(unrecorded, 'packet')} that left {'have' if unrecorded > 1 else 'has'} no record")
         if self._early:
             found.append(f"{many(len(self._early), 'record')} of arrivals before the capture saw them; the first: {self._early[0]}")
         if self._denied:

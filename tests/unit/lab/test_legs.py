@@ -136,6 +136,7 @@ class Conversation:
             final={},
             peers={},
             switching=[],
+            faults=[],
             port=4433,
             settle=self.settle,
             history=dict,

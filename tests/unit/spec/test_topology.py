@@ -222,7 +222,7 @@ def test_what_is_wrong_is_named(make: Any, where: str, what: str) -> None:
     with pytest.raises(SpecError) as caught:
         make()
     assert (caught.value.where, caught.value.what) == (where, what)
-    assert caught.value.blame == "harness"
+    assert caught.value.blame == "author"
 
 
 def test_the_small_network_is_fine() -> None:
