@@ -194,7 +194,12 @@ async def test_held_uplink(lab: Lab) -> None:
         _judge_sound(lab, listener, fault.began, SILENCE + (HELD if speaker is alice else 0 * ms), 0)
 
 
-@control("alice", "never-restores", caught_by="alice's video at last, kbit/s", also=("times alice's video stopped", "video heard"))
+@control(
+    "alice",
+    "never-restores",
+    caught_by="alice's video at last, kbit/s",
+    also=("times alice's video stopped", "video heard", *UNSEEN),
+)
 @needs("video", "adapt")
 async def test_bursts_of_loss(lab: Lab) -> None:
     """For five seconds Alice's line drops everything for 200 ms of each 700; when that is over both pictures come back whole.
