@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harness.lab import Lab
+from harness.lab.demands import takes
 from harness.lab.endurance import SHORT
 from harness.units import ms, s
 from topologies.phone_two_radios import phone_two_radios
@@ -12,6 +13,7 @@ OUTAGE, NOTICED, BACK_WITHIN = 400 * ms, 700 * ms, 300 * ms
 UNHEARD = 100 * ms  # as in migration, wifi_to_cellular
 
 
+@takes("endurance")
 async def test_ten_minutes(lab: Lab) -> None:
     """Alice and Bob talk, with pictures, and her phone goes from radio to radio; in the middle of it the line at Bob's house is dark.
 
