@@ -150,15 +150,15 @@ def test_the_sound_to_be_embedded_is_small(cut: Run) -> None:
 
 
 @pytest.mark.long
-def test_an_agent_without_opus_skips_the_scenario_with_that_reason(tmp_path: Path) -> None:
+def test_a_scenario_with_an_agent_without_opus_is_not_run_with_that_reason(tmp_path: Path) -> None:
     (tmp_path / "mute.py").write_text(
         "import sys\nfrom harness.media import kinds\nkinds.find_spec = lambda name: None\n"
         "from harness.agent.process import run\nsys.exit(run(sys.argv[1:]))\n"
     )
     agent = f"bob={sys.executable} {tmp_path / 'mute.py'}"
     ran = run(tmp_path, CUT.format(video=False), "--media=speech", "--agent", agent, "-rs")
-    assert ran.code == 0, ran.out
-    assert "1 skipped" in ran.out
+    assert ran.code == 1, ran.out
+    assert "1 not run" in ran.out
     assert "agent bob: it does not offer opus, which this scenario needs" in ran.out
 
 
