@@ -19,7 +19,9 @@ from harness.units import Duration
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
 
-_POLL_S = 0.01
+_POLL_S = 0.02
+_BEFORE = 1_000_000_000
+"""What left longer (ns) before a wait is not opened: of a long call that would take longer than the wait."""
 PROBING = frozenset({"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CONNECTION_ID", "PADDING"})
 """Frames that move no connection to the address that they come from (RFC 9000 §9.1)."""
 
@@ -51,12 +53,14 @@ class LiveWire:
         self._opener = Opener()
         self._known: set[tuple[str, str]] = set()
         self._logged: list[int] = []
+        self._since = 0
         self._seen: list[Seen] = []
         self._reading = trio.Lock()
 
     async def wait_for(self, what: Callable[[Seen], bool], *, since: int, within: Duration) -> Seen | None:
         """The first datagram that left at or after ``since`` (ns) of which ``what`` is true; None when none does so ``within`` the time."""
         place = 0
+        self._since = since - _BEFORE
         self._seen = [one for one in self._seen if one.at >= since]
         with trio.move_on_after(within.s):
             while True:
@@ -79,6 +83,8 @@ class LiveWire:
         fresh = sorted(self._fresh(), key=lambda one: one[1].time)
         self._learn()
         for peer, udp in fresh:
+            if (udp.monotonic or 0) < self._since and udp.payload[:1] < b"\x80":
+                continue
             packet = self._opener.open(udp)
             if packet is not None or has_short_header(udp):
                 self._seen.append(Seen(peer, udp, packet))
