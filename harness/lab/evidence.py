@@ -436,7 +436,7 @@ class Evidence:
             return 0
         link = network.topology.link(interface)
         direction: Direction = "a_to_b" if link.a == interface else "b_to_a"
-        told = self._lab.final["rulings"][link.name][direction]["rulings"]
+        told = self._lab.history().get(link.name, {}).get(direction, {}).get("rulings", ())
         return impairment_of(link, direction).least_delay if len(told) <= 1 else 0
 
     def _match(self, peer: Peer) -> None:
