@@ -25,7 +25,7 @@ from harness.errors import SpecError
 from harness.fabric.plan import reach
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.decrypted import SIGNALLING_STREAM, Packet, Stream, decoded, decrypt, read_keys
-from harness.lab.frames import Frame
+from harness.lab.frames import PROBING, Frame
 from harness.lab.long_headers import Handshakes
 from harness.report.story import Signal
 from harness.spec.topology import Topology
@@ -38,8 +38,6 @@ _SLACK = 1_000_000
 """Nanoseconds between two captures of one clock, each with its own samples of the offset to it."""
 _CLOSES = ("CONNECTION_CLOSE", "APPLICATION_CLOSE")
 _TOLD = {"PATH_CHALLENGE", "PATH_RESPONSE", "HANDSHAKE_DONE", "RESET_STREAM", "STOP_SENDING", "UNREADABLE"}
-_PROBING = {"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CONNECTION_ID", "PADDING"}
-"""Frames that move no connection to the address that they come from (RFC 9000 §9.1)."""
 
 Resolve = Callable[[str, tuple[str, int]], str]
 """Which peer a speaker's packet to an address is meant for; "" when nobody knows."""
@@ -266,7 +264,7 @@ def _moves(sent: list[_Sent]) -> dict[int, list[_Said]]:
         assert one.opened is not None and one.arrival is not None
         key = (one.opened.connection, one.speaker)
         number, source = newest.get(key, (-1, one.arrival.source))
-        if one.opened.number <= number or all(frame.name in _PROBING for frame in one.opened.frames):
+        if one.opened.number <= number or all(frame.name in PROBING for frame in one.opened.frames):
             continue
         newest[key] = (one.opened.number, one.arrival.source)
         if one.arrival.source != source:

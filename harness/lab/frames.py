@@ -17,6 +17,10 @@ from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but r
 _Reader = Callable[[Buffer], Any]
 
 
+PROBING = frozenset({"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CONNECTION_ID", "PADDING"})
+"""Frames that move no connection to the address that they come from (RFC 9000 §9.1)."""
+
+
 class Frame(NamedTuple):
     """One frame: its name in the RFC's words, and its fields by theirs in lower case (numbers, bytes; ``ranges`` are (lowest, highest))."""
 

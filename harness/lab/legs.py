@@ -37,6 +37,7 @@ from harness.media.measures import Heard
 from harness.media.records import MediaPacket
 from harness.media.schedule import AUDIO, Schedule
 from harness.rotation import LineTail, RotatedFile
+from harness.rtp.packet import unwrapped
 from harness.units import ms, s
 from harness.verdict import Receipt
 
@@ -286,7 +287,6 @@ class Legs:
     def _numbered(flow: _Flow, packet: WirePacket) -> int:
         """The packet's index in the whole call: those of a leg begin anew each time."""
         near = flow.indices.get(packet.rtp.ssrc, packet.rtp.seq)
-        step = (packet.rtp.seq - near) & 0xFFFF
-        index = near + step - (0x10000 if step >= 0x8000 else 0)
+        index = unwrapped(packet.rtp.seq, near)
         flow.indices[packet.rtp.ssrc] = max(near, index)
         return index

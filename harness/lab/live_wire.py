@@ -13,6 +13,7 @@ from harness.fabric.capture import file_name
 from harness.fabric.capture_tail import CaptureTail
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab.decrypted import Opener, Packet, has_short_header, read_keys
+from harness.lab.frames import PROBING
 from harness.lab.left import KEYS
 from harness.units import Duration
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 _BEFORE = 1_000_000_000
 """What left longer (ns) before a wait is not opened: of a long call that would take longer than the wait."""
-PROBING = frozenset({"PATH_CHALLENGE", "PATH_RESPONSE", "NEW_CONNECTION_ID", "PADDING"})
-"""Frames that move no connection to the address that they come from (RFC 9000 §9.1)."""
 
 
 class Seen(NamedTuple):

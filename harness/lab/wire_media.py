@@ -18,7 +18,7 @@ from harness.call.roq import FLOW_NAMES, decode_varint_untrusted
 from harness.lab.crossings import Crossing
 from harness.media.records import Arrival, Mode
 from harness.media.source import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE
-from harness.rtp.packet import HEADER, VERSION
+from harness.rtp.packet import HEADER, VERSION, unwrapped
 
 _RTCP = range(64, 96)
 """RTP payload types that are RTCP's packet types 192 to 223 (RFC 5761 §4)."""
@@ -149,7 +149,7 @@ class _Direction:
         flow = self._names.name(flow_id, rtp.payload_type)
         if flow is None:
             return
-        index = _unwrapped(rtp.seq, self._last.get(rtp.ssrc, rtp.seq))
+        index = unwrapped(rtp.seq, self._last.get(rtp.ssrc, rtp.seq))
         self._last[rtp.ssrc] = max(index, self._last.get(rtp.ssrc, index))
         known = self._packets.get((rtp.ssrc, index))
         if known is None:
@@ -243,12 +243,6 @@ class _Prefix:
     def complete(self, end: int) -> tuple[int, Crossing] | None:
         """When the first ``end`` bytes were there, and with which datagram."""
         return next(((at, by) for reached, at, by in self._steps if reached >= end), None)
-
-
-def _unwrapped(seq: int, near: int) -> int:
-    """The number equal to ``seq`` modulo 2^16 that is nearest to ``near``."""
-    step = (seq - near) & 0xFFFF
-    return near + step - (0x10000 if step >= 0x8000 else 0)
 
 
 def by_direction(packets: Iterable[WirePacket]) -> Mapping[tuple[str, str], list[WirePacket]]:

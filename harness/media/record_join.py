@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from harness.media.records import Arrival, ArrivedRecord, MediaPacket, SentRecord
+from harness.rtp.packet import unwrapped
 
 CLOCK_SLACK = 500_000
 """Nanoseconds by which an arrival may lie before its own sending: arrivals are kernel stamps of CLOCK_REALTIME, converted by a sampled
@@ -78,17 +79,11 @@ def join(sent: Iterable[SentRecord], arrived: Iterable[ArrivedRecord], *, slack:
     last: dict[int, int] = {}  # ssrc -> extended index of its previous packet
     packets: list[MediaPacket] = []
     for position, record in enumerate(offered):
-        index = _unwrap(record.seq, last.get(record.ssrc, record.seq))
+        index = unwrapped(record.seq, last.get(record.ssrc, record.seq))
         last[record.ssrc] = index
         packets.append(_packet(record, index, tuple(arrivals.get(position, ())), corrupted[position]))
     packets.sort(key=lambda packet: (packet.offered, packet.index))  # records are written as packets leave, whatever their order was
     return Joined(packets, strays)
-
-
-def _unwrap(seq: int, near: int) -> int:
-    """The number equal to ``seq`` modulo 2^16 that is nearest to ``near``."""
-    step = (seq - near) & 0xFFFF
-    return near + step - (0x10000 if step >= 0x8000 else 0)
 
 
 def _differences(sent: SentRecord, came: ArrivedRecord) -> str:

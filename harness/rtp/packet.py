@@ -107,3 +107,9 @@ def parse_rtp_untrusted(data: bytes) -> RtpPacket:
         extension=extension,
         padding=padding,
     )
+
+
+def unwrapped(sequence: int, near: int) -> int:
+    """The number equal to the 16-bit ``sequence`` modulo 2^16 that is nearest to ``near``."""
+    step = (sequence - near) & 0xFFFF
+    return near + step - (0x10000 if step >= 0x8000 else 0)
