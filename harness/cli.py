@@ -59,7 +59,7 @@ def soak(
     artifacts: Annotated[Path, typer.Option(help="where runs are kept")] = Path("artifacts"),
     until_fail: Annotated[bool, typer.Option("--until-fail", help="stop at the first FAIL")] = False,
 ) -> None:
-    """Run a scenario many times over seeds; exit code 0 only if all conclusive runs passed and at most 5 % were inconclusive."""
+    """Run a scenario many times over seeds; exit code 0 only if all conclusive runs passed and at most 5 % were inconclusive, or one."""
     import trio  # only here: the other commands start faster without
 
     from harness import pages, telling

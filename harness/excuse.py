@@ -11,7 +11,8 @@
 * Of *frames* that were missed in a silence as many are explained as are due in what is explained of the silence.
 * A *packet* that came late has three legs, each explained by its own process inside its own interval.
 * What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
-  explained by a machine that kept every agent from the cores for ``BUSY`` of the run.
+  explained by a machine that kept every agent from the cores for ``BUSY`` of the run.  So are late packets of which most are explained one
+  by one: what a stalled sender hands over at once to a narrow link waits there for longer than the stall.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
@@ -102,7 +103,7 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) 
     elif figure is not None and figure.interval and verdict.relation is not Relation.AT_LEAST:
         judged, of_its_own = _excuse_frames(verdict, figure, known, life), not figure.yields
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
-        judged, of_its_own = _excuse_packets(verdict, figure, known, life), True
+        judged, of_its_own = _excuse_packets(verdict, figure, known, life)
     if judged.result is not Result.FAIL or of_its_own or life is None:
         return judged
     stood = still(known.all, life)
@@ -159,17 +160,27 @@ def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Know
     return msgspec.structs.replace(verdict, value=worst.excess, gaps=gaps, where=worst, note=note)
 
 
-def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> tuple[Verdict, bool]:
+    """The verdict on what stalls do not explain; and whether it stands on a busy machine too.
+
+    It does where packets were lost beside the overdue ones, or where stalls explain no more than half of those.
+    """
     found = [one for packet in figure.overdue if (one := _explains(packet, figure, known, life)) is not None]
     if not found or verdict.value is None:
-        return verdict
-    part = share(len(found), figure.of)  # None where the packets are counted
-    left: Quantity = type(verdict.value)(verdict.value.count - (len(found) if part is None else part.count))
+        return verdict, True
+    left = _without(len(found), verdict.value, figure)
     words = Explained(0, tuple(stall for one in found for stall in one.by)).words
     said = f"{len(found)} of these packets explained by stalls: {words}"
     if verdict.holds(left):
-        return _inconclusive(verdict, said)
-    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
+        return _inconclusive(verdict, said), True
+    stands = 2 * len(found) <= len(figure.overdue) or not verdict.holds(_without(len(figure.overdue), verdict.value, figure))
+    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out")), stands
+
+
+def _without(packets: int, value: Quantity, figure: Figure) -> Quantity:
+    """The ``figure`` if so many ``packets`` had not been overdue."""
+    part = share(packets, figure.of)  # None where the packets are counted
+    return type(value)(value.count - (packets if part is None else part.count))
 
 
 def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:

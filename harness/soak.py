@@ -7,7 +7,6 @@ SIGINT or SIGTERM stops it early: what runs is waited for, what was found is tol
 
 from __future__ import annotations
 
-import math
 import signal
 import subprocess
 import sys
@@ -56,7 +55,7 @@ class Tested:
 
     def wants(self, runs: int) -> bool:
         """Whether one more seed is to be given out for ``runs`` conclusive runs in all."""
-        allowed = runs + math.floor(runs * repetition.TOLERATED.fraction) + 1  # one beyond what is tolerated shows that it was too many
+        allowed = runs + repetition.tolerated(runs) + 1  # one beyond what is tolerated shows that it was too many
         return self.given < min(allowed, runs + self.inconclusive)
 
     def tally(self) -> Tally:

@@ -52,8 +52,10 @@ class Sealed:
 
     @property
     def many(self) -> bool:
-        """Whether they are more than ``_RESETS``, and more than one in ``_FEW``."""
-        return len(self.datagrams) > _RESETS and len(self.datagrams) * _FEW > self.opened + len(self.datagrams)
+        """Whether they are more than one in ``_FEW``, those left out that may be stateless resets."""
+        long = sum(udp.size > _RESET for udp, _, _ in self.datagrams)
+        count = max(long, min(len(self.datagrams), self.missing))
+        return count > _SOME and count * _FEW > self.opened + count
 
     @property
     def hides(self) -> bool:
@@ -65,8 +67,11 @@ class Sealed:
         return f"no key in its key log opens {count} of the {self.opened + count} datagrams with short headers that it sent"
 
 
-_FEW, _RESETS = 100, 5
-"""One datagram in so many, and so many in all, may open under no key: a stateless reset (RFC 9000 §10.3) looks like a packet."""
+_FEW, _SOME = 100, 5
+"""One datagram in so many, and so many in all, may open under no key."""
+_RESET = 42
+"""Bytes.  A datagram of this size or less may be a stateless reset, which looks like a packet with a short header (RFC 9000 §10.3), unless
+packet numbers are missing beside it."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """What many runs of one scenario come to: k of n conclusive runs with a confidence interval, and how each figure was distributed.
 
 A conclusive run is one that came to PASS or FAIL.  All others, ERROR and NOT RUN too, count as inconclusive: they are shown beside them and
-may be at most ``TOLERATED`` of all; no run is left out because of how it came out.  The interval is Wilson's (1927) for a proportion: it
+may be at most ``TOLERATED`` of all, or one; no run is left out because of how it came out.  The interval is Wilson's (1927) for a proportion: it
 stays sensible at n of n, where the plain one shrinks to nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil, sqrt
+from math import ceil, floor, sqrt
 from statistics import NormalDist
 from typing import TextIO
 
@@ -72,7 +72,13 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
     def holds(self, wanted: int) -> bool:
         """Whether ``wanted`` conclusive runs all passed, with few enough inconclusive ones beside them."""
-        return not self.failed and self.passed >= wanted and self.inconclusive_share.count <= TOLERATED.count
+        few = self.broken <= tolerated(self.runs, least=0) and self.inconclusive + self.broken <= tolerated(self.runs)
+        return not self.failed and self.passed >= wanted and few
+
+
+def tolerated(runs: int, least: int = 1) -> int:
+    """How many of ``runs`` may be inconclusive: one core that was taken away once says nothing about the product, however few the runs."""
+    return max(least, floor(runs * TOLERATED.fraction))
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

@@ -33,6 +33,7 @@ async def test_unmet(lab):
             await net.nat("carrier").reboot(within=100 * ms)
         async with lab.fault("more delay"):
             await wifi.impair(Impairment(delay=2 * WIFI_DELAY))
+            await call.heard_both_ways(for_=100 * ms)
         async with lab.fault("more delay"):
             pass
         async with lab.fault("less delay, of which is said that it is beside the call", beside_the_call=True):

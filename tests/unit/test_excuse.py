@@ -314,6 +314,17 @@ class TestBusyMachine:
     def test_many_short_waits_are_what_any_machine_has(self) -> None:
         assert still([stall(at, at + 9, who) for at in range(0, 9000, 10) for who in (ALICE, BOB)], life()) == 0 * percent
 
+    @pytest.mark.parametrize(("lost", "far", "result"), [(0, 3, Result.INCONCLUSIVE), (1, 3, Result.FAIL), (0, 4, Result.FAIL)])
+    def test_what_waits_on_a_narrow_link_behind_a_stalled_burst(self, lost: int, far: int, result: Result) -> None:
+        """Of 100 packets 4 are late inside the stalls and ``far`` after them: those too, if they are fewer, and nothing was lost."""
+        overdue = tuple(Overdue("late", at * MS, at * MS + 250 * MS, 50 * ms) for at in [1000] * 4 + [5000] * far)
+        verdict = at_most(
+            "audio lost", Figure((4 + far + lost) * percent, overdue=overdue, of=100, speaker="alice", listener="bob"), 0.5 * percent
+        )
+        stalls = (stall(1000, 1300), stall(1000, 1300, BOB), stall(5200, 5210))
+        assert excuse(verdict, stalls, life()).result is result
+        assert excuse(verdict, stalls).result is Result.FAIL
+
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
         sound = silence((1000, 7250))

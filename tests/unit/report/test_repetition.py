@@ -70,6 +70,11 @@ def test_only_all_of_n_holds_with_at_most_five_percent_inconclusive(counted: Tal
     assert counted.holds(100) is holds
 
 
+@pytest.mark.parametrize(("inconclusive", "broken", "holds"), [(1, 0, True), (2, 0, False), (0, 1, False)])
+def test_of_few_runs_one_may_be_inconclusive_and_none_broken(inconclusive: int, broken: int, holds: bool) -> None:
+    assert Tally(test="x", passed=3, failed=0, inconclusive=inconclusive, broken=broken).holds(3) is holds
+
+
 def test_the_sentence_says_what_is_missing() -> None:
     told = sentence(Tally(test="rebind_port", passed=97, failed=2, inconclusive=1), 100)
     assert told.startswith("rebind_port: 97 of 99 conclusive runs passed (95 % interval 92.9 % to 99.4 %), 1 inconclusive (1 %)")
