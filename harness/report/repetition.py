@@ -1,8 +1,8 @@
 """What many runs of one scenario come to: k of n conclusive runs with a confidence interval, and how each figure was distributed.
 
 A conclusive run is one that came to PASS or FAIL.  All others, ERROR and NOT RUN too, count as inconclusive: they are shown beside them and
-may be at most ``TOLERATED`` of all, or one; no run is left out because of how it came out.  The interval is Wilson's (1927) for a proportion: it
-stays sensible at n of n, where the plain one shrinks to nothing.
+may be at most ``TOLERATED`` of all, or one; no run is left out because of how it came out.  The interval is Wilson's (1927) for a
+proportion: it stays sensible at n of n, where the plain one shrinks to nothing.
 """
 
 from __future__ import annotations
