@@ -154,9 +154,15 @@ async def crashed(lab: Lab, net: Network, alice: Peer, bob: Peer) -> None:
     "ends",
     [
         pytest.param(hung_up, marks=control("alice", "leaks-sockets", caught_by="left behind at alice", also=("descriptors",))),
-        pytest.param(refused, marks=control("bob", "leaks-sockets", caught_by="left behind at bob", also=("descriptors",))),
-        pytest.param(broken, marks=control("bob", "leaks-files", caught_by="descriptors left at bob", also=("left behind",))),
-        pytest.param(crashed, marks=control("alice", "leaks-files", caught_by="descriptors left at alice", also=("left behind",))),
+        pytest.param(
+            refused, marks=(pytest.mark.long, control("bob", "leaks-sockets", caught_by="left behind at bob", also=("descriptors",)))
+        ),
+        pytest.param(
+            broken, marks=(pytest.mark.long, control("bob", "leaks-files", caught_by="descriptors left at bob", also=("left behind",)))
+        ),
+        pytest.param(
+            crashed, marks=(pytest.mark.long, control("alice", "leaks-files", caught_by="descriptors left at alice", also=("left behind",)))
+        ),
     ],
 )
 async def test_cleanup(lab: Lab, ends: Callable[[Lab, Network, Peer, Peer], Awaitable[None]]) -> None:

@@ -190,19 +190,27 @@ async def _settled(call: Call) -> bool:
         pytest.param(
             _fifty_at_once,
             id="fifty at once",
-            marks=control(
-                "bob",
-                "counts-late",
-                caught_by="calls connected beyond Bob's lines",
-                also=("calls refused as busy", "bye busy", "calls that connected"),
+            marks=(
+                pytest.mark.long,
+                control(
+                    "bob",
+                    "counts-late",
+                    caught_by="calls connected beyond Bob's lines",
+                    also=("calls refused as busy", "bye busy", "calls that connected"),
+                ),
             ),
         ),
-        pytest.param(_no_descriptors, id="descriptors", marks=control("alice", "half-builds", caught_by="left behind at alice")),
+        pytest.param(
+            _no_descriptors, id="descriptors", marks=(pytest.mark.long, control("alice", "half-builds", caught_by="left behind at alice"))
+        ),
         pytest.param(
             _queue_full,
             id="media queue",
-            marks=control(
-                "alice", "drops-in-silence", caught_by="video pushed out of the full queue", also=("video given up without a reason",)
+            marks=(
+                pytest.mark.long,
+                control(
+                    "alice", "drops-in-silence", caught_by="video pushed out of the full queue", also=("video given up without a reason",)
+                ),
             ),
         ),
     ],
@@ -254,8 +262,11 @@ ENDS_SILENTLY = ("signalled", "call over at bob", "states at bob", "left behind 
     "why",
     [
         pytest.param("unreachable", marks=PATIENT),
-        pytest.param("silent", marks=PATIENT),
-        pytest.param("unanswered", marks=control("alice", "ends-silently", caught_by="given up as CallTimeout", also=ENDS_SILENTLY)),
+        pytest.param("silent", marks=(pytest.mark.long, PATIENT)),
+        pytest.param(
+            "unanswered",
+            marks=(pytest.mark.long, control("alice", "ends-silently", caught_by="given up as CallTimeout", also=ENDS_SILENTLY)),
+        ),
     ],
 )
 async def test_dial_timeout(lab: Lab, why: str) -> None:
@@ -436,16 +447,21 @@ NOT_REFUSED = ("ended at", "signalled", "times Connected", "call over at")
             REQUIRED_BY_CALLEE, id="callee", marks=control("bob", "accepts-anything", caught_by="bob's refusal", also=NOT_REFUSED)
         ),
         pytest.param(
-            WANTED_BY_CALLER, id="caller", marks=control("alice", "accepts-anything", caught_by="ended at alice", also=NOT_REFUSED)
+            WANTED_BY_CALLER,
+            id="caller",
+            marks=(pytest.mark.long, control("alice", "accepts-anything", caught_by="ended at alice", also=NOT_REFUSED)),
         ),
         pytest.param(
             OPTIONAL,
             id="optional",
-            marks=control(
-                "alice",
-                "insists",
-                caught_by="connected at alice",
-                also=("connected at bob", "signalled", "clean hang-up", "video", "audio heard by"),
+            marks=(
+                pytest.mark.long,
+                control(
+                    "alice",
+                    "insists",
+                    caught_by="connected at alice",
+                    also=("connected at bob", "signalled", "clean hang-up", "video", "audio heard by"),
+                ),
             ),
         ),
     ],

@@ -114,7 +114,9 @@ async def test_replayed(lab: Lab) -> None:
 STAYS = control("bob", "stays-with-the-thief", caught_by="longest silence", silent=True, also=("bytes", "paths", "originals"))
 
 
-@pytest.mark.parametrize("muted", [pytest.param(False, id="talking", marks=STAYS), pytest.param(True, id="muted", marks=STAYS)])
+@pytest.mark.parametrize(
+    "muted", [pytest.param(False, id="talking", marks=STAYS), pytest.param(True, id="muted", marks=(STAYS, pytest.mark.long))]
+)
 async def test_hijack(lab: Lab, muted: bool) -> None:
     """Mallory copies a packet of Alice's and sends it on from her own address, and the copy is with Bob before the original: he follows it.
 

@@ -51,7 +51,7 @@ def media_streams(wire: Decrypted) -> set[tuple[str, int]]:
     return {(sender, number) for sender, number in frames if number & 2}
 
 
-@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("version", [pytest.param(4, id="ipv4"), pytest.param(6, id="ipv6", marks=pytest.mark.long)])
 @control("alice", "duplicates", caught_by="audio duplicated", also=("RTP packets on the wire", "breaks in sequence"))
 async def test_rtp_data_path(lab: Lab, version: int) -> None:
     """Alice speaks, Bob listens: the RTP packets of one source arrive as what they are, each once.
@@ -166,7 +166,9 @@ async def test_large_packet(lab: Lab) -> None:
         lab.at_least(f"packets of the full size heard, {mode}", came, 45)
 
 
-@pytest.mark.parametrize("mode", [pytest.param("datagram", marks=needs("datagram")), pytest.param("stream", marks=needs("stream"))])
+@pytest.mark.parametrize(
+    "mode", [pytest.param("datagram", marks=needs("datagram")), pytest.param("stream", marks=(needs("stream"), pytest.mark.long))]
+)
 @control("bob", "starves-screen", caught_by="screen unheard", also=("longest screen",))
 @needs("video", "screen")
 async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
@@ -198,7 +200,7 @@ async def test_concurrent_streams(lab: Lab, mode: Mode) -> None:
     lab.equal("streams that carried media", len(media_streams(wire)), frames if mode == "stream" else 0)
 
 
-@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("version", [pytest.param(4, id="ipv4"), pytest.param(6, id="ipv6", marks=pytest.mark.long)])
 @control("bob", "deaf-at-first", caught_by="QUIC handshake")
 @control("bob", "listens-twice", caught_by="a second listen is refused")
 @control("bob", "half-listens", caught_by="sockets beside those asked for, port taken")

@@ -230,7 +230,9 @@ UNANSWERED = 1 * s
 UNTOLD = f"a caller of whom nobody asked it looks for another path; {MOVED_OVER}"
 
 
-@pytest.mark.parametrize("interface_up", [pytest.param(False, id="interface down"), pytest.param(True, id="uplink dead")])
+@pytest.mark.parametrize(
+    "interface_up", [pytest.param(False, id="interface down"), pytest.param(True, id="uplink dead", marks=pytest.mark.long)]
+)
 @control("alice", "stays-put", caught_by="first fresh audio after the loss", silent=True, also=("addresses that Alice",))
 async def test_untold_change(lab: Lab, interface_up: bool) -> None:
     """Alice's Wi-Fi is gone and nobody tells her call: it finds LTE by itself.
@@ -279,7 +281,10 @@ FAR = 150 * ms
         ),
         pytest.param(
             "nat rebind",
-            marks=control("bob", "never-follows", caught_by="connected at alice", silent=True, also=("connected at bob", "from")),
+            marks=(
+                pytest.mark.long,
+                control("bob", "never-follows", caught_by="connected at alice", silent=True, also=("connected at bob", "from")),
+            ),
         ),
     ],
 )

@@ -115,9 +115,16 @@ async def ignore_it(lab: Lab, bob: Peer, first: Call, waiting: Call) -> str:
         pytest.param(
             refuse_it,
             id="refused",
-            marks=control("bob", "hangs-up-the-wrong-call", caught_by="longest audio silence", silent=True, also=("byes",)),
+            marks=(
+                pytest.mark.long,
+                control("bob", "hangs-up-the-wrong-call", caught_by="longest audio silence", silent=True, also=("byes",)),
+            ),
         ),
-        pytest.param(ignore_it, id="unanswered", marks=control("bob", "falls-together", caught_by="longest audio silence", silent=True)),
+        pytest.param(
+            ignore_it,
+            id="unanswered",
+            marks=(pytest.mark.long, control("bob", "falls-together", caught_by="longest audio silence", silent=True)),
+        ),
     ],
 )
 async def test_call_waiting(lab: Lab, react: Reaction) -> None:

@@ -39,7 +39,7 @@ def judge_silence(lab: Lab, call: Call, fault: FaultMark, *, dark: Duration = 0 
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
-@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("version", [pytest.param(4, id="ipv4"), pytest.param(6, id="ipv6", marks=pytest.mark.long)])
 async def test_rebind_port(lab: Lab, version: int) -> None:
     """Alice's router gives her flow a new port while both talk.
 
@@ -159,7 +159,7 @@ async def test_nat_reboot(lab: Lab) -> None:
 
 
 @control("bob", "never-follows", caught_by="longest silence", silent=True)
-@pytest.mark.parametrize("router", ["carrier", "home"], ids=["carrier", "home"])
+@pytest.mark.parametrize("router", ["carrier", pytest.param("home", marks=pytest.mark.long)])
 async def test_rebind_behind_cgnat(lab: Lab, router: str) -> None:
     """Alice is behind two NATs in a row, and one of them gives her a new port: the carrier's, of which her own knows nothing, or her own.
 

@@ -197,7 +197,10 @@ async def test_redial_after_loss(lab: Lab) -> None:
         pytest.param(
             True,
             id="both at once",
-            marks=control("bob", "refuses-redials", caught_by="first fresh audio after the redial", silent=True, also=("redialled",)),
+            marks=(
+                pytest.mark.long,
+                control("bob", "refuses-redials", caught_by="first fresh audio after the redial", silent=True, also=("redialled",)),
+            ),
         ),
     ],
 )
