@@ -92,6 +92,7 @@ def go(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
+@pytest.mark.long
 def test_states_silence_packets_and_faults_stand_under_the_story(tmp_path: Path, terminal: Callable[..., Terminal]) -> None:
     seen = terminal("--story")
     calm = shows(r"^alice Connected, bob Connected$", r"^  bob → alice audio  silent +1 ms  sent +\d+  heard +\d+$")

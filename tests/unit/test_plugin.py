@@ -323,6 +323,7 @@ def test_in_parallel_workers_the_words_and_the_code_are_the_same(tmp_path: Path)
     assert len(ran.reports) == 3
 
 
+@pytest.mark.long
 def test_repeat_is_a_folder_each_over_the_next_seeds(tmp_path: Path) -> None:
     ran = run(tmp_path, one("passes"), "-v", "--repeat", "3", "--seed", "7", "--story")
     assert ran.code == 0, ran.out
@@ -339,6 +340,7 @@ async def test_variants(lab, version):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="in parallel", marks=pytest.mark.long)])
 def test_a_variant_is_repeated_by_its_name(tmp_path: Path, parallel: tuple[str, ...]) -> None:
     ran = run(tmp_path, VARIANTS, "-q", "--repeat", "2", "tale.py::test_variants[ipv4]", *parallel, named=False)
@@ -346,6 +348,7 @@ def test_a_variant_is_repeated_by_its_name(tmp_path: Path, parallel: tuple[str, 
     assert {told["command"] for told in ran.reports.values()} == {f"harness run 'variants[ipv4]' --seed={seed}" for seed in (1, 2)}
 
 
+@pytest.mark.long
 def test_a_variant_that_there_is_not_is_told(tmp_path: Path) -> None:
     ran = run(tmp_path, VARIANTS, "-q", "--repeat", "2", "tale.py::test_variants[ipv5]", named=False)
     assert ran.code == pytest.ExitCode.USAGE_ERROR
@@ -360,6 +363,7 @@ async def test_busy(lab):
 """
 
 
+@pytest.mark.long
 def test_conclusive_follows_what_this_machine_has_spoiled_and_shows_it(tmp_path: Path) -> None:
     ran = run(tmp_path, BUSY.format(seeds="{7}", ones=1), "-q", "--conclusive", "--repeat", "20")
     assert ran.code == 0, ran.out
@@ -368,6 +372,7 @@ def test_conclusive_follows_what_this_machine_has_spoiled_and_shows_it(tmp_path:
     assert "1 of 21 runs were inconclusive and followed by another seed" in ran.out
 
 
+@pytest.mark.long
 def test_what_follows_has_no_other_run_beside_it(tmp_path: Path) -> None:
     tale = """
 import fcntl, os
@@ -392,6 +397,7 @@ async def test_room(lab):
     assert found == {1: 1, 1001: 0}
 
 
+@pytest.mark.long
 def test_conclusive_does_not_trust_a_machine_that_spoils_many(tmp_path: Path) -> None:
     ran = run(tmp_path, BUSY.format(seeds="{1, 2}", ones=1), "-q", "--conclusive", "--repeat", "20")
     assert ran.code == 1, ran.out
@@ -399,6 +405,7 @@ def test_conclusive_does_not_trust_a_machine_that_spoils_many(tmp_path: Path) ->
     assert "2 of 22 runs were inconclusive and followed by another seed" in ran.out
 
 
+@pytest.mark.long
 def test_conclusive_gives_up_after_three(tmp_path: Path) -> None:
     ran = run(tmp_path, BUSY.format(seeds="range(10**6)", ones=1), "-q", "--conclusive")
     assert ran.code == 1, ran.out
@@ -406,6 +413,7 @@ def test_conclusive_gives_up_after_three(tmp_path: Path) -> None:
     assert sorted(told["seed"] for told in ran.reports.values()) == [1, 1001, 2001]
 
 
+@pytest.mark.long
 def test_conclusive_follows_no_failure(tmp_path: Path) -> None:
     ran = run(tmp_path, BUSY.format(seeds="{1}", ones=2), "-q", "--conclusive")
     assert ran.code == 1, ran.out
@@ -458,6 +466,7 @@ async def test_named(lab):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("option", "says"),
     [
@@ -488,6 +497,7 @@ def test_an_agent_s_command_is_given_once(tmp_path: Path) -> None:
     assert "'bob' is given twice, as 'a' and as 'b'; give it once" in ran.out
 
 
+@pytest.mark.long
 def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
     lacking = "from harness.errors import CapabilityLacking\nasync def test_lacks(lab):\n    lab.equal('handshakes', 2, 1)\n"
     ran = run(tmp_path, lacking + "    raise CapabilityLacking('bob', 'no migrate')\n", "-q")
@@ -495,6 +505,7 @@ def test_a_lacking_capability_hides_no_failure(tmp_path: Path) -> None:
     assert "1 failed" in ran.out
 
 
+@pytest.mark.long
 @real_codecs.needed
 def test_the_kind_of_media_is_part_of_the_command(tmp_path: Path) -> None:
     ran = run(tmp_path, one("passes"), "-q", "--media=video")
@@ -514,6 +525,7 @@ async def test_pace(lab):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("told", "repeated"), [("2h", "7200s,30s,300s"), ("2m,5s,20s", "120s,5s,20s")], ids=["two hours", "another pace"])
 def test_how_long_and_how_much_is_kept_are_part_of_the_command(tmp_path: Path, told: str, repeated: str) -> None:
     ran = run(tmp_path, PACE, "-q", f"--endurance={told}", "--keep=16")

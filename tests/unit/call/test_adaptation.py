@@ -151,6 +151,7 @@ def decided(host: Host) -> list[int]:
     return [kbps for kbps, _ in itertools.groupby(event.kbps for event in host.all(VideoAdapted))]
 
 
+@pytest.mark.long
 def test_video_falls_in_steps_stays_away_and_returns_once(identity: Identity) -> None:
     world, alice, bob = two(identity)
     fall = world.now
@@ -178,6 +179,7 @@ def test_video_falls_in_steps_stays_away_and_returns_once(identity: Identity) ->
         assert [e for e in listener.heard(world.now - S) if e.flow == "video"]
 
 
+@pytest.mark.long
 def test_a_stack_that_may_not_adapt_does_not(identity: Identity) -> None:
     world, alice, _ = two(identity, adapt=False)
     alice.paths["eth"].impair(Impairment(rate=150 * kbit, queue=50), world.now)
@@ -186,6 +188,7 @@ def test_a_stack_that_may_not_adapt_does_not(identity: Identity) -> None:
     assert {event.word for event in alice.all(QualityChanged)} >= {"adapt"}
 
 
+@pytest.mark.long
 def test_an_outage_says_nothing_about_video(identity: Identity) -> None:
     world, alice, bob = two(identity)
     alice.paths["eth"].up = False

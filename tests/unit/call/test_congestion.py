@@ -86,6 +86,7 @@ def test_audio_has_a_window_of_its_own_and_widens_no_other() -> None:
     assert control.acknowledged == 300
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rate", [150, 250])
 def test_audio_is_played_while_video_wants_more_than_the_link_has(identity: Identity, rate: int) -> None:
     world, alice, bob = two(identity, adapt=False)
@@ -117,6 +118,7 @@ def test_a_key_frame_does_not_queue_up_before_audio_once_the_path_is_known_to_be
         assert max(e.arrived - payload_time(e) for e in heard) <= 120 * MS
 
 
+@pytest.mark.long
 def test_without_yielding_it_is_lost(identity: Identity) -> None:
     world, alice, bob = two(identity, queue_bound=None, adapt=False)
     fall = world.now
@@ -126,6 +128,7 @@ def test_without_yielding_it_is_lost(identity: Identity) -> None:
     assert played < 0.5 * offered
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("delay", "jitter"), [(20, 10), (30, 20)])
 def test_jitter_without_a_queue_starves_no_video(identity: Identity, delay: int, jitter: int) -> None:
     world, alice, bob = two(identity, adapt=False)
@@ -137,6 +140,7 @@ def test_jitter_without_a_queue_starves_no_video(identity: Identity, delay: int,
         assert played >= 0.98 * offered
 
 
+@pytest.mark.long
 def test_a_path_that_becomes_longer_is_learned(identity: Identity) -> None:
     world, alice, bob = two(identity, adapt=False)
     began = world.now

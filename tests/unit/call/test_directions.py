@@ -39,6 +39,7 @@ def test_the_free_directions_video_goes_on(identity: Identity, way: str) -> None
         assert played >= 0.98 * offered
 
 
+@pytest.mark.long
 def test_video_works_over_a_geostationary_satellite(identity: Identity) -> None:
     world = World(identity)
     alice = world.host("alice", Path("eth", "10.0.0.1", 4433, 0))
@@ -58,6 +59,7 @@ def test_video_works_over_a_geostationary_satellite(identity: Identity) -> None:
         assert sum(began + 3 * S <= at < until for at in came) >= 0.98 * (until - began - 3 * S) / (22 * MS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ways", ["both", "out"])
 def test_what_is_held_for_200_ms_stops_nothing(identity: Identity, ways: str) -> None:
     world, alice, bob = two(identity)
@@ -71,6 +73,7 @@ def test_what_is_held_for_200_ms_stops_nothing(identity: Identity, ways: str) ->
         assert played >= 0.9 * offered
 
 
+@pytest.mark.long
 def test_video_is_back_after_bursts_of_loss(identity: Identity) -> None:
     world, alice, bob = two(identity)
     for _ in range(7):

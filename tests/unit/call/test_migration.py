@@ -124,6 +124,7 @@ def test_a_lost_probe_is_repeated(identity: Identity) -> None:
     assert alice.endpoint.stats(call).path == "lte"
 
 
+@pytest.mark.long
 def test_a_probe_that_nobody_answers_is_given_up_and_the_call_stays(identity: Identity) -> None:
     world = World(identity)
     alice, bob = phone(world), callee(world)

@@ -70,6 +70,7 @@ def test_audio_keeps_flowing_under_loss(identity: Identity, loss: float, delay: 
         assert len([event for event in peer.heard() if event.flow == "video"]) > 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("muted", ["alice", "bob"])
 def test_an_outage_with_one_side_muted(identity: Identity, muted: str) -> None:
     world = World(identity)
@@ -179,6 +180,7 @@ class HoarderEndpoint(Endpoint):
     connection_class = HoarderConnection
 
 
+@pytest.mark.long
 def test_expiry_can_be_switched_off_from_outside_and_then_stale_media_is_sent(identity: Identity) -> None:
     world = World(identity)
     alice = world.host("alice", kind=HoarderEndpoint)

@@ -244,6 +244,7 @@ def test_the_window_begins_anew_on_a_new_path_but_not_behind_a_new_port(identity
     assert state_of(alice, call) == "Connected"
 
 
+@pytest.mark.long
 def test_the_timer_never_spins(identity: Identity) -> None:
     """Between two instants of virtual time the timer asks for a bounded number of calls."""
     world = World(identity)

@@ -88,6 +88,7 @@ def _peek(data: bytes) -> Header:
     return header
 
 
+@pytest.mark.long
 def test_fifty_at_once_against_a_limit_of_ten(identity: Identity) -> None:
     world = World(identity)
     carol = world.host("carol")

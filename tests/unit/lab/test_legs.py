@@ -222,6 +222,7 @@ def whole(talk: Conversation, speaker: Side, listener: Side) -> Heard:
     return Heard(packets_, "", BEGAN, talk.call.closed, Duration(200 * MS), free=schedule.free())
 
 
+@pytest.mark.long
 @settings(max_examples=examples(30))
 @given(
     cuts=st.sets(st.integers(20, 230), min_size=1, max_size=5),

@@ -192,6 +192,7 @@ class TestTimeout:
         assert into(nat, REMOTES[0], seen, 119 * SECOND) == A
         assert into(nat, REMOTES[0], seen, 239 * SECOND) == "no_mapping"
 
+    @pytest.mark.long
     def test_what_expired_is_forgotten(self) -> None:
         nat = translator(Nat(outside="wan", udp_timeout=1 * s))
         for n in range(1000):
