@@ -25,8 +25,8 @@ FIGURES = ARTIFACTS / "netem.json"
 
 
 def scenarios(name: str) -> tuple[str, ...]:
-    """Where netem can say a link it carries it, else the relay does."""
-    return (*PYTEST, f"scenarios/{name}.py", "-p", "harness.pytest_plugin", "--conclusive", f"--artifacts={ARTIFACTS}")
+    """Each once; where netem can say a link it carries it, else the relay does."""
+    return (*PYTEST, f"scenarios/{name}.py", "-p", "harness.pytest_plugin", "--conclusive", "-m", "not long", f"--artifacts={ARTIFACTS}")
 
 
 PARTS = {
