@@ -13,7 +13,7 @@ import typer
 
 from harness.report.model import Report
 from tests.cheats.campaign import Campaign, Done, Order, commit, part_of, sliced, written
-from tests.cheats.kinds import kinds_of, plain
+from tests.cheats.kinds import kinds_of
 from tests.cheats.table import BY_NAME, CHEATS, Cheat, spared
 
 FOLDER = Path("artifacts/cheats")
@@ -26,7 +26,7 @@ def orders_of(cheat: Cheat, scenarios: tuple[str, ...] = ()) -> list[Order]:
     for kind, scenario in cheat.breaks.items():
         where[scenario].add(kind)
     for scenario in scenarios if cheat.worst else ():
-        if not spared(cheat, plain(scenario)):
+        if not spared(cheat, scenario.removeprefix("scenarios/")):
             found = kinds_of(scenario) & set(cheat.breaks)
             where[scenario.removeprefix("scenarios/")] |= found
     return [

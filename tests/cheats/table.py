@@ -169,6 +169,13 @@ SPARED: dict[str, str] = {
 """Scenarios that the worst are not held against, and why."""
 
 
+MAY_BE_SILENT: dict[str, str] = {
+    "errors.py::test_exhaustion[fifty at once]": "beside fifty handshakes there may be two seconds of silence",
+    "errors.py::test_exhaustion[media queue]": "how late its audio comes is not judged: the line's own buffer is without bound",
+}
+"""Scenarios with those parameters with which they say nothing of a silence that is shorter than they allow, and why."""
+
+
 def spared(cheat: Cheat, scenario: str) -> bool:
-    """Whether ``scenario`` (without its parameters) can say nothing of ``cheat``, although it makes such a claim."""
-    return any(scenario.startswith(one) for one in SPARED)
+    """Whether ``scenario`` (a node id below scenarios/) can say nothing of ``cheat``, although it makes such a claim."""
+    return any(scenario.startswith(one) for one in SPARED) or (scenario in MAY_BE_SILENT and set(cheat.breaks) == {"silence"})
