@@ -7,6 +7,7 @@ INCONCLUSIVE with blame agent.  Handshakes are counted, and migrations proven, f
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -23,7 +24,7 @@ from harness.fabric.pcapng import Reader
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.lab import owed
 from harness.lab.conversation import PLAYOUT, Call, direction
-from harness.lab.decrypted import Decrypted, decrypt, read_keys
+from harness.lab.decrypted import Decrypted, Packet, read_keys
 from harness.lab.handshakes import came, handshakes
 from harness.lab.holds import OnHold, on_hold
 from harness.lab.left import open_left
@@ -70,8 +71,9 @@ class Evidence:
         self._made: tuple[View, dict[Any, Heard]] | None = None
         """The flows that were judged by the newest view."""
         self._read: dict[str, tuple[tuple[int, ...], list[records.Record]]] = {}
-        self._captured: dict[str, list[UdpPacket]] = {}
-        self._decrypted: dict[str, Decrypted] = {}
+        self._captured: dict[str, tuple[tuple[int, ...], list[UdpPacket]]] = {}
+        """By host: how large its captures were when they were read, and what was in them."""
+        self._decrypted: dict[str, tuple[tuple[int, ...], Decrypted]] = {}
         self._legs: dict[str, Legs] = {}
 
     # -- media -------------------------------------------------------------------------------------------------------------------------
@@ -141,12 +143,13 @@ class Evidence:
 
     def _view(self, call: Call | None = None) -> View:
         """What the captures show as they are now; parts that were let go are an error."""
-        sizes = tuple(
-            part.stat().st_size for peer in self._lab.peers.values() for path in self._captures(peer) for part in rotation.parts(path)
-        )
         calls = tuple(self._call_ends())
+        ended = max((call.until for call in calls), default=NEVER)
         samples = self._lab.queue_samples()
-        known = sizes, calls, bool(self._lab.final), sum(map(len, samples.values()))
+        sampled = sum(bisect_right(its, ended, key=lambda one: one.at) for its in samples.values())
+        # What comes after the last call is over, and was put into the files since, says nothing of the calls.
+        sizes = () if self._network().flushed > ended else tuple(map(self._sizes, self._lab.peers.values()))
+        known = sizes, calls, bool(self._lab.final), sampled
         if self._seen is None or self._seen[0] != known:
             captured = {name: self.captured(peer) for name, peer in self._lab.peers.items()}
             log = self._lab.gather_keys()
@@ -191,14 +194,16 @@ class Evidence:
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
     def captured(self, peer: Peer | Attacker, *, whole: bool = True) -> list[UdpPacket]:
-        """The UDP packets captured at all of a host's interfaces, in order of time; read once the captures are closed, anew before.
+        """The UDP packets captured at all of a host's interfaces, in order of time; read anew when there are more.
 
         HarnessError when parts of a capture were let go, unless it need not be ``whole``: no figure may come from what is left.
         """
-        if peer.name in self._captured:
-            return self._captured[peer.name]
         if whole:
             self._flushed()
+        sizes = self._sizes(peer)
+        known = self._captured.get(peer.name)
+        if known is not None and known[0] == sizes:
+            return known[1]
         if whole and (missing := self.gone(peer)):
             raise HarnessError(f"this needs all that was captured, and {missing[0]}; long calls are judged leg by leg")
         found: list[UdpPacket] = []
@@ -206,9 +211,12 @@ class Evidence:
             for part in rotation.parts(path) or [path]:
                 found += [packet for packet in udp_packets(Reader(part)) if packet.monotonic is not None]
         found.sort(key=lambda packet: packet.time)
-        if self._lab.final and whole:
-            self._captured[peer.name] = found
+        if whole:
+            self._captured[peer.name] = sizes, found
         return found
+
+    def _sizes(self, peer: Peer | Attacker) -> tuple[int, ...]:
+        return tuple(part.stat().st_size for path in self._captures(peer) for part in rotation.parts(path))
 
     def _flushed(self) -> None:
         """HarnessError unless the files have what was captured until the last call was over: what is read too early misses its end."""
@@ -238,15 +246,19 @@ class Evidence:
 
     def decrypted(self, peer: Peer) -> Decrypted:
         """The 1-RTT packets among them, opened with the run's key log; AgentError when no agent has written one."""
-        if peer.name in self._decrypted:
-            return self._decrypted[peer.name]
-        log = self._lab.gather_keys()
-        if not log.exists():
-            raise AgentError(peer.name, f"there is no {log.name}, which agents write into their folder: its packets cannot be opened")
-        found = decrypt(self.captured(peer), read_keys(log))
-        if self._lab.final:
-            self._decrypted[peer.name] = found
-        return found
+        sizes, captured = self._sizes(peer), self.captured(peer)
+        known = self._decrypted.get(peer.name)
+        if known is None or known[0] != sizes:
+            log = self._lab.gather_keys()
+            if not log.exists():
+                raise AgentError(peer.name, f"there is no {log.name}, which agents write into their folder: its packets cannot be opened")
+            self._view()
+            known = self._decrypted[peer.name] = sizes, self._opener.at_host(captured)
+        return known[1]
+
+    def opened(self, payload: bytes) -> Packet | None:
+        """The 1-RTT packet in a datagram with that payload, if it was opened for a verdict."""
+        return self._opener.opened_before(payload)
 
     def handshakes(self, call: Call) -> list[Moment]:
         """The QUIC handshakes that the caller of ``call`` began with its callee while the call was there: one, and one for each redial.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,26 +70,38 @@ class _Sent(NamedTuple):
         return self.udp.monotonic or 0
 
 
-def write(folder: Path, captured: Mapping[str, list[UdpPacket]], resolve: Resolve, gone: Sequence[str] = ()) -> str:
+def write(
+    folder: Path,
+    captured: Mapping[str, list[UdpPacket]],
+    resolve: Resolve,
+    gone: Sequence[str] = (),
+    opened: Callable[[bytes], Packet | None] = lambda payload: None,
+) -> str:
     """Write ``signals.jsonl`` into ``folder``; in words what is in it.
 
-    ``captured``: by peer, all of its host's, in order of time.  ``gone``: what of it was let go, in words.
+    ``captured``: by peer, all of its host's, in order of time.  ``gone``: what of it was let go, in words.  ``opened``: the packet in a
+    datagram, by its bytes, if it was opened before; what was not is opened with ``keys.log``.
     """
     log = folder / "keys.log"
-    signals, notes = tell(captured, log if log.is_file() else None, resolve)
+    signals, notes = tell(captured, log if log.is_file() else None, resolve, opened)
     notes[:0] = [f"what was said meanwhile is not told: {missing}" for missing in gone]
     encoder = msgspec.json.Encoder()
     (folder / FILE).write_bytes(encoder.encode_lines([*signals, Notes(notes=notes)]))
     return "; ".join([f"{FILE}: {len(signals)} messages", *notes])
 
 
-def tell(captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: Resolve) -> tuple[list[Signal], list[str]]:
+def tell(
+    captured: Mapping[str, list[UdpPacket]],
+    keys: Path | None,
+    resolve: Resolve,
+    opened: Callable[[bytes], Packet | None] = lambda payload: None,
+) -> tuple[list[Signal], list[str]]:
     """The messages in the order in which they left, ``MOST`` at most, and what is to be said about them.
 
     ValueError for a key log that is none.
     """
     notes: list[str] = [] if keys is not None else ["no keys.log: what is inside the packets cannot be told"]
-    sent, sealed = _sent(captured, keys, resolve)
+    sent, sealed = _sent(captured, keys, resolve, opened)
     for peer, count in sealed.items():
         if keys is not None:
             notes.append(f"{count} packets of {peer} are told by their outside alone: no key in keys.log opens them")
@@ -153,7 +166,9 @@ def resolver(topology: Topology, port: int) -> Resolve:
 # -- packets -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _sent(captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: Resolve) -> tuple[list[_Sent], Counter[str]]:
+def _sent(
+    captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: Resolve, before: Callable[[bytes], Packet | None]
+) -> tuple[list[_Sent], Counter[str]]:
     """Everything that left a peer's host, in order of time, with its fate; and how many packets of each peer no key opened."""
     arrivals: dict[bytes, list[tuple[str, UdpPacket]]] = defaultdict(list)
     for peer, packets in captured.items():
@@ -164,10 +179,10 @@ def _sent(captured: Mapping[str, list[UdpPacket]], keys: Path | None, resolve: R
     sealed: Counter[str] = Counter()
     for peer, packets in captured.items():
         outgoing = [udp for udp in packets if udp.outgoing]
-        opened: dict[int, Packet] = {}
+        opened = {id(udp): replace(known, udp=udp) for udp in outgoing if (known := before(udp.payload)) is not None}
         if keys is not None:
-            wire = decrypt(outgoing, read_keys(keys))
-            opened = {id(packet.udp): packet for packet in wire.packets}
+            wire = decrypt([udp for udp in outgoing if id(udp) not in opened], read_keys(keys))
+            opened |= {id(packet.udp): packet for packet in wire.packets}
             if wire.sealed:
                 sealed[peer] = len(wire.sealed)
         for udp in outgoing:

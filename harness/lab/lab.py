@@ -309,7 +309,7 @@ class Lab:
         try:
             captured = {name: self.evidence.captured(peer, whole=False) for name, peer in self.peers.items()}
             gone = [missing for peer in self.peers.values() for missing in self.evidence.gone(peer)]
-            told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port), gone)
+            told = exchange.write(self.folder, captured, exchange.resolver(self.network.topology, self.port), gone, self.evidence.opened)
         except FileNotFoundError:
             told = f"no {exchange.FILE}: nothing was captured"
         except Exception as error:  # whatever a capture or an agent's key log holds: this is there to be looked at, and judges nothing

@@ -14,7 +14,7 @@ from harness.fabric.samples import QueueSample
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab import decrypted
 from harness.lab.crossings import Crossing, Talk, arrivals, crossings, signalling
-from harness.lab.decrypted import Packet
+from harness.lab.decrypted import Decrypted, Packet
 from harness.lab.quic_keys import Secret
 from harness.lab.taking import Amplification, Bounds, first_acks, taken_at, untaken_until, usual_delay
 from harness.lab.wire_media import WirePacket, by_direction, wire_packets
@@ -117,6 +117,26 @@ class Opener:
             if known is not None:
                 opened.append(known if known.udp is udp else replace(known, udp=udp))
         return opened, [udp for udp in outgoing if udp.payload in self._sealed]
+
+    def opened_before(self, payload: bytes) -> Packet | None:
+        """The 1-RTT packet in a datagram with that payload, if it was opened."""
+        return self._known.get(payload)
+
+    def at_host(self, captured: Iterable[UdpPacket]) -> Decrypted:
+        """What is opened of a host's datagrams, both ways, by time, once ``open`` was given all that left the agents' hosts.
+
+        What none of them sent is opened with their keys too, if it can be.
+        """
+        captured = list(captured)
+        others = self._opener.decrypt(udp for udp in captured if udp.payload not in self._known)
+        known = self._known | {packet.udp.payload: packet for packet in others.packets}
+        opened: list[Packet] = []
+        seen: set[bytes] = set()
+        for udp in captured:
+            if (packet := known.get(udp.payload)) is not None:
+                opened.append(replace(packet, udp=udp, copy=udp.payload in seen))
+                seen.add(udp.payload)
+        return Decrypted(opened, others.sealed, others.owners)
 
 
 def view(

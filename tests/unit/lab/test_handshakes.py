@@ -16,8 +16,10 @@ from aioquic.quic.packet import QuicProtocolVersion, encode_quic_retry, encode_q
 from harness.agent.messages import ConnectionEstablished
 from harness.agent.remote import Said
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab.attacker import Attacker
 from harness.lab.evidence import Evidence
 from harness.lab.handshakes import Begun, came, handshakes
+from harness.lab.peer import Peer
 from harness.media.figure import Moment
 from tests.unit.call.conftest import Identity
 from tests.unit.lab.test_decrypted import SERVER, pair, udp
@@ -38,7 +40,10 @@ class Wire(Evidence):
     def __init__(self, packets: dict[str, list[UdpPacket]]) -> None:
         lab: Any = SimpleNamespace(now=lambda: 1000)
         super().__init__(lab)
-        self._captured = packets
+        self._packets = packets
+
+    def captured(self, peer: Peer | Attacker, *, whole: bool = True) -> list[UdpPacket]:
+        return self._packets[peer.name]
 
 
 def peer(name: str, **established: bytes) -> Any:
