@@ -9,7 +9,8 @@
   time of all agents meanwhile.
 * What remains above the bound is a FAIL; else the verdict is INCONCLUSIVE, blame environment.  Of several gaps the worst remainder decides.
 * Of *frames* that were missed in a silence as many are explained as are due in what is explained of the silence.
-* A *packet* that came late has three legs, each explained by its own process inside its own interval.
+* A *packet* that came late has three legs, each explained by its own process inside its own interval.  A source that such a stall has
+  thrown back, and that does not catch up, is not late for ever: its next packets are explained as far as the stall threw it back.
 * What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
   explained by a machine that kept every agent from the cores for ``BUSY`` of the run.  So are late packets of which most are explained one
   by one: what a stalled sender hands over at once to a narrow link waits there for longer than the stall.
@@ -42,6 +43,8 @@ BUSY = 3 * percent
 12 % in the median where both cores are taken away again and again."""
 LONG = 10_000_000
 """Shorter stalls do not count for ``BUSY``, ns."""
+SLIP = 200_000_000
+"""Packets of a source that was thrown back follow one another within so long, ns: ten of audio, six of video."""
 _SHARED = ("waited", "throttled")
 """Kinds of stalls that agents can have made themselves."""
 
@@ -165,7 +168,7 @@ def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life 
 
     It does where packets were lost beside the overdue ones, or where stalls explain no more than half of those.
     """
-    found = [one for packet in figure.overdue if (one := _explains(packet, figure, known, life)) is not None]
+    found = [one for _, one in _each(figure, known, life) if one is not None]
     if not found or verdict.value is None:
         return verdict, True
     left = _without(len(found), verdict.value, figure)
@@ -188,7 +191,7 @@ def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life |
 
     To half a frame; and only what stalled within the silence, since the aftermath of one stall would else explain frame after frame.
     """
-    late = [(packet, _explains(packet, figure, known, life)) for packet in figure.overdue]
+    late = _each(figure, known, life)
     rest, by, count = [moment.at for moment in figure.moments], list[Stall](), 0
     for gap in figure.gaps:
         inside = [at for at in rest if gap.start - figure.interval <= at <= gap.end]
@@ -232,6 +235,32 @@ def _shifts(stall: Stall, figure: Figure, transit: int) -> Iterator[int]:
         yield 0
     elif figure.speaker and stall.who == AGENT + figure.speaker:
         yield transit
+
+
+def _each(figure: Figure, known: _Known, life: Life | None) -> list[tuple[Overdue, Explained | None]]:
+    """Every overdue packet, and what explains it.
+
+    A source that a stall has thrown back and that does not catch up is late from then on: what explains one packet explains those that are
+    late by no more, each offered within ``SLIP`` of the one before.
+    """
+    found: list[tuple[Overdue, Explained | None]] = []
+    slip = Explained(0, ())
+    last = reached = 0
+    for packet in sorted(figure.overdue, key=lambda packet: packet.start):
+        one = _explains(packet, figure, known, life)
+        if packet.kind == "late" and packet.departed:
+            back = packet.departed - packet.start
+            if packet.start - last > SLIP:
+                slip, reached = Explained(0, ()), 0
+            if one is not None:
+                slip, reached = max(slip, one, key=lambda of: of.length), max(reached, back)
+            elif back <= reached and packet.excess.ns <= slip.length:
+                one = slip
+            else:
+                slip, reached = Explained(0, ()), 0
+            last = packet.start
+        found.append((packet, one))
+    return found
 
 
 def _explains(packet: Overdue, figure: Figure, known: _Known, life: Life | None) -> Explained | None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.excuse import aftermath, covered, excuse, explain, explained, still
-from harness.media.figure import Figure, Gap, Overdue
+from harness.media.figure import Figure, Gap, Moment, Overdue
 from harness.media.measures import Heard
 from harness.units import Count, Duration, Quantity, ms, percent
 from harness.verdict import Blame, Life, Result, Stall, Verdict, at_least, at_most, equal
@@ -313,6 +313,20 @@ class TestBusyMachine:
 
     def test_many_short_waits_are_what_any_machine_has(self) -> None:
         assert still([stall(at, at + 9, who) for at in range(0, 9000, 10) for who in (ALICE, BOB)], life()) == 0 * percent
+
+    @pytest.mark.parametrize(
+        ("stole", "back", "result"),
+        [((1001, 1241), 221, Result.INCONCLUSIVE), ((1001, 1241), 450, Result.FAIL), ((1211, 1231), 221, Result.FAIL)],
+    )
+    def test_22_a_source_that_was_thrown_back_is_not_late_for_ever(self, stole: tuple[int, int], back: int, result: Result) -> None:
+        """From 1020 on every packet leaves ``back`` ms after its place, of which 200 are allowed."""
+        excess = Duration((back - 200) * MS)
+        overdue = tuple(
+            Overdue("late", at * MS, (at + back + 20) * MS, excess, (at + back) * MS, (at + back + 20) * MS) for at in range(1020, 5900, 20)
+        )
+        moments = tuple(Moment(packet.start) for packet in overdue)
+        figure = Figure(Count(len(overdue)), overdue=overdue, moments=moments, interval=20 * MS, speaker="alice", listener="bob")
+        assert excuse(equal("audio unheard", figure, 0), [stolen(*stole)]).result is result
 
     @pytest.mark.parametrize(("lost", "far", "result"), [(0, 3, Result.INCONCLUSIVE), (1, 3, Result.FAIL), (0, 4, Result.FAIL)])
     def test_what_waits_on_a_narrow_link_behind_a_stalled_burst(self, lost: int, far: int, result: Result) -> None:
