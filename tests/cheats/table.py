@@ -91,9 +91,10 @@ CHEATS: tuple[Cheat, ...] = (
     _cheat("stops-itself-long", 1, "SIGSTOP to itself for 1.5 s", {"silence": LEAVE}, honest=False),
     _cheat("stops-its-child", 1, "two processes, the outer stops the inner for 0.4 s", SILENCE, honest=False),
     _cheat("rests", 1, "its sources stand still for 0.6 s when the peer moves", {"silence": REBIND, "picture": LEAVE}),
-    _cheat("rests@often", 1, "the same every 0.9 s", {"silence": PLAIN}, worst=True),
+    _cheat("rests@often", 1, "the same every 0.9 s", {"silence": PLAIN}, alice="rests@often", bob="rests@often", worst=True),
     _cheat("rests-long", 1, "its sources stand still for 4 s", {"silence": LEAVE}),
-    _cheat("thins-out", 1, "3 packets of sound a second, numbered as 50", {"silence": REBIND}, worst=True),
+    _cheat("thins-out", 1, "3 packets of sound a second, numbered as 50", {"silence": REBIND},
+           alice="thins-out", bob="thins-out", worst=True),
     _cheat("stops-listening", 1, "reads none of its sockets for 0.4 s", SILENCE, honest=False),
     _cheat("stops-listening-long", 1, "reads none of its sockets for 1.5 s", {"silence": LEAVE}, honest=False),
     _cheat("stops-listening@often", 1, "0.4 s every 0.9 s", {"silence": PLAIN}, honest=False, worst=True),
@@ -177,6 +178,12 @@ MAY_BE_SILENT: dict[str, str] = {
 """Scenarios with those parameters with which they say nothing of a silence that is shorter than they allow, and why."""
 
 
+NO_SOUND: dict[str, str] = {"loopback.py::test_multiple_packets": "Alice sends a picture alone"}
+"""Scenarios without the sound that ``thins-out`` thins out."""
+
+
 def spared(cheat: Cheat, scenario: str) -> bool:
     """Whether ``scenario`` (a node id below scenarios/) can say nothing of ``cheat``, although it makes such a claim."""
+    if cheat.name == "thins-out" and scenario in NO_SOUND:
+        return True
     return any(scenario.startswith(one) for one in SPARED) or (scenario in MAY_BE_SILENT and set(cheat.breaks) == {"silence"})
