@@ -37,6 +37,7 @@ LARGEST = 1 << 24
 OFFSET = re.compile(r"CLOCK_REALTIME - CLOCK_MONOTONIC = (-?[0-9]{1,19}) ns")
 
 _HEAD = struct.Struct("<II")
+_FLAGS_ALONE = struct.pack("<HH", _EPB_FLAGS, 4)
 _PACKET = struct.Struct("<IIIII")
 _STATISTICS = struct.Struct("<III")
 _EPB = struct.Struct("<IIIIIII")  # block header and body's head in one
@@ -232,10 +233,13 @@ class Reader:
             interface, high, low, captured, original = _PACKET.unpack_from(body)
             if captured > len(body) - _PACKET.size:
                 raise HarnessError(f"{self.path}: the packet at byte {at} says that it holds {captured} bytes; its block has {len(body)}")
-            options = dict(_options(body[20 + captured + len(_PADDING[captured & 3]) :]))
-            flags = options.get(_EPB_FLAGS)
+            rest = body[20 + captured + len(_PADDING[captured & 3]) :]
+            if len(rest) == 12 and rest[:4] == _FLAGS_ALONE:  # nearly all: it need not be looked for
+                options = {_EPB_FLAGS: rest[4:8]}
+            else:
+                options = dict(_options(rest))
+            flags, comment = options.get(_EPB_FLAGS), options.get(_COMMENT)
             direction = int.from_bytes(flags, "little") & 3 if flags else 0
-            comment = options.get(_COMMENT)
             time = high << 32 | low
             yield Packet(
                 self._interface(at, interface),
@@ -270,26 +274,29 @@ class Reader:
         """Where each whole block begins, its type, and what is in it; of packets only when asked for."""
         with self.path.open("rb") as file:
             file.seek(start)
-            while (end is None or file.tell() < end) and (head := file.read(8)):
-                at = file.tell() - len(head)
+            at = start
+            while (end is None or at < end) and (head := file.read(8)):
                 kind, length = _HEAD.unpack(head) if len(head) == 8 else (0, 0)
                 if len(head) == 8 and (length < 12 or length % 4 or length > LARGEST or (at == 0 and kind != SECTION)):
                     raise HarnessError(f"{self.path}: byte {at} begins no block of a pcapng file of this harness")
                 if kind == PACKET and not with_packets:
                     file.seek(length - 12, io.SEEK_CUR)
-                    body = b""
+                    rest = file.read(4)
+                    whole = len(rest) == 4
                 else:
-                    body = file.read(max(length - 12, 0))
-                tail = file.read(4)
-                if len(tail) < 4:
+                    rest = file.read(max(length - 8, 0))
+                    whole = len(rest) == length - 8
+                if not whole:
                     self.truncated = True
                     return
-                if tail != length.to_bytes(4, "little"):
+                body = rest[:-4]
+                if rest[-4:] != length.to_bytes(4, "little"):
                     raise HarnessError(f"{self.path}: the block at byte {at} does not end with its length")
                 if kind == SECTION and body[:4] != _MAGIC.to_bytes(4, "little"):
                     raise HarnessError(f"{self.path}: another byte order; only captures of this harness are read")
                 self._whole = at + length
                 yield at, kind, body
+                at += length
 
 
 def _options(raw: bytes) -> Iterator[tuple[int, bytes]]:
