@@ -234,10 +234,8 @@ class Reader:
             if captured > len(body) - _PACKET.size:
                 raise HarnessError(f"{self.path}: the packet at byte {at} says that it holds {captured} bytes; its block has {len(body)}")
             rest = body[20 + captured + len(_PADDING[captured & 3]) :]
-            if len(rest) == 12 and rest[:4] == _FLAGS_ALONE:  # nearly all: it need not be looked for
-                options = {_EPB_FLAGS: rest[4:8]}
-            else:
-                options = dict(_options(rest))
+            alone = len(rest) == 12 and rest[:4] == _FLAGS_ALONE  # as nearly all have it: nothing need be looked for
+            options = {_EPB_FLAGS: rest[4:8]} if alone else dict(_options(rest))
             flags, comment = options.get(_EPB_FLAGS), options.get(_COMMENT)
             direction = int.from_bytes(flags, "little") & 3 if flags else 0
             time = high << 32 | low
