@@ -360,6 +360,8 @@ class Lab:
             self.stalls = self.outside_stalls()
             self.life = life_of(self.samples)
             self.timeline.note("lab", "machine", told(self.samples, self.stalls), aloud=bool(self.samples.lost))
+            if self.samples.lost:
+                self.unfit.append(f"who took what, and what the machine kept from whom, is not known to the end: {self.samples.lost}")
         if self.network is not None:
             until = self.now()
             self.final = await self.network.finish()

@@ -42,6 +42,15 @@ async def test_holds(lab):
     await test_rebind(lab)
 
 
+async def test_unwatched(lab):
+    await lab.build(two_homes())
+    alice, bob = await lab.agents("alice", "bob")
+    async with lab.call(alice, bob) as call:
+        await call.heard_both_ways(for_=300 * ms)
+        lab._sampler.kill()
+    lab.equal("QUIC handshakes", call.handshakes(), 1)
+
+
 async def test_dead_call(lab):
     net = await lab.build(two_homes())
     alice, bob = await lab.agents("alice", "bob")
@@ -183,6 +192,12 @@ def test_a_crash_is_a_failure_that_is_told_with_its_log_and_the_other_verdicts(
     assert "agents/bob.log" in report.reasons[0]
     assert [str(one.value) for one in by_name(report, "QUIC handshakes")] == ["1"]
     assert all(receipt.taken for receipt in report.receipts)
+
+
+def test_a_run_whose_sampler_has_died_proves_nothing(ran: Callable[..., tuple[int, Report]]) -> None:
+    _, report = ran("unwatched")
+    assert (report.result, report.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
+    assert "is not known to the end: the sampler ended with code -9" in report.reasons[0]
 
 
 def test_a_capability_that_lacks_is_not_run(ran: Callable[..., tuple[int, Report]]) -> None:
