@@ -37,6 +37,8 @@ _REMEMBERED = 1000
 _TICKERS = 16
 """Cores that have a ticker, at most: 70 us of a core every 5 ms each."""
 _HEARD = 4096
+STOLEN_AWAKE = 20_000_000
+"""A ticker with realtime priority waits so long, ns, only where its core was taken just when it had woken (or by a program above it)."""
 
 
 class Sampler:
@@ -105,7 +107,7 @@ class Sampler:
         if end - start - own >= SHORTEST:
             used = sum(ran for since, until, where, ran in self._busy if where == core and since < end and until > start)
             self._lines.append(f"I {core} {start} {end - own} {steal} {used}\n")
-        if own >= WAIT and not self._realtime:
+        if own >= (STOLEN_AWAKE if self._realtime else WAIT):
             self._lines.append(f"M {core} {end - own} {end}\n")
             self._write_points(end - own)
 

@@ -12,7 +12,7 @@ Q     socket, at, rqueue, drops                                bytes in its rece
 W     agent, start, end                                        a thread was runnable and did not run
 T     agent, start, end, own (0 or 1)                          a process was stopped; ``own``: one of its timers names a stop signal
 I     core, start, end, steal, used                            the ticker of a core was late by itself: ``steal`` and agents' CPU time
-M     core, start, end                                         the ticker of a core waited for its core, having no realtime priority
+M     core, start, end                                         the ticker of a core waited for it (20 ms or more, if realtime)
 H     start, end                                               a control group was throttled
 L     start, end                                               the sampler itself was late
 C     at, used                                                 CPU time of all agents since they are watched

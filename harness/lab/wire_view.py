@@ -53,9 +53,8 @@ class Sealed:
     @property
     def many(self) -> bool:
         """Whether they are more than one in ``_FEW``, those left out that may be stateless resets."""
-        long = sum(udp.size > _RESET for udp, _, _ in self.datagrams)
-        count = max(long, min(len(self.datagrams), self.missing))
-        return count > _SOME and count * _FEW > self.opened + count
+        count = sum(udp.size > _RESET for udp, _, _ in self.datagrams)
+        return count > 1 and count * _FEW > self.opened + count
 
     @property
     def hides(self) -> bool:
@@ -67,11 +66,11 @@ class Sealed:
         return f"no key in its key log opens {count} of the {self.opened + count} datagrams with short headers that it sent"
 
 
-_FEW, _SOME = 100, 5
-"""One datagram in so many, and so many in all, may open under no key."""
+_FEW = 100
+"""One datagram in so many may open under no key."""
 _RESET = 42
-"""Bytes.  A datagram of this size or less may be a stateless reset, which looks like a packet with a short header (RFC 9000 §10.3), unless
-packet numbers are missing beside it."""
+"""Bytes.  A datagram of this size or less may be a stateless reset, which looks like a packet with a short header (RFC 9000 §10.3); no
+packet with media has room in it."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Cheat(msgspec.Struct, frozen=True, kw_only=True):
         result = str(report.result)
         if result not in self.wanted:
             return f"{result}, wanted {' or '.join(self.wanted)}"
+        if report.result is Result.INCONCLUSIVE and report.blame is Blame.ENVIRONMENT and not self.outside:
+            return "INCONCLUSIVE for the machine, not for the stack"
         if self.blame is not None and report.blame is not self.blame:
             return f"blame {report.blame}, wanted {self.blame}"
         return ""
@@ -74,6 +76,8 @@ def _cheat(name: str, row: int, what: str, breaks: dict[Kind, str], *, alice: st
     return Cheat(name=name, row=row, what=what, agents=agents, breaks=breaks, **rest)  # type: ignore[arg-type]
 
 
+SEALED = ("FAIL", "INCONCLUSIVE")
+"""Where a scenario's bounds have room for as many lost packets, all that can be said is that no key opens them: blame agent."""
 SILENCE: dict[Kind, str] = {"silence": REBIND}
 EVERYWHERE: dict[Kind, str] = {"silence": PLAIN, "delay": STREAMS, "loss": BOTH}
 CRASHED: dict[Kind, str] = {"silence": REBIND, "hang-up": LEAVE, "delay": BREAK}
@@ -104,11 +108,11 @@ CHEATS: tuple[Cheat, ...] = (
     # row 2: loss, lateness and content that nobody sees
     _cheat("invents-arrivals", 2, "5 % of the sound opens with no key; both sides write crc 0, and the listener that it came",
            {"loss": BOTH, "reports": "call_flow.py::test_bidirectional_media"},
-           alice="invents-arrivals", bob="invents-arrivals", honest=False, worst=True),
+           alice="invents-arrivals", bob="invents-arrivals", wanted=SEALED, honest=False, worst=True),
     _cheat("invents-speech", 2, "0.5 s of sound opens with no key; both sides write that it came", SILENCE,
            alice="invents-speech", bob="invents-speech", honest=False),
     _cheat("invents-speech@often", 2, "the same every 0.9 s", {"loss": BOTH},
-           alice="invents-speech@often", bob="invents-speech@often", honest=False, worst=True),
+           alice="invents-speech@often", bob="invents-speech@often", wanted=SEALED, honest=False, worst=True),
     _cheat("hoards-and-restamps", 2, "sends the past after an outage, offered only then by its records", {"delay": LONG_OUTAGE},
            alice="hoards-and-restamps", honest=False),
     _cheat("zeroes", 2, "the payload is zeros", {"payload": "loopback.py::test_multiple_packets"}, alice="zeroes", honest=False),

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
@@ -39,11 +39,15 @@ _KERNEL = (
 )
 # The emulated clock is known.  The local APIC's timer would be calibrated by spinning, which takes seconds here: the HPET does its work.
 _EMULATED = " nr_cpus=1 tsc_early_khz=1000000 nolapic_timer"
+_REAL_TIME = " nr_cpus=1 nolapic_timer"
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: ``argv`` in ``folder`` with ``environment``; ``writable`` folders are the host's, everything else is read only."""
+    """What to run: ``argv`` in ``folder`` with ``environment``; ``writable`` folders are the host's, everything else is read only.
+
+    ``real_time``: the guest is emulated, and its clock is this machine's.
+    """
 
     argv: Sequence[str]
     folder: Path
@@ -51,6 +55,7 @@ class Order:
     writable: Sequence[Path]
     seconds: float = 3600
     memory: str = "1G"
+    real_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,11 @@ def _write(path: Path, content: bytes) -> None:
     part.rename(path)
 
 
-def run(order: Order) -> int:
-    """Boot, run, and stop: the command's exit code, or 124 when it took too long.  Unfit when there can be no machine here."""
+def run(order: Order, started: Callable[[int], None] = lambda pid: None) -> int:
+    """Boot, run, and stop: the command's exit code, or 124 when it took too long.  Unfit when there can be no machine here.
+
+    ``started`` is called with qemu's process when the guest is up.
+    """
     if platform.machine() != "x86_64":
         raise Unfit(f"the virtual machine is x86-64 and runs this computer's own programs, which are {platform.machine()}")
     qemu = packages.need_qemu()
@@ -98,8 +106,8 @@ def run(order: Order) -> int:
     with tempfile.TemporaryDirectory(prefix="vm-") as name:
         job = Path(name)
         _write_job(job, order)
-        for accelerator in (*(["kvm"] if _kvm_may_work() else []), EMULATION):
-            code = _attempt(qemu, made, order, job, accelerator)
+        for accelerator in (*(["kvm"] if not order.real_time and _kvm_may_work() else []), EMULATION):
+            code = _attempt(qemu, made, order, job, accelerator, started)
             if code is not None:
                 return code
             _remember_no_kvm()
@@ -114,7 +122,7 @@ def _write_job(job: Path, order: Order) -> None:
     (job / "command").write_text(f"{exports}cd {shlex.quote(str(order.folder))} || exit 125\nexec {shlex.join(order.argv)}\n")
 
 
-def _attempt(qemu: str, made: Images, order: Order, job: Path, accelerator: str) -> int | None:
+def _attempt(qemu: str, made: Images, order: Order, job: Path, accelerator: str, started: Callable[[int], None]) -> int | None:
     """The exit code; None when the guest did not come up."""
     limit = BOOT_BY_KVM if accelerator == "kvm" else BOOT
     began = time.monotonic()
@@ -127,6 +135,7 @@ def _attempt(qemu: str, made: Images, order: Order, job: Path, accelerator: str)
         booted = time.monotonic()
         how = "KVM" if accelerator == "kvm" else "software emulation"
         print(f"Linux {made.name} up in {booted - began:.1f} s by {how}", flush=True)
+        started(process.pid)
         if not _pass_on(out, booted + order.seconds):
             print(f"stopped after {order.seconds:.0f} s", file=sys.stderr, flush=True)
             return TOO_LONG
@@ -190,19 +199,23 @@ def _argv(qemu: str, made: Images, order: Order, job: Path, accelerator: str) ->
         words = ",".join(("local", f"id={tag}", f"path={str(path).replace(',', ',,')}", "security_model=none", "multidevs=remap", *more))
         return ["-fsdev", words, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
 
+    kvm = accelerator == "kvm"
+    clock = [] if kvm or order.real_time else ["-icount", "shift=0,sleep=on"]
+    words = "" if kvm else _REAL_TIME if order.real_time else _EMULATED
     writable = [word for n, path in enumerate(order.writable) for word in share(f"w{n}", path.resolve())]
     return [
         qemu,
         *("-machine", "q35", "-m", order.memory, "-accel", accelerator),
         # Instructions are counted across all processors, so that a second one would bring nothing.  Idle, its clock runs with ours.
-        *(["-cpu", "host", "-smp", "2"] if accelerator == "kvm" else ["-cpu", "max", "-smp", "1", "-icount", "shift=0,sleep=on"]),
+        *(["-cpu", "host", "-smp", "2"] if kvm else ["-cpu", "max", "-smp", "1", *clock]),
+        *("-name", "harness,debug-threads=on"),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-serial", f"file:{job / 'console'}"),
         *("-chardev", "stdio,id=out,signal=off", "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=out,nr=1,name=out"),
         *share("root", Path("/"), "readonly=on"),
         *share("job", job),
         *writable,
-        *("-kernel", str(made.kernel), "-initrd", str(made.initramfs), "-append", _KERNEL + ("" if accelerator == "kvm" else _EMULATED)),
+        *("-kernel", str(made.kernel), "-initrd", str(made.initramfs), "-append", _KERNEL + words),
     ]
 
 
