@@ -33,7 +33,7 @@ RULES: tuple[tuple[Kind, str], ...] = (
     ("handshakes", r"^QUIC (handshakes?|connections)|^offers of this call|connected on the wire"),
     ("handshakes", r"^from the (first Initial|new port|answer) to the"),
     ("path", r"^time to move|new path|passed by|connection ids|migrates? to|migrated|(ports|addresses) that|NAT noticed"),
-    ("path", r"moves to|validates the path|^\* at \*$|redialled|validating|peer_moved|suspected|disconnected|healthy"),
+    ("path", r"moves to|validates the path|^\* at \*$|redialled|redialling|validating|peer_moved|suspected|disconnected|healthy"),
     ("hang-up", r"^clean hang-up|^sources stop|call over at|falls silent|^last packet to|silent for|^byes that"),
     ("signalling", r"signall|^wrong in|connection_ready|no key opens"),
     ("order", r"duplicated|reordered|heard twice|breaks in sequence"),
