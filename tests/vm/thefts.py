@@ -25,7 +25,7 @@ LENGTHS_MS = (20, 50, 100, 200, 500)
 TIMES = 3
 MARK_S = 1.0
 """The first theft, longer than any other, tells how the two clocks lie to each other."""
-PAUSE_S = 0.6
+PAUSE_S, LOOK_S = 0.6, 0.1
 SHORT_MS, LONG_MS = 15.0, 60.0
 """A theft is seen so much too short at most: a tick of the sampler's, one of the guest's timer, what an emulated Python takes to wake up.
 And so much too long: this machine takes the processor away too, now and then."""
@@ -53,8 +53,7 @@ def held() -> list[str]:
         def beside(pid: int) -> None:
             deadline = time.monotonic() + READY_S
             while not (folder / "ready").exists() and time.monotonic() < deadline:
-                time.sleep(0.1)
-            time.sleep(1)  # so that the sampler has found its pace
+                time.sleep(LOOK_S)
             try:
                 taken.extend(steal(processor_thread(pid), lengths, PAUSE_S))
                 time.sleep(PAUSE_S)
