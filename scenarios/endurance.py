@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from harness.lab import Lab, control, needs, takes
 from harness.lab.endurance import Endurance
 from harness.lab.path_bounds import frames_in, rebound
@@ -19,6 +21,7 @@ UNHEARD = 80 * ms
 @control("alice", "leaves-sockets", caught_by="descriptors more, agent alice")
 @takes("endurance")
 @needs("migrate", of="alice")
+@pytest.mark.long
 async def test_endurance(lab: Lab) -> None:
     """Alice and Bob talk for hours; her router gives her a new port all the time, and her phone goes from radio to radio.
 

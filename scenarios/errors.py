@@ -590,6 +590,7 @@ WITHOUT_STEPS = (
     also=(*WITHOUT_STEPS, "times alice's video stopped", "audio lost", "audio heard", "video heard", "clean hang-up", "longest silence"),
 )
 @needs("adapt", "video")
+@pytest.mark.long
 async def test_degradation(lab: Lab) -> None:
     """Alice's access falls to 150 kbit/s: video steps down, then stops, and audio goes on; when there is room again video returns, once.
 

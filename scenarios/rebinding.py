@@ -184,6 +184,7 @@ async def test_rebind_behind_cgnat(lab: Lab, router: str) -> None:
 
 @control("bob", "follows-once", caught_by="longest silence, rebind 2", silent=True)
 @control("bob", "burns-ids", caught_by="connection ids that Bob has to spare")
+@pytest.mark.long
 async def test_rebind_every_second(lab: Lab) -> None:
     """Alice's router gives her a new port ten times, once a second; every time the call goes on.
 

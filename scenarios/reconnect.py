@@ -60,6 +60,7 @@ async def test_outage_short(lab: Lab) -> None:
 
 
 @control("alice", "hoards", caught_by="audio played past its deadline", also=("first fresh",))
+@pytest.mark.long
 async def test_outage_long(lab: Lab) -> None:
     """The same line is dark for 12 s, and loses 2 % before and after.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from harness.lab import Lab, control, needs
 from harness.lab.conversation import Call
 from harness.lab.path_bounds import Way, frames_in
@@ -100,6 +102,7 @@ def _judge_sound(lab: Lab, listener: Peer, since: int, bound: Duration, most: in
     also=("times bob's video stopped", "bob's video lost", "video heard", *UNSEEN),
 )
 @needs("video", "adapt")
+@pytest.mark.long
 async def test_narrow_uplink(lab: Lab) -> None:
     """Alice's uplink falls to 150 kbit/s, her downlink does not: her own picture gives way, and Bob's goes on.
 
@@ -138,6 +141,7 @@ async def test_narrow_uplink(lab: Lab) -> None:
     also=("times alice's video", "alice's video", "video heard", *UNSEEN),
 )
 @needs("video", "adapt")
+@pytest.mark.long
 async def test_satellite(lab: Lab) -> None:
     """Alice calls over a geostationary satellite: 600 ms there and back, and room for her picture.
 
@@ -168,6 +172,7 @@ async def test_satellite(lab: Lab) -> None:
 
 @control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
 @needs("video", "adapt")
+@pytest.mark.long
 async def test_held_uplink(lab: Lab) -> None:
     """Alice's Wi-Fi holds what she sends for 200 ms of each second, and then lets it all go at once; nobody's picture stops.
 
@@ -201,6 +206,7 @@ async def test_held_uplink(lab: Lab) -> None:
     also=("times alice's video stopped", "video heard", *UNSEEN),
 )
 @needs("video", "adapt")
+@pytest.mark.long
 async def test_bursts_of_loss(lab: Lab) -> None:
     """For five seconds Alice's line drops everything for 200 ms of each 700; when that is over both pictures come back whole.
 

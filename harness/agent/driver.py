@@ -64,6 +64,8 @@ CODECS = kinds.CAPABILITIES["video"]
 """What it can do besides where the libraries are there."""
 LAG = 10_000_000
 YOUNG = 10_000  # objects before the collector looks at them: 700, its own choice, are a few packets' worth, all of which die by themselves
+TURN = 5_000_000
+"""How long what has come is read before what is due is done, ns: a handshake takes as long, and in a flood there are dozens at once."""
 LAST_WORDS = 2  # seconds for the harness to read them
 MS = 1_000_000
 TICK = 100 * MS
@@ -277,14 +279,17 @@ class Driver:
                 self.tell(*self.studio.call_over(event.call, event.at))
 
     def receive(self, socket: PathSocket) -> None:
-        """Read what waits in ``socket``, then pump."""
+        """Read what waits in ``socket``, for ``TURN`` at most, then pump."""
         dropped = socket.dropped
         oldest = 0
+        ends = time.monotonic_ns() + TURN
         path, endpoint = socket.path, self.endpoint
         for datagram in socket.drain():
             now = time.monotonic_ns()
             oldest = max(oldest, now - datagram.arrived)
             endpoint.receive(datagram.data, Address(path, datagram.ip, datagram.port), now=now, arrived=datagram.arrived)
+            if now >= ends:  # the rest stays in the socket until sources and timers have had their turn
+                break
         if oldest > LAG:
             self.tell(messages.Lag(at=time.monotonic_ns(), late_ns=oldest, behind="receive"))
         if socket.dropped != dropped:

@@ -191,6 +191,7 @@ def test_where_nothing_can_be_drawn_the_story_is_lines(
     assert "\x1b[2J" not in seen.raw
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments", [pytest.param([], id="unasked"), pytest.param(["--story", "-n", "1"], id="in a worker", marks=pytest.mark.long)]
 )

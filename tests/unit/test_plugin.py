@@ -306,6 +306,7 @@ def one(name: str) -> str:
     return FIXTURE + STORIES[name][0]
 
 
+@pytest.mark.long
 def test_a_single_run_that_asserts_nothing_fails_the_whole(tmp_path: Path) -> None:
     ran = run(tmp_path, one("asserts_nothing"), "-q")
     assert ran.code == 1

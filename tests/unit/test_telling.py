@@ -90,6 +90,7 @@ def line_of(text: str, folder: Path) -> int:
     return (folder / "tale.py").read_text().splitlines().index(text) + 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [pytest.param([], id="alone"), pytest.param(["-n", "2"], id="workers", marks=pytest.mark.long)])
 def test_a_session_tells_the_same_alone_and_with_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[str]) -> None:
     ran, summary, xml = told(tmp_path, monkeypatch, TALE, *workers)
@@ -158,6 +159,7 @@ ENDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [pytest.param([], id="alone"), pytest.param(["-n", "1"], id="workers", marks=pytest.mark.long)])
 @pytest.mark.parametrize(("does", "arguments", "says"), ENDS.values(), ids=ENDS)
 def test_what_did_not_run_is_told(
@@ -183,6 +185,7 @@ def test_a_worker_that_dies_is_told_at_the_test_that_it_ran(tmp_path: Path, monk
     assert "crashed while running" in line
 
 
+@pytest.mark.long
 def test_runs_that_were_followed_are_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran, summary, xml = told(tmp_path, monkeypatch, BUSY.format(seeds="{1, 1001}", ones=1), "--conclusive")
     known = properties(xml, "test_busy")
@@ -209,6 +212,7 @@ def test_a_summary_that_cannot_be_written_is_said_and_fails_nothing(tmp_path: Pa
     assert "the summary could not be written to $GITHUB_STEP_SUMMARY" in ran.out
 
 
+@pytest.mark.long
 def test_a_full_summary_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "summary.md"
     path.write_bytes(b"x" * LIMIT)

@@ -198,6 +198,7 @@ def test_an_outage_says_nothing_about_video(identity: Identity) -> None:
     assert decided(alice) == decided(bob) == []
 
 
+@pytest.mark.long
 def test_quality_is_told_once_a_second_and_is_good_on_a_good_path(identity: Identity) -> None:
     world, alice, _ = two(identity)
     since = world.now
@@ -208,6 +209,7 @@ def test_quality_is_told_once_a_second_and_is_good_on_a_good_path(identity: Iden
     assert all(20 <= event.rtt_ms <= 60 and event.packet_loss_percent == 0 for event in told)
 
 
+@pytest.mark.long
 def test_loss_is_that_of_the_window_as_the_peer_reports_it(identity: Identity) -> None:
     world, alice, _ = two(identity)
     alice.paths["eth"].drop = lambda data, outward: outward and world.random.random() < 0.1

@@ -22,6 +22,7 @@ def decided(host: Host) -> list[int]:
     return [event.kbps for event in host.all(VideoAdapted)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["out", "in"])
 def test_the_free_directions_video_goes_on(identity: Identity, way: str) -> None:
     world, alice, bob = two(identity)

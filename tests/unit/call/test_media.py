@@ -105,6 +105,7 @@ def test_hanging_up_reports_what_was_never_sent(identity: Identity) -> None:
     assert bob.endpoint.inventory()["calls"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [0.0, 0.1])
 @pytest.mark.parametrize("flow", ["audio", "video"])
 def test_stream_mode(identity: Identity, flow: str, loss: float) -> None:
@@ -222,6 +223,7 @@ def test_media_on_a_bidirectional_stream_closes_the_connection(identity: Identit
     assert "code 0x4" in alice.log[-1].reason  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_garbage_on_the_wire_changes_nothing(identity: Identity) -> None:
     world = World(identity)
     alice, bob, call = pair(world)

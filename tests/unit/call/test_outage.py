@@ -29,6 +29,7 @@ def cut(world: World, *hosts: Host, length: int) -> int:
     return world.now
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "loss", "delay"), [(0, 0.0, 10 * MS), (0, 0.0, 50 * MS), *((seed, 0.02, 10 * MS) for seed in range(8))])
 def test_twelve_seconds_of_outage(identity: Identity, loss: float, seed: int, delay: int) -> None:
     world = World(identity, seed)
@@ -50,6 +51,7 @@ def test_twelve_seconds_of_outage(identity: Identity, loss: float, seed: int, de
     assert alice.endpoint.stats(call).handshakes == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("loss", "delay"),
     [pytest.param(0.02, 10 * MS, marks=pytest.mark.long), pytest.param(0.02, 50 * MS, marks=pytest.mark.long), (0.05, 150 * MS)],
