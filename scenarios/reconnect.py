@@ -46,7 +46,7 @@ TUNNEL = Impairment(
 TUNNEL_BEGINS, TUNNEL_ENDS, CELL_IS_GOOD = 1, 2, 3
 
 
-@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh",))
+@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh", "audio unheard"))
 async def test_outage_short(lab: Lab) -> None:
     """Alice's access line is dark for 2 s, somewhere beyond her router, and comes back: the call is simply there again.
 
@@ -74,7 +74,7 @@ async def test_outage_long(lab: Lab) -> None:
     await _outage(lab, 2 * percent, 12 * s)
 
 
-@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh",))
+@control("alice", "impatient", caught_by="QUIC handshakes", also=("first fresh", "audio unheard"))
 async def test_train_tunnel(lab: Lab) -> None:
     """Alice calls from a train: the cell fades, a tunnel takes everything for 2.5 s, and a slow cell takes her up behind it.
 
