@@ -188,12 +188,13 @@ class BlamesItself(Endpoint):
 
 
 class HastyQuality(CallQuality):
-    """Takes every packet that expires here for a network that takes no more."""
+    """Takes every packet that expires here, and every moment in which one waits, for a network that takes no more."""
 
     def _held_back(self, connection: Connection) -> float:
         expired = connection.expired - (self._expired if connection is self._connection else 0)
+        waited = connection.core.yielded_for - self._yielded
         super()._held_back(connection)
-        return 100.0 if expired else 0.0
+        return 100.0 if expired or waited > 0 else 0.0
 
 
 class PanickingCall(SelfBlamingCall):
