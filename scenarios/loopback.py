@@ -85,6 +85,7 @@ async def test_rtp_data_path(lab: Lab, version: int) -> None:
 @control("alice", "newest-first", caught_by="video reordered", also=("video unheard", "longest video"))
 @control("alice", "blanks", caught_by="video corrupted", also=("video unheard", "longest video", "video packets heard"))
 @needs("video")
+@pytest.mark.alone
 async def test_multiple_packets(lab: Lab) -> None:
     """Alice sends more than a thousand packets of video as fast as a call ever does: all arrive, in order, byte for byte.
 

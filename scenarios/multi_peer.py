@@ -61,6 +61,7 @@ def judge_hold(lab: Lab, call: Call, times: int) -> None:
 
 @control("alice", "one-call-wide", caught_by="longest audio silence", silent=True, also=("longest", "first"))
 @needs("video")
+@pytest.mark.alone
 async def test_simultaneous_calls(lab: Lab) -> None:
     """Alice calls Bob, Carol, Dave and Erin at once, with video, and all of them see and hear her, and she them.
 
@@ -262,6 +263,7 @@ async def test_peer_crashes(lab: Lab) -> None:
 
 @control("alice", "one-call-wide", caught_by="longest screen silence", silent=True, also=("longest",))
 @needs("video", "screen")
+@pytest.mark.alone
 async def test_concurrent_media(lab: Lab) -> None:
     """Alice is in two calls at once, each with sound, picture and a shared screen in both directions.
 
@@ -281,6 +283,7 @@ async def test_concurrent_media(lab: Lab) -> None:
     "alice", "stalls-together", caught_by="longest audio silence", silent=True, also=("longest video silence", "longest pause of video")
 )
 @needs("video")
+@pytest.mark.alone
 async def test_isolation(lab: Lab) -> None:
     """Alice has video calls with Bob, Carol and Dave when Bob's line begins to lose almost a third of all packets; only he suffers.
 
