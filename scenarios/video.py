@@ -45,7 +45,7 @@ DROPS = Impairment(
     schedule=Schedule((Step(400 * ms, Impairment(delay=DELAY / 2, loss=100 * percent)), Step(600 * ms, CLEAR)), every=700 * ms),
 )
 RESTORED = 12 * s
-"""A second of bad window at most, five good ones and two of a probe, until video is whole again; and what is judged then."""
+"""Two seconds of bad windows, five of good ones, two of a probe, until video is whole again; one to spare; and what is judged then."""
 
 
 async def _goes_on(call: Call, for_: Duration, *, share: Ratio = 98 * percent) -> None:
@@ -213,9 +213,9 @@ async def test_bursts_of_loss(lab: Lab) -> None:
     Field story: a microwave oven, a bad cable; it is over, and the picture stays small or black for the rest of the call.
     Fault: a schedule of losses on Alice's access, both ways, then none.  Receipts: what the executor has in force, both times.
     Bounds: at the end of twelve seconds without loss each picture is as large as before (80 %): the second in which the last burst lies and
-    the one in which the peer reports it, five good ones and a probe of two, which is nine; and a second to spare.  In the last two seconds it is that of an undisturbed call (60 ms, no freeze, no frame unseen); audio is back with
-    the line, at most 260 ms and ten frames of it missing.  What video does meanwhile is the stack's own affair: more than a quarter of
-    everything is lost.
+    the one in which the peer reports it, five good ones and a probe of two, which is nine; and a second to spare.  In the last two seconds
+    it is that of an undisturbed call (60 ms, no freeze, no frame unseen); audio is back with the line, at most 260 ms and ten frames of it
+    missing.  What video does meanwhile is the stack's own affair: more than a quarter of everything is lost.
     Control: a caller that never gives back what it has taken from its video.
     """
     net = await lab.build(two_homes())
