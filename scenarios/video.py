@@ -170,7 +170,7 @@ async def test_satellite(lab: Lab) -> None:
         _judge_sound(lab, listener, call.opened, SILENCE, 0)
 
 
-@control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard"))
+@control("bob", "panics", caught_by="bob's video at last, kbit/s", also=("times bob's video", "bob's video", "video heard", *UNSEEN))
 @needs("video", "adapt")
 @pytest.mark.long
 async def test_held_uplink(lab: Lab) -> None:
