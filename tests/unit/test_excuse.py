@@ -338,6 +338,8 @@ class TestBusyMachine:
         stalls = (stall(1000, 1300), stall(1000, 1300, BOB), stall(5200, 5210))
         assert excuse(verdict, stalls, life()).result is result
         assert excuse(verdict, stalls).result is Result.FAIL
+        crowded = [*stalls, stall(6000, 6300), stall(6000, 6300, BOB)]
+        assert excuse(verdict, crowded, life()).result is (Result.FAIL if lost else Result.INCONCLUSIVE)
 
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
