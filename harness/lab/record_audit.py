@@ -49,6 +49,8 @@ class RecordAudit:
     _sent: dict[_Key, list[_Claim]] = field(default_factory=dict)
     _came: dict[_Key, list[_Claim]] = field(default_factory=dict)
     _unsent: set[_Key] = field(default_factory=set)
+    _refused: set[_Key] = field(default_factory=set)
+    """Of streams: the kernel refused the datagram, and QUIC may repeat what was in it."""
     _departed: Counter[_Key] = field(default_factory=Counter)
     _arrived: Counter[_Key] = field(default_factory=Counter)
     _first: dict[_Key, int] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class RecordAudit:
                 claim = _Claim(record.path, record.arrived, record.arrived, f"{record.flow} packet {record.seq} arrived")
                 self._came.setdefault(key, []).append(claim)
             elif record.sent is None:
-                self._unsent.add(key)
+                (self._refused if record.mode == "stream" and record.remote is not None else self._unsent).add(key)
             else:
                 claim = _Claim(record.path, record.sent, record.done or record.sent, f"{record.flow} packet {record.seq} sent")
                 self._sent.setdefault(key, []).append(claim)
@@ -79,6 +81,8 @@ class RecordAudit:
         for key in self._unsent & self._departed.keys():
             self._denied.append(f"packet {key[1]}")
             self._unsent.discard(key)
+            del self._departed[key]
+        for key in self._refused & self._departed.keys():
             del self._departed[key]
 
     def _settle(self, claims: dict[_Key, list[_Claim]], packets: Counter[_Key]) -> None:
