@@ -11,7 +11,7 @@ Handshake packets are passed over; only what a datagram holds behind them is loo
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aioquic.buffer import Buffer  # type: ignore[attr-defined]  # public, but re-exported without saying so
 
-from harness.call.roq import FLOW_IDS, encode_varint
 from harness.fabric.udp_packets import UdpPacket
+from harness.lab.flow_names import FlowNames
 from harness.lab.frames import Frame, parse_frames_untrusted
 from harness.lab.quic_headers import LONGEST_ID, QUIC_BIT, outside_untrusted
 from harness.lab.quic_keys import APPLICATION_SECRETS, Keyring, Opened, Secret, Sender, read_keys
@@ -151,10 +151,15 @@ class Decrypted:
             found += _stretch(owner, run)
         return sorted(found, key=lambda one: one.since)
 
-    def spare_ids(self, connection: str, sender: Sender) -> int:
-        """How many of the connection ids that the other side gave to ``sender`` it had not used by the end: what is left for new paths."""
+    def spare_ids(self, connection: str, sender: Sender) -> int | None:
+        """How many of the connection ids that the other side gave to ``sender`` it had not used by the end: what is left for new paths.
+
+        None where the other side has zero-length ids: it needs none, and cannot give any (RFC 9000 §5.1.1).
+        """
         mine = [packet for packet in self.packets if packet.connection == connection]
         used = {packet.destination for packet in mine if packet.sender == sender}
+        if used == {b""}:
+            return None
         given = {f.fields["connection_id"] for p in mine if p.sender != sender for f in p.having("NEW_CONNECTION_ID")}
         return len(given - used)
 
@@ -165,9 +170,14 @@ class Decrypted:
 
     def datagrams(self, *flows: str) -> list[tuple[Packet, bytes]]:
         """The RTP or RTCP packets of ``flows`` that DATAGRAM frames carried, each with its QUIC packet, in the order of the capture."""
-        ids = {encode_varint(FLOW_IDS[flow]) for flow in flows}
-        frames = [(packet, frame.fields["data"]) for packet in self.packets for frame in packet.having("DATAGRAM")]
-        return [(packet, data[1:]) for packet, data in frames if data[:1] in ids]  # every flow id takes one byte
+        names: dict[tuple[str, Sender], FlowNames] = defaultdict(FlowNames)
+        found: list[tuple[Packet, bytes]] = []
+        for packet in self.packets:
+            for frame in packet.having("DATAGRAM"):
+                media = names[packet.connection, packet.sender].of_datagram_untrusted(frame.fields["data"])
+                if media is not None and media[0] in flows:
+                    found.append((packet, media[1]))
+        return found
 
     def stream(self, connection: str, sender: Sender, number: int) -> Stream:
         """What ``sender`` wrote to stream ``number``, put together."""

@@ -13,16 +13,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from harness.call.quality import PADDING_PAYLOAD_TYPE
-from harness.call.roq import FLOW_NAMES, decode_varint_untrusted
+from harness.call.roq import decode_varint_untrusted
 from harness.lab.crossings import Crossing
+from harness.lab.flow_names import RTCP, FlowNames
 from harness.media.records import Arrival, Mode
-from harness.media.source import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE
 from harness.rtp.packet import HEADER, VERSION, unwrapped
 
-_RTCP = range(64, 96)
-"""RTP payload types that are RTCP's packet types 192 to 223 (RFC 5761 §4)."""
-_MEDIA = ("audio", "video", "screen")
 _BLANK = 16
 """A payload of so many equal bytes is no media."""
 
@@ -70,34 +66,12 @@ Taken = Callable[[Crossing], int | None]
 """When the listening process took the datagram of a crossing that arrived."""
 
 
-class FlowNames:
-    """Which flow an RTP packet belongs to, by its flow id and payload type; flow ids may differ from stack to stack."""
-
-    def __init__(self) -> None:
-        self._learnt: dict[int, str] = {}
-
-    def name(self, flow_id: int, payload_type: int) -> str | None:
-        """audio, video or screen; None for padding and what is no media of a call."""
-        if payload_type == PADDING_PAYLOAD_TYPE:
-            return None
-        if payload_type == AUDIO_PAYLOAD_TYPE:
-            return "audio"
-        known = FLOW_NAMES.get(flow_id)
-        if known in _MEDIA:
-            return known
-        if payload_type != VIDEO_PAYLOAD_TYPE:
-            return None
-        if flow_id not in self._learnt:
-            self._learnt[flow_id] = "screen" if "video" in self._learnt.values() else "video"
-        return self._learnt[flow_id]
-
-
 def read_rtp_untrusted(data: bytes) -> Rtp | None:
     """The RTP packet in ``data``; None for RTCP and anything else."""
     if len(data) < HEADER.size or data[0] >> 6 != VERSION:
         return None
     first, second, sequence, timestamp, ssrc = HEADER.unpack_from(data)
-    if second & 0x7F in _RTCP:
+    if second & 0x7F in RTCP:
         return None
     payload = data[HEADER.size + 4 * (first & 0x0F) :]
     blank = len(payload) >= _BLANK and payload.count(payload[:1]) == len(payload)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from harness.call.quality import PADDING_PAYLOAD_TYPE
 from harness.lab.crossings import Crossing
-from harness.lab.wire_media import FlowNames, WirePacket, by_direction, read_rtp_untrusted, wire_packets
+from harness.lab.flow_names import FlowNames
+from harness.lab.wire_media import WirePacket, by_direction, read_rtp_untrusted, wire_packets
 from harness.media.source import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE
 from tests.unit.lab.wire import AUDIO, MS, RTCP, SCREEN, VIDEO, Wire, datagram, media_stream, piece, rtp
 
