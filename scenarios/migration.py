@@ -184,7 +184,7 @@ async def test_double_handover(lab: Lab) -> None:
                 await net.link(f"alice/{left}").down()
         await call.heard_both_ways(for_=1 * s)
     passed_by = net.nat("carrier").address()
-    strays = [p for p in lab.evidence.decrypted(bob).packets if p.udp.source[0] == passed_by and p.having("DATAGRAM")]
+    strays = [p for p in lab.evidence.decrypted(bob).packets if p.udp.source[0] == passed_by and p.has_media]
     lab.equal("media packets over the radio that was passed by", counted(of_packets(strays)), 0)
     judge_handover(lab, call, fault, "wifi", "nr")
     lab.equal("QUIC handshakes", call.handshakes(), 1)

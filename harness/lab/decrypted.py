@@ -79,6 +79,14 @@ class Packet:
         return [frame for frame in self.frames if frame.name == name]
 
     @property
+    def has_media(self) -> bool:
+        """Whether RTP is in it, or bytes of a unidirectional stream, on which a call has nothing but media; padding of a probe is none."""
+        if any(frame.fields["stream"] & 2 and frame.fields["data"] for frame in self.having("STREAM")):
+            return True
+        named = (FlowNames().of_datagram_untrusted(frame.fields["data"]) for frame in self.having("DATAGRAM"))
+        return any(one is not None and one[0] != "rtcp" for one in named)
+
+    @property
     def unreadable(self) -> int:
         """How many of its bytes are behind a frame whose layout is not known."""
         return sum(len(frame.fields["data"]) for frame in self.frames if frame.name == "UNREADABLE")

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.call.roq import FLOW_IDS
 from harness.errors import HarnessError
-from harness.lab.decrypted import Decrypted, Packet, Signal
+from harness.lab.decrypted import Decrypted, Signal
 from harness.media.figure import Figure, Gap
 from harness.units import Duration
 
-_MEDIA = frozenset(bytes([FLOW_IDS[flow]]) for flow in ("audio", "video", "screen", "data"))
 """Each flow's id is one byte, and stands first in its datagrams (RTP over QUIC §4.1)."""
 
 
@@ -50,7 +48,7 @@ def on_hold(wire: Decrypted, call: str, until: int, direction: str) -> list[OnHo
     connection, signals = next(((one, its) for one, its in said if any(s.message.get("session_id") == call for s in its)), (None, []))
     if connection is None:
         raise HarnessError(f"{direction}: the capture has no connection of call {call}")
-    media = [packet.at for packet in wire.packets if packet.connection == connection and packet.udp.outgoing and _has_media(packet)]
+    media = [packet.at for packet in wire.packets if packet.connection == connection and packet.udp.outgoing and packet.has_media]
     found: list[OnHold] = []
     holders: set[str] = set()
     began = 0
@@ -71,7 +69,3 @@ def _signals(wire: Decrypted, connection: str, direction: str) -> list[Signal]:
         return wire.signals(connection)
     except ValueError as error:
         raise HarnessError(f"{direction}: what was said on connection {connection[:16]} is no signalling: {error}") from None
-
-
-def _has_media(packet: Packet) -> bool:
-    return any(frame.fields["data"][:1] in _MEDIA for frame in packet.having("DATAGRAM"))

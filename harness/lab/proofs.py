@@ -63,7 +63,7 @@ def time_to_move(wire: Decrypted, asked: int) -> Figure:
 
     ``wire``: captured at the server's host, so that the new path's one-way delay is in it.
     """
-    media = [packet for packet in wire.packets if packet.sender == "client" and packet.having("DATAGRAM")]
+    media = [packet for packet in wire.packets if packet.sender == "client" and packet.has_media]
     before = next((packet.udp.source for packet in reversed(media) if packet.at < asked), None)
     first = next((packet for packet in media if packet.at >= asked and packet.udp.source != before), None)
     end = max(asked, wire.packets[-1].at) if first is None else first.at

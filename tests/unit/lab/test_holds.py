@@ -40,7 +40,12 @@ class Wire:
 
     def media(self, sender: Sender, *times: int, flow: str = "audio", connection: str = "c1") -> None:
         for at in times:
-            self.add(at, sender, Frame("DATAGRAM", {"data": bytes([FLOW_IDS[flow]]) + bytes(20)}), connection)
+            self.add(
+                at,
+                sender,
+                Frame("DATAGRAM", {"data": bytes([FLOW_IDS[flow], 0x80, 200 if flow == "rtcp" else 111]) + bytes(20)}),
+                connection,
+            )
 
     def read(self) -> list[OnHold]:
         return on_hold(Decrypted(sorted(self.packets, key=lambda packet: packet.at), []), "X", UNTIL, "bob → alice")

@@ -13,10 +13,11 @@ from harness.lab.frames import Frame
 from harness.lab.proofs import carried, time_to_move, unanswered
 from harness.spec.link import Pick
 from harness.units import ms
+from tests.unit.lab.wire import datagram, rtp
 
 MS = 1_000_000
 ALICE, MOVED, BOB = ("192.0.2.1", 5000), ("192.0.2.9", 6000), ("192.0.2.2", 4433)
-MEDIA = Frame("DATAGRAM", {"data": b"x"})
+MEDIA = datagram(rtp(1))
 
 
 def packet(at: int, *frames: Frame, source: tuple[str, int] = ALICE, outgoing: bool = False, payload: bytes = b"?") -> Packet:
