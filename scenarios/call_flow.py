@@ -101,7 +101,9 @@ async def test_capability_signalling(lab: Lab) -> None:
     ended = [wire.stream(connection, sender, SIGNALLING_STREAM).ended for sender in ("client", "server")]
     lab.equal("ends of the signalling stream", sum(ended), 2)
     ready = next((one.packet for one in said if one.message["type"] == "connection_ready"), None)
-    early = [packet for packet in wire.packets if packet.has_media and (ready is None or packet.at < ready.at)]
+    early = [
+        packet for packet in wire.packets if (packet.has_media or packet.having("DATAGRAM")) and (ready is None or packet.at < ready.at)
+    ]
     lab.equal("media packets before connection_ready", counted(of_packets(early)), 0)
 
 
