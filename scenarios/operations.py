@@ -10,6 +10,7 @@ from harness.agent.messages import CallHeld, Options
 from harness.fabric.network import Network
 from harness.lab import Lab, control, needs, refusal
 from harness.lab.conversation import Call
+from harness.lab.met import comes_to
 from harness.lab.peer import Peer
 from harness.media.figure import Moment, counted
 from harness.units import s
@@ -94,7 +95,9 @@ async def reached(lab: Lab, place: str, alice: Peer, bob: Peer, net: Network) ->
         if place == "Calling, caller":
             await line.down()
         call = await lab.dial(alice, bob, path="wifi")
-        if place != "Calling, caller":
+        if place == "Calling, caller":
+            await comes_to(lab, "internet", since=call.asked)  # else the call may be over before anything of it has met the cut
+        else:
             await call.rings()
         if place == "Connecting, callee":
             await line.down()

@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import trio
+
 from harness import rotation
 from harness.fabric.capture import file_name
 from harness.fabric.pcapng import Packet, Reader
 from harness.fabric.receipts import Touches
 from harness.fabric.udp_packets import UdpPacket, udp_packets
 from harness.spec.topology import Router, Topology
-from harness.units import many, ms
+from harness.units import Duration, many, ms, s
 
 if TYPE_CHECKING:
     from harness.lab.lab import Lab
@@ -32,6 +34,7 @@ BEFORE = 1500 * ms
 _AT_ONCE = 100 * ms
 _SLACK = 1_000_000
 """Nanoseconds between when an executor was changed and when it noted that."""
+_POLL_S = 0.01
 _HEADERS = {4: 28, 6: 48}
 """Bytes of IP and UDP before a payload, without options or extensions."""
 
@@ -127,6 +130,19 @@ def traffic(lab: Lab, topology: Topology) -> Traffic:
     )
     until = max((call.closed or lab.now() for call in calls), default=lab.now())
     return Traffic(topology, lab.folder / "capture", sent, lab.final, until)
+
+
+async def comes_to(lab: Lab, node: str, *, since: int, within: Duration = 2 * s) -> None:
+    """Wait until a UDP packet has come to ``node`` since then (ns), as its captures show it; no longer than ``within``."""
+    network = lab.network
+    assert network is not None
+    paths = [lab.folder / "capture" / file_name(port.path) for port in network.topology.ports(node)]
+    with trio.move_on_after(within.s):
+        while True:
+            await network.flush()
+            if any(udp.outgoing is False for path in paths for udp in udp_packets(_within(Reader(path), since, lab.now()))):
+                return
+            await trio.sleep(_POLL_S)
 
 
 def settle(changes: Sequence[Change], met: Sequence[Met], beside: frozenset[int]) -> list[str]:
