@@ -277,14 +277,12 @@ class Reader:
                 kind, length = _HEAD.unpack(head) if len(head) == 8 else (0, 0)
                 if len(head) == 8 and (length < 12 or length % 4 or length > LARGEST or (at == 0 and kind != SECTION)):
                     raise HarnessError(f"{self.path}: byte {at} begins no block of a pcapng file of this harness")
-                if kind == PACKET and not with_packets:
+                skipped = kind == PACKET and not with_packets
+                if skipped:
                     file.seek(length - 12, io.SEEK_CUR)
-                    rest = file.read(4)
-                    whole = len(rest) == 4
-                else:
-                    rest = file.read(max(length - 8, 0))
-                    whole = len(rest) == length - 8
-                if not whole:
+                wanted = 4 if skipped else length - 8
+                rest = file.read(max(wanted, 0))
+                if len(rest) != wanted:
                     self.truncated = True
                     return
                 body = rest[:-4]

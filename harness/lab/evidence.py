@@ -194,7 +194,7 @@ class Evidence:
     # -- captures ----------------------------------------------------------------------------------------------------------------------
 
     def captured(self, peer: Peer | Attacker, *, whole: bool = True) -> list[UdpPacket]:
-        """The UDP packets captured at all of a host's interfaces, in order of time; read anew when there are more.
+        """The UDP packets captured at all of a host's interfaces, in order of time; read again when there are more.
 
         HarnessError when parts of a capture were let go, unless it need not be ``whole``: no figure may come from what is left.
         """

@@ -128,11 +128,11 @@ class Opener:
         """
         captured = list(captured)
         others = self._opener.decrypt(udp for udp in captured if udp.payload not in self._known)
-        known = self._known | {packet.udp.payload: packet for packet in others.packets}
+        fresh = {packet.udp.payload: packet for packet in others.packets}
         opened: list[Packet] = []
         seen: set[bytes] = set()
         for udp in captured:
-            if (packet := known.get(udp.payload)) is not None:
+            if (packet := self._known.get(udp.payload) or fresh.get(udp.payload)) is not None:
                 opened.append(replace(packet, udp=udp, copy=udp.payload in seen))
                 seen.add(udp.payload)
         return Decrypted(opened, others.sealed, others.owners)

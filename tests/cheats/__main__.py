@@ -81,7 +81,7 @@ def main(
 
 def table(orders: list[Order], done: dict[str, Done]) -> list[str]:
     """The rows of the page's table: one for each cheat."""
-    lines = ["| row | stack | form | what it breaks | runs | came to | caught by, for example |", "|---|---|---|---|---|---|---|"]
+    lines = ["| row | stack | form | what it breaks | runs | results | caught by, for example |", "|---|---|---|---|---|---|---|"]
     for cheat in CHEATS:
         mine = [done[order.key] for order in orders if order.name == cheat.name and order.key in done]
         if mine:
