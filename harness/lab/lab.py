@@ -386,6 +386,10 @@ class Lab:
         slow = [Stall(start, end, RUNNER) for peer in self.peers.values() for start, end in peer.remote.slow]
         return [*stalls_of(self._sampler.read(), confined, self.frozen), *slow]
 
+    def life_so_far(self) -> Life | None:
+        """When agents were sampled until now, and what of the cores they used; None when they never were."""
+        return None if self._sampler is None else life_of(self._sampler.read())
+
     async def settle(self) -> None:
         """Put what was captured into its files and learn what the links did so far: figures of a call that is over rest on both."""
         if self.network is not None:

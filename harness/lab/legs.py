@@ -161,7 +161,7 @@ class Legs:
         for peer, end in self._ends.items():
             self._audit(peer, end, found, ended - _UNDER_WAY.ns)
         self._audited = ended - _UNDER_WAY.ns
-        moves = [move for move in self._lab.moves if move.call is self.call]
+        moves = [move for move in self._lab.moves if move.call is self.call and move.at < ended]  # of later ones little was captured yet
         for move in moves:
             self._lab.moves.remove(move)
             self._lab.receipts.append(self._receipt(move))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import mmap
 import os
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
+import trio
 
 from harness import rotation
 from harness.excuse import excuse
 from harness.lab.endurance import SHORT, Endurance, LegFigures, Pace, Silences
 from harness.lab.footprint import Footprint, footprint, processes
-from harness.media.figure import Figure, Gap
-from harness.units import Duration, ms, percent, s
+from harness.lab.lab import FaultMark
+from harness.lab.legs import Leg
+from harness.media.figure import Figure, Gap, Moment
+from harness.units import Count, Duration, ms, percent, s
 from harness.verdict import Blame, Relation, Result, Stall, Verdict, judge
 
 MS, S = 1_000_000, 1_000_000_000
@@ -35,7 +38,8 @@ class Made(Endurance):
         def at_most(name: str, value: Any, bound: Any, **detail: Any) -> None:
             self.verdicts.append(judge(name, Relation.AT_MOST, value, bound, **detail))
 
-        self.lab: Any = SimpleNamespace(folder=folder, at_most=at_most)
+        outside = SimpleNamespace(outside_stalls=lambda: self.stalled, life_so_far=lambda: None)
+        self.lab: Any = SimpleNamespace(folder=folder, at_most=at_most, **vars(outside))
         self.pace = pace
         self.kinds = ["start"]
         self.series, self.silences, self.samples = {}, {}, {}
@@ -119,6 +123,77 @@ def test_a_kind_of_fault_that_never_was_is_not_measured(tmp_path: Path) -> None:
     made = Made(tmp_path).rebinds()
     made.longest_silence("migration to lte", 100 * ms)
     assert made.one("longest silence after a migration to lte").result is Result.INCONCLUSIVE
+
+
+def missed(at: int, count: int, length: int = 100 * MS) -> Figure:
+    """So many frames unheard from ``at`` (ns) on, in a silence of ``length``."""
+    return Figure(
+        Count(count),
+        BOB,
+        gaps=(Gap(Duration(length), at, at + length),),
+        moments=tuple(Moment(at + n * 20 * MS) for n in range(count)),
+        interval=20 * MS,
+        speaker="alice",
+        listener="bob",
+    )
+
+
+def with_misses(tmp_path: Path, counts: dict[int, int]) -> Made:
+    made = Made(tmp_path)
+    silences = made.silences[KIND, BOB] = Silences()
+    for number in range(1, 121):
+        silences.begin()
+        silences.miss(missed(number * 30 * S, counts.get(number, 1)))
+    return made
+
+
+def unheard(made: Made, stalls: Sequence[Stall] = ()) -> Verdict:
+    made.stalled = list(stalls)
+    made.unheard(KIND, 2)
+    return excuse(made.verdicts[-1], made.stalled)
+
+
+def test_the_most_frames_unheard_after_one_fault_are_judged(tmp_path: Path) -> None:
+    assert unheard(with_misses(tmp_path, {})).result is Result.PASS
+    worst = unheard(with_misses(tmp_path, {30: 3, 50: 5}))
+    assert (worst.result, str(worst.value), worst.moments[0].at) == (Result.FAIL, "5", 50 * 30 * S)
+
+
+def test_frames_that_stalls_explain_leave_those_after_the_next_fault(tmp_path: Path) -> None:
+    stopped = [Stall(50 * 30 * S, 50 * 30 * S + 90 * MS, "agent bob", "stopped")]
+    alone = unheard(with_misses(tmp_path, {50: 5}), stopped)
+    assert (alone.result, alone.blame) == (Result.INCONCLUSIVE, Blame.ENVIRONMENT)
+    left = unheard(with_misses(tmp_path, {30: 3, 50: 5}), stopped)
+    assert (left.result, str(left.value)) == (Result.FAIL, "3")
+
+
+def test_frames_unheard_after_one_fault_in_two_legs_count_together(tmp_path: Path) -> None:
+    made = with_misses(tmp_path, {})
+    made.silences[KIND, BOB].miss(missed(120 * 30 * S + S, 2))
+    found = unheard(made)
+    assert (found.result, str(found.value), len(found.moments)) == (Result.FAIL, "3", 3)
+
+
+def test_of_many_faults_few_figures_are_kept(tmp_path: Path) -> None:
+    kept = with_misses(tmp_path, {n: n for n in range(20, 40)}).silences[KIND, BOB].most_missed
+    assert sorted(place + 1 for place in kept) == [33, 34, 35, 36, 37, 38, 39, 120], "the worst, and the newest, which may grow"
+
+
+def test_a_fault_after_a_leg_s_end_is_the_next_leg_s(tmp_path: Path) -> None:
+    """A late machine leaves a turn no time: until the leg's end nothing can have been silent after its fault."""
+    made = Made(tmp_path)
+    ends, edges = iter((2 * S, 4 * S)), []
+
+    async def end_leg() -> Leg:
+        return Leg(1, 0, next(ends), {BOB: Any})  # type: ignore[dict-item]
+
+    made._judge = lambda leg, heard, of: edges.append(of)  # type: ignore[method-assign]
+    made._legs = SimpleNamespace(end_leg=end_leg)  # type: ignore[assignment]
+    made._processes, made._newest, made.call = {}, "start", SimpleNamespace(closed=None, opened=0)  # type: ignore[assignment]
+    made._faults = [("rebind", FaultMark("rebind 1", S)), ("rebind", FaultMark("rebind 2", 2 * S))]
+    trio.run(made._leg)
+    trio.run(made._leg)
+    assert edges == [[("start", "start", 0), ("rebind", "rebind 1", S)], [("rebind", "rebind 1", 0), ("rebind", "rebind 2", 2 * S)]]
 
 
 def drifted(made: Made) -> list[str]:

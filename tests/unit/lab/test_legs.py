@@ -376,3 +376,19 @@ def test_what_an_agent_writes_while_the_captures_are_read_is_matched_with_the_ne
             talk.say(number)
         talk.leg()
         assert {name: told["breaches"] for name, told in talk.legs.rest().items()} == {"alice": [], "bob": []}
+
+
+def test_a_move_after_a_leg_s_end_is_looked_for_in_the_next(tmp_path: Path) -> None:
+    """Of what a late machine asked for just now the captures have little yet: a leg that looked for it would refute it."""
+    with Conversation(tmp_path) as talk:
+        seen: list[Any] = []
+        talk.legs._receipt = seen.append  # type: ignore[method-assign, assignment]
+        for number in range(100):
+            talk.say(number)
+        early, late = (SimpleNamespace(call=talk.call, at=talk.now - before) for before in (SETTLED.ns + 1, SETTLED.ns))
+        talk.lab.moves += [early, late]
+        talk.leg()
+        assert (seen, talk.lab.moves) == ([early], [late])
+        talk.until(talk.now + S)
+        talk.leg()
+        assert (seen, talk.lab.moves) == ([early, late], [])
