@@ -257,11 +257,11 @@ class Legs:
         flow = self._flows[speaker.name]
         flow.schedule.set_spans(owed.spans(self.call.id, "audio", speaker.name, requests, self._talks))
         wire = [one for one in found.packets(self.call.id, speaker.name) if one.flow == "audio"]
-        fresh = [one for one in wire if (one.rtp.ssrc, one.rtp.seq) not in flow.placed and one.departed < ended]
+        fresh = [one for one in wire if (one.rtp.ssrc, one.rtp.seq) not in flow.placed]
         for one in fresh:
             one.index = self._numbered(flow, one)
         ends = FlowEnds(self.call.id, "audio", speaker.name, listener.name)
-        made = media_packets(ends, fresh, flow.unsent, flow.schedule, delays, ended)
+        made = media_packets(ends, fresh, flow.unsent, flow.schedule, delays, ended, patience=PLAYOUT.ns)
         flow.unsent = [one for one in flow.unsent if one.offered >= ended - SETTLED.ns]
         for packet in made:
             self._media.write(records.media_line(packet, sender=speaker.name, receiver=listener.name))

@@ -25,11 +25,20 @@ class FlowEnds:
 
 
 def media_packets(
-    ends: FlowEnds, wire: Sequence[WirePacket], unsent: Iterable[SentRecord], schedule: Schedule, delays: PathDelays, until: int
+    ends: FlowEnds,
+    wire: Sequence[WirePacket],
+    unsent: Iterable[SentRecord],
+    schedule: Schedule,
+    delays: PathDelays,
+    until: int,
+    *,
+    patience: int | None = None,
 ) -> list[MediaPacket]:
     """Every packet that the flow owed up to ``until`` (ns), by place; packets that departed outside of all spans as well.
 
     ``wire``: the flow's packets in the order of departure.  ``unsent``: records of packets that the sender's stack says it never sent.
+    ``patience`` (ns), of a flow that goes on: frames that departed after ``until`` are left out, but for those that were due before it and
+    departed within the patience.
     """
     frames = _frames(wire)
     delay = 0
@@ -37,6 +46,10 @@ def media_packets(
     due_of: dict[tuple[int, int], tuple[int, int]] = {}
     for number, frame in enumerate(frames):
         first = frame[0].rtp
+        if patience is not None and frame[0].departed >= until:
+            expected = schedule.expected(first.ssrc, first.timestamp)
+            if expected is None or expected >= until or frame[0].departed >= until + patience:
+                continue
         due = schedule.place(SentFrame(first.ssrc, first.timestamp, frame[0].departed, frame[-1].departed))
         due_of[first.ssrc, first.timestamp] = due, number
         for packet in frame:

@@ -37,7 +37,7 @@ from harness.rotation import VARIABLE, RotatedFile, part, parts
 from harness.rtp.packet import RtpPacket
 from harness.spec.link import Impairment
 from harness.spec.topology import Host, Link, Topology
-from harness.units import Duration, ms
+from harness.units import Count, Duration, ms
 from tests.examples import examples
 
 MS, S = 1_000_000, 1_000_000_000
@@ -166,9 +166,9 @@ class Conversation:
     def meanwhile(self) -> None:
         """What happens between the captures' flush and the reading of them."""
 
-    def say(self, number: int, *, lost: bool = False, late: int = 0, twice: bool = False) -> None:
-        """Packet ``number`` of both sides at its time, and what has come by then."""
-        self.until(BEGAN + number * 20 * MS)
+    def say(self, number: int, *, lost: bool = False, late: int = 0, twice: bool = False, behind: int = 0) -> None:
+        """Packet ``number`` of both sides at its time or ``behind`` (ms) it, and what has come by then."""
+        self.until(BEGAN + (number * 20 + behind) * MS)
         for ssrc, (speaker, listener) in enumerate(self.call.sides, 1):
             seq = (65_500 + number) & 0xFFFF
             rtp = RtpPacket(
@@ -229,14 +229,20 @@ def whole(talk: Conversation, speaker: Side, listener: Side) -> Heard:
     lost=st.sets(st.integers(0, 249), max_size=40),
     late=st.dictionaries(st.integers(0, 249), st.integers(1, 900), max_size=20),
     twice=st.sets(st.integers(0, 249), max_size=10),
+    behind=st.dictionaries(st.integers(1, 249), st.integers(1, 19), max_size=100),
 )
 def test_in_legs_it_comes_to_the_same(
-    tmp_path_factory: pytest.TempPathFactory, cuts: set[int], lost: set[int], late: dict[int, int], twice: set[int]
+    tmp_path_factory: pytest.TempPathFactory,
+    cuts: set[int],
+    lost: set[int],
+    late: dict[int, int],
+    twice: set[int],
+    behind: dict[int, int],
 ) -> None:
     with Conversation(tmp_path_factory.mktemp("call")) as talk:
         legs: list[Leg] = []
         for number in range(250):
-            talk.say(number, lost=number in lost, late=late.get(number, 0), twice=number in twice)
+            talk.say(number, lost=number in lost, late=late.get(number, 0), twice=number in twice, behind=behind.get(number, 0))
             if number in cuts:
                 legs.append(talk.leg())
         talk.call.closed = talk.now + 1
@@ -281,6 +287,20 @@ def test_a_silence_over_the_cut_is_one_silence(tmp_path: Path) -> None:
         second = talk.leg()
         (gap,) = [gap for gap in second.heard["bob"].longest_gap().gaps if gap.excess.ns > 100 * MS]
         assert gap.excess.ns == 40 * 20 * MS
+
+
+def test_a_frame_that_departs_just_after_the_cut_was_sent(tmp_path: Path) -> None:
+    """Due before the leg's end, it left its host after it: the leg sees it on its way, and does not call it never sent."""
+    with Conversation(tmp_path) as talk:
+        for number in range(95):
+            talk.say(number, behind=5 if number else 0)
+        talk.until(BEGAN + 80 * 20 * MS + SETTLED.ns + 2 * MS)
+        first = talk.leg()
+        for number in range(95, 150):
+            talk.say(number, behind=5)
+        second = talk.leg()
+        for leg in (first, second):
+            assert [leg.heard[name].unheard().value for name in ("alice", "bob")] == [Count(0), Count(0)]
 
 
 def test_what_an_agent_makes_up_is_found_in_its_leg(tmp_path: Path) -> None:
