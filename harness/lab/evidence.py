@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -296,32 +296,27 @@ class Evidence:
     ) -> Receipt:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
 
-        By then it must have left its host by the path that it was to move to, if only with a probe where it was told to move elsewhere
-        meanwhile.  ``captured``, ``sent``: what was captured around it at the
+        What it sees must have left the mover's host by the path that it was to move to: a NAT may rebind at the same time.  Where it was
+        told to move elsewhere meanwhile, a probe by that path is enough.  ``captured``, ``sent``: what was captured around it at the
         callee's host and at the mover's, if that is known already.
         """
         callee = move.call.callee
         known = self.captured(callee) if captured is None else captured
         came = [p for p in known if not p.outgoing and p.destination[1] == self._lab.port]
         before = next((p.source for p in reversed(came) if (p.monotonic or 0) < move.at), None)
-        run: list[UdpPacket] = []
-        for packet in came:
-            if (packet.monotonic or 0) < move.at:
-                continue
-            if packet.source == before:
-                run = []
-            else:
-                run.append(packet)
-                if len(run) >= _SETTLED:
-                    break
+        later = [p for p in (self.captured(move.peer) if sent is None else sent) if p.outgoing and (p.monotonic or 0) >= move.at]
         wanted = f"{move.peer.name}/{move.path}"
+        run = _run(came, move.at, before, {p.payload for p in later if p.interface == wanted})
+        others = [one.at for one in self._lab.moves if one.peer is move.peer and one.call is move.call and one.at > move.at]
+        overtaken = False
+        if len(run) < _SETTLED and others:
+            run = _run(came, move.at, before, {p.payload for p in later})
+            overtaken = bool(run) and min(others) <= (run[-1].monotonic or 0)
         until = (run[-1].monotonic or 0) if run else self._lab.now()
-        left = [p for p in (self.captured(move.peer) if sent is None else sent) if p.outgoing and move.at <= (p.monotonic or 0) <= until]
-        by_path = sum(packet.interface == wanted for packet in left)
-        overtaken = any(one.peer is move.peer and one.call is move.call and move.at < one.at <= until for one in self._lab.moves)
-        taken = before is not None and len(run) >= _SETTLED and by_path >= (1 if overtaken else _SETTLED)
+        left = sum(packet.interface == wanted for packet in later if (packet.monotonic or 0) <= until)
+        taken = before is not None and len(run) >= _SETTLED and left >= (1 if overtaken else _SETTLED)
         observed: dict[str, Any] = {"before": _shown(before), "after": _shown(run[0].source if run else None)}
-        observed[f"packets by {wanted} until then"] = by_path
+        observed[f"packets by {wanted} until then"] = left
         if taken:
             last_old = max(
                 (p.monotonic or 0 for p in came if p.source == before and (p.monotonic or 0) < (run[-1].monotonic or 0)), default=0
@@ -501,6 +496,21 @@ def _recorded(peer: Peer, folder: Path, killed: bool) -> list[records.Record]:
     with ExitStack() as stack:
         files = [stack.enter_context(open_left(part, peer.name)) for part in rotation.parts(path) or [path]]
         return list(records.read(chain.from_iterable(files), peer.name, killed=killed))
+
+
+def _run(came: Iterable[UdpPacket], since: int, before: tuple[str, int] | None, sent: Collection[bytes]) -> list[UdpPacket]:
+    """The first ``_SETTLED`` packets in a row, from ``since`` (ns) on, of those ``sent`` and from another address than ``before``."""
+    run: list[UdpPacket] = []
+    for packet in came:
+        if (packet.monotonic or 0) < since:
+            continue
+        if packet.source == before or packet.payload not in sent:
+            run = []
+        else:
+            run.append(packet)
+            if len(run) >= _SETTLED:
+                break
+    return run
 
 
 def _shown(source: tuple[str, int] | None) -> str | None:

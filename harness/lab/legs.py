@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 SETTLED = PLAYOUT + 100 * ms
 _UNDER_WAY = 2 * s
 """By how much records are audited later than packets are judged: what is late may still arrive, and be recorded."""
+_MOVED_WITHIN = 2 * s
+"""A younger move that is not seen in a leg is looked for in the next: a late machine asks for one just before a leg is read."""
 _KEPT = 5 * s
 """Packets that the next leg sees again.  What takes longer than that has not come, as far as it can tell."""
 
@@ -161,10 +163,11 @@ class Legs:
         for peer, end in self._ends.items():
             self._audit(peer, end, found, ended - _UNDER_WAY.ns)
         self._audited = ended - _UNDER_WAY.ns
-        moves = [move for move in self._lab.moves if move.call is self.call and move.at < ended]  # of later ones little was captured yet
-        for move in moves:
-            self._lab.moves.remove(move)
-            self._lab.receipts.append(self._receipt(move))
+        for move in [one for one in self._lab.moves if one.call is self.call]:
+            receipt = self._receipt(move)
+            if receipt.taken or self.call.closed or move.at < ended - _MOVED_WITHIN.ns:
+                self._lab.moves.remove(move)
+                self._lab.receipts.append(receipt)
         delays = PathDelays(self._network.topology, history)
         heard = {
             listener.name: self._heard(found, speaker, listener, began, ended, stepped, delays, requests[speaker.name])

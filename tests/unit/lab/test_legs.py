@@ -398,17 +398,18 @@ def test_what_an_agent_writes_while_the_captures_are_read_is_matched_with_the_ne
         assert {name: told["breaches"] for name, told in talk.legs.rest().items()} == {"alice": [], "bob": []}
 
 
-def test_a_move_after_a_leg_s_end_is_looked_for_in_the_next(tmp_path: Path) -> None:
-    """Of what a late machine asked for just now the captures have little yet: a leg that looked for it would refute it."""
+def test_a_move_that_the_captures_have_little_of_yet_is_looked_for_in_the_next_leg(tmp_path: Path) -> None:
     with Conversation(tmp_path) as talk:
-        seen: list[Any] = []
-        talk.legs._receipt = seen.append  # type: ignore[method-assign, assignment]
-        for number in range(100):
+        seen = {"early": False, "late": False}
+        talk.legs._receipt = lambda move: SimpleNamespace(of=move.path, taken=seen[move.path])  # type: ignore[method-assign, assignment, return-value]
+        for number in range(200):
             talk.say(number)
-        early, late = (SimpleNamespace(call=talk.call, at=talk.now - before) for before in (SETTLED.ns + 1, SETTLED.ns))
-        talk.lab.moves += [early, late]
+        at = talk.now - SETTLED.ns - 2 * S
+        talk.lab.moves += [SimpleNamespace(call=talk.call, at=at - 1, path="early"), SimpleNamespace(call=talk.call, at=at, path="late")]
         talk.leg()
-        assert (seen, talk.lab.moves) == ([early], [late])
+        assert [(one.of, one.taken) for one in talk.lab.receipts] == [("early", False)]
         talk.until(talk.now + S)
+        seen["late"] = True
         talk.leg()
-        assert (seen, talk.lab.moves) == ([early, late], [])
+        assert [(one.of, one.taken) for one in talk.lab.receipts] == [("early", False), ("late", True)]
+        assert talk.lab.moves == []
