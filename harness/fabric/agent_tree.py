@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import deque
 
 WAIT = 500_000
@@ -68,7 +69,7 @@ class Sockets:
         self._looks = 0
 
     def sample(self, at: int, lines: list[str]) -> None:
-        """Note what has changed; a table without sockets is looked at rarely."""
+        """Note what has changed since the look that began at ``at`` (ns); a table without sockets is looked at rarely."""
         self._looks += 1
         if not self._held and self._looks % _RARELY != 1:
             return
@@ -76,10 +77,11 @@ class Sockets:
             raw = os.pread(self._fd, 1 << 16, 0)
         except OSError:
             return
+        by = time.monotonic_ns()  # after it: what came between both times may be counted
         if raw == self._raw:
             for key, (rqueue, drops) in self._held.items():
                 if rqueue:
-                    lines.append(f"Q {self._agent.socket(key)} {at} {rqueue} {drops}\n")
+                    lines.append(f"Q {self._agent.socket(key)} {at} {by} {rqueue} {drops}\n")
             return
         self._raw = raw
         seen: dict[str, tuple[int, int]] = {}
@@ -90,10 +92,10 @@ class Sockets:
         for key, (rqueue, drops) in seen.items():
             before = self._held.get(key, (0, 0))
             if rqueue or (rqueue, drops) != before:
-                lines.append(f"Q {self._agent.socket(key)} {at} {rqueue} {drops}\n")
+                lines.append(f"Q {self._agent.socket(key)} {at} {by} {rqueue} {drops}\n")
         for key in self._held.keys() - seen.keys():
             if self._held[key][0]:
-                lines.append(f"Q {self._agent.socket(key)} {at} 0 {self._held[key][1]}\n")
+                lines.append(f"Q {self._agent.socket(key)} {at} {by} 0 {self._held[key][1]}\n")
         self._held = seen
 
 

@@ -46,7 +46,7 @@ class Sampler:
 
     def __init__(self, path: Path, cores: list[int], *, realtime: bool, events: int) -> None:
         self._file = RotatedFile(path)
-        self._file.head = f"V 1 {len(cores)} {PERIOD} {int(realtime)}\n".encode()
+        self._file.head = f"V 2 {len(cores)} {PERIOD} {int(realtime)}\n".encode()
         self._lines = [self._file.head.decode()]
         self._agents: list[AgentTree] = []
         self._events = events

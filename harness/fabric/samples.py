@@ -8,7 +8,7 @@ kind  fields                                                   meaning
 V     version, cores, period, realtime (0 or 1)                what the sampler is: first line of every part
 A     agent, name, pid, start                                  an agent is watched from ``start`` on
 S     socket, agent, local address and port as in /proc/net    a number for a local address of an agent
-Q     socket, at, rqueue, drops                                bytes in its receive queue, datagrams dropped since it was bound
+Q     socket, at, by, rqueue, drops                            bytes in its receive queue, datagrams dropped since it was bound
 W     agent, start, end                                        a thread was runnable and did not run
 T     agent, start, end, own (0 or 1)                          a process was stopped; ``own``: one of its timers names a stop signal
 I     core, start, end, steal, used                            the ticker of a core was late by itself: ``steal`` and agents' CPU time
@@ -34,19 +34,21 @@ import msgspec
 from harness.rotation import LineTail
 
 FILE = "samples.log"
-VERSION = "1"
+VERSION = "2"
 _TICK = 10_000_000
 """ns of one unit of steal in /proc/stat (USER_HZ is 100 on every architecture that is supported)."""
 _BARELY = 1_000_000
 
 
 class QueueSample(msgspec.Struct, frozen=True):
-    """What one local address held at ``at`` (ns): ``rqueue`` in bytes as the kernel accounts for them (truesize), ``drops`` in datagrams.
+    """What one local address held: ``rqueue`` in bytes as the kernel accounts for them (truesize), ``drops`` in datagrams.
 
+    ``at``, ``by``: before it was read, and after (ns); a sampler that has to wait for a core in between counts what came meanwhile.
     Only samples with ``rqueue`` above 0 or with other ``drops`` than before are kept, and the first with 0 after them.
     """
 
     at: int
+    by: int
     address: str
     port: int
     rqueue: int
@@ -180,7 +182,7 @@ class SampleReader:
         kind, samples = words[0], self.samples
         if kind == "Q":
             name, address, port = self._sockets[words[1]]
-            samples.queues[name].append(QueueSample(int(words[2]), address, port, int(words[3]), int(words[4])))
+            samples.queues[name].append(QueueSample(int(words[2]), int(words[3]), address, port, int(words[4]), int(words[5])))
         elif kind == "C":
             samples.cpu.add(int(words[1]), int(words[2]))
             samples.until = max(samples.until, int(words[1]))

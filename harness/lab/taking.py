@@ -3,7 +3,8 @@
 Two kinds of evidence say until when a datagram was *not* taken:
 
 * its socket's receive queue, sampled from outside every few milliseconds: the queue is FIFO, so what a sample counts are the newest
-  arrivals.  The kernel counts an skb's ``truesize``, not bytes of payload; it is learnt from samples between which one datagram came;
+  arrivals, those included that came while it was read.  The kernel counts an skb's ``truesize``, not bytes of payload; it is learnt from
+  samples between which one datagram came;
 * the first ACK that leaves the listener's host and covers its packet number, less the listener's usual delay: this has no holes and sees
   listeners that empty their socket and process nothing.  An ACK that the anti-amplification limit (RFC 9000 §8.1) may hold back proves
   nothing.
@@ -43,7 +44,7 @@ def untaken_until(arrivals: Sequence[tuple[int, int]], samples: Sequence[QueueSa
     sizes = _learnt(arrivals, times, samples)
     for sample in samples:
         left = sample.rqueue
-        number = bisect_right(times, sample.at) - 1
+        number = bisect_right(times, sample.by) - 1
         while left > 0 and number >= 0:
             found[number] = sample.at
             left -= sizes(arrivals[number][1])
@@ -54,7 +55,7 @@ def untaken_until(arrivals: Sequence[tuple[int, int]], samples: Sequence[QueueSa
 def _learnt(arrivals: Sequence[tuple[int, int]], times: Sequence[int], samples: Sequence[QueueSample]) -> _Truesizes:
     known = _Truesizes()
     for before, after in pairwise(samples):
-        first, end = bisect_right(times, before.at), bisect_right(times, after.at)
+        first, end = bisect_right(times, before.by), bisect_right(times, after.by)
         if end - first == 1 and after.rqueue > before.rqueue > 0:
             known.learn(arrivals[first][1], after.rqueue - before.rqueue)
     return known

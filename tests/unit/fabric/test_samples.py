@@ -80,7 +80,7 @@ def read_until(sampler: Sampler, holds: Callable[[Samples], bool]) -> Samples:
 
 def lines(tmp_path: Path, *told: str) -> Samples:
     path = tmp_path / "samples.log"
-    path.write_text("".join(f"{line}\n" for line in ("V 1 2 5000000 1", "A 0 alice 17 5", "A 1 bob 18 6", *told)))
+    path.write_text("".join(f"{line}\n" for line in ("V 2 2 5000000 1", "A 0 alice 17 5", "A 1 bob 18 6", *told)))
     return SampleReader(path).read()
 
 
@@ -88,8 +88,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     seen = lines(
         tmp_path,
         "S 0 1 0200000A:1151",
-        "Q 0 100 832 0",
-        "Q 0 105 0 2",
+        "Q 0 100 101 832 0",
+        "Q 0 105 107 0 2",
         "W 0 10 40",
         "T 1 50 60 1",
         "I 1 10 30 10000000 5",
@@ -99,7 +99,10 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         "E 0 1000 15",
     )
     assert (seen.cores, seen.realtime, seen.since, seen.lost) == (2, True, {"alice": 5, "bob": 6}, "")
-    assert seen.queues == {"alice": [], "bob": [QueueSample(100, "10.0.0.2", 4433, 832, 0), QueueSample(105, "10.0.0.2", 4433, 0, 2)]}
+    assert seen.queues == {
+        "alice": [],
+        "bob": [QueueSample(100, 101, "10.0.0.2", 4433, 832, 0), QueueSample(105, 107, "10.0.0.2", 4433, 0, 2)],
+    }
     assert {name: list(waits) for name, waits in seen.waits.items()} == {"alice": [(10, 40)], "bob": []}
     assert seen.stops == {"alice": [], "bob": [Stop(50, 60, own=True)]}
     assert (seen.thefts, seen.machine_waits, seen.throttled, seen.late) == (
@@ -113,7 +116,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_a_line_that_is_not_whole_is_read_when_it_is(tmp_path: Path) -> None:
     path = tmp_path / "samples.log"
-    path.write_text("V 1 2 5000000 0\nA 0 alice 17 5\nW 0 10 4")
+    path.write_text("V 2 2 5000000 0\nA 0 alice 17 5\nW 0 10 4")
     reader = SampleReader(path)
     assert list(reader.read().waits["alice"]) == []
     with path.open("a") as file:
@@ -122,7 +125,7 @@ def test_a_line_that_is_not_whole_is_read_when_it_is(tmp_path: Path) -> None:
 
 
 def test_queues_of_long_ago_can_be_forgotten(tmp_path: Path) -> None:
-    seen = lines(tmp_path, "S 0 1 0200000A:1151", *(f"Q 0 {at} 832 0" for at in (100, 105, 110)))
+    seen = lines(tmp_path, "S 0 1 0200000A:1151", *(f"Q 0 {at} {at} 832 0" for at in (100, 105, 110)))
     seen.forget_queues(105)
     assert [sample.at for sample in seen.queues["bob"]] == [105, 110]
 

@@ -29,11 +29,16 @@ class Sample:
     drops: int = 0
     address: str = "0.0.0.0"
     port: int = BOB[1]
+    took: int = 0
+
+    @property
+    def by(self) -> int:
+        return self.at + self.took
 
 
-def queued(arrivals: list[int], samples: list[tuple[int, int]], size: int = SIZE) -> list[int]:
-    """``untaken_until`` with all times in ms."""
-    found = untaken_until([(at * MS, size) for at in arrivals], [Sample(at * MS, rqueue) for at, rqueue in samples])
+def queued(arrivals: list[int], samples: list[tuple[int, int]], size: int = SIZE, took: int = 0) -> list[int]:
+    """``untaken_until`` with all times in ms; ``took``: for how long the sampler read."""
+    found = untaken_until([(at * MS, size) for at in arrivals], [Sample(at * MS, rqueue, took=took * MS) for at, rqueue in samples])
     return [at // MS for at in found]
 
 
@@ -55,6 +60,12 @@ def test_each_datagram_is_untaken_until_the_last_sample_that_counts_it() -> None
 
 def test_what_came_after_a_sample_is_not_in_it() -> None:
     assert queued([10, 30], [(29, TRUE)]) == [29, 0]
+
+
+def test_what_came_while_a_sample_was_read_may_be_in_it() -> None:
+    """A sampler that waits for a core reads late: the one datagram in the queue is not the one that was read long before."""
+    assert queued([10, 500], [(499, TRUE)], took=2) == [0, 499]
+    assert queued([10, 500], [(499, TRUE)]) == [499, 0]
 
 
 def test_a_count_of_more_than_ever_came_is_no_error() -> None:
