@@ -14,7 +14,7 @@
 * What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
   explained by a machine that kept every agent from the cores for ``BUSY`` of the run.  So are late packets of which most are explained one
   by one, and all late packets by one that did for ``CROWDED``: what a stalled sender hands over at once to a narrow link waits there for
-  longer than the stall.
+  longer than the stall.  Silences and unheard frames of audio are by one that did for ``SWAMPED``.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
@@ -45,6 +45,10 @@ BUSY = 3 * percent
 CROWDED = 6 * percent
 """Of a machine that is so busy late packets say nothing, though no stall explains most of them: a burst behind a stall fills a narrow
 link's queue, and what a stack takes for congestion then keeps it full.  Measured: 9 % with eight runs at once on two cores."""
+SWAMPED = 25 * percent
+"""Of a machine that is so busy nothing that delay can bring about says anything: what waits behind stalls grows longer than they are.
+Measured with eight runs at once on two cores of which others had half: 26 to 46 %; with every core taken away for 150 to 500 ms every
+1.5 s: 12 % in the median."""
 NEVER = 101 * percent
 """No machine is."""
 LONG = 10_000_000
@@ -108,9 +112,9 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) 
     judged, enough = verdict, BUSY
     if verdict.relation is Relation.AT_MOST and verdict.gaps and isinstance(verdict.bound, Duration):
         judged = _excuse_gaps(verdict, verdict.bound, figure or Figure(None), known, life)
-        enough = BUSY if figure is not None and figure.yields else NEVER
+        enough = BUSY if figure is not None and figure.yields else SWAMPED
     elif figure is not None and figure.interval and verdict.relation is not Relation.AT_LEAST:
-        judged, enough = _excuse_frames(verdict, figure, known, life), BUSY if figure.yields else NEVER
+        judged, enough = _excuse_frames(verdict, figure, known, life), BUSY if figure.yields else SWAMPED
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
         judged, enough = _excuse_packets(verdict, figure, known, life)
     if judged.result is not Result.FAIL or life is None or (stood := still(known.all, life)) < enough:

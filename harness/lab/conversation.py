@@ -311,8 +311,16 @@ class Call:
             since = newest.last_heard if newest is not None and newest.last_heard is not None else began
             silent = Gap(Duration(time.monotonic_ns() - since), since, time.monotonic_ns(), recovered=False)
             name = f"{flow} {what} at {listener.name} within {within}: silent at last"
-            note = "the condition was not reached"
-            figure = Figure(silent.excess, direction(speaker, listener, flow), (silent,), note, yields=flow != "audio", call=self.id)
+            figure = Figure(
+                silent.excess,
+                direction(speaker, listener, flow),
+                (silent,),
+                "the condition was not reached",
+                yields=flow != "audio",
+                call=self.id,
+                speaker=speaker.name,
+                listener=listener.name,
+            )
             self.lab.add(verdict.at_most(name, figure, _STALE))
 
     def miss(self, name: str, error: AgentRefused | EventMissed | AgentDied) -> None:

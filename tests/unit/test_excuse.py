@@ -341,6 +341,15 @@ class TestBusyMachine:
         crowded = [*stalls, stall(6000, 6300), stall(6000, 6300, BOB)]
         assert excuse(verdict, crowded, life()).result is (Result.FAIL if lost else Result.INCONCLUSIVE)
 
+    @pytest.mark.parametrize(("waited", "own", "result"), [(2500, 0, "INCONCLUSIVE"), (2499, 0, "FAIL"), (2500, 2, "FAIL")])
+    def test_a_machine_that_is_swamped_says_nothing_of_silence(self, waited: int, own: float, result: str) -> None:
+        """What waits behind stalls grows longer than they are; agents that took the cores themselves swamp nothing."""
+        stalls = [stall(3000, 3000 + waited), stall(3000, 3000 + waited, BOB)]
+        missed = Figure(Count(3), interval=20 * MS, moments=(Moment(9 * S),) * 3, speaker="alice", listener="bob")
+        for verdict in (at_most("silence", silence((8000, 9000)), 100 * ms), at_most("audio unheard", missed, 1)):
+            assert excuse(verdict, stalls, spinning(own)).result.value == result
+            assert excuse(verdict, stalls).result is Result.FAIL
+
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
         sound = silence((1000, 7250))
