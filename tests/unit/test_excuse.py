@@ -157,6 +157,12 @@ class TestWhoseStalls:
         assert length(BURST, stalls[1:], lived) == 50
         assert length(BURST, [stalls[1], stall(1300, 1340, BOB, "stopped")], lived) == 90, "a stop is weighed by nothing"
 
+    def test_the_work_that_a_call_is_makes_nobody_wait(self) -> None:
+        """Else a wait of seconds, of which a call's own work is a twentieth, would leave more than a bound."""
+        long = silence((1000, 4000), excess=2980)
+        assert length(long, [stall(1000, 4000, BOB)], spinning(0.25)) == 3000
+        assert length(long, [stall(1000, 4000, BOB)], spinning(0.26)) == 2610
+
     def test_an_explained_gap_does_not_hide_the_next(self) -> None:
         figure = silence((1000, 1920), (3300, 3820), (5000, 5100))
         verdict = judged(figure, [stolen(1000, 2000)], bound=400 * ms)
