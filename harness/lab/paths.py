@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from harness.agent.messages import Migrate
 from harness.units import percent
 from harness.verdict import Receipt
 
@@ -27,7 +28,8 @@ def dialled_by(lab: Lab, call: Call) -> Iterator[Receipt]:
     if not call.path:
         return
     caller = call.caller
-    later = [move.at for move in lab.moves if move.call is call] + [mark.began for mark in lab.faults]
+    moved = [one.began for one in caller.requests if isinstance(one.request, Migrate)]  # any of its calls: what leaves is not told apart
+    later = moved + [mark.began for mark in lab.faults]
     until = min(at for at in (*later, call.closed or lab.now()) if at > call.asked)
     captured = lab.evidence.captured(caller, whole=False)
     sent = (packet for packet in captured if packet.outgoing and packet.destination == call.remote)

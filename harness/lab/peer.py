@@ -292,7 +292,7 @@ class Peer:
 
     @property
     def requests(self) -> list[AskedRequest]:
-        """Those of media, holds and ends that it did not refuse, in all of its lives."""
+        """Those of media, holds, moves and ends that it did not refuse, in all of its lives."""
         return [one for remote in (*(life.remote for life in self.past), self.remote) for one in remote.requests]
 
     @property

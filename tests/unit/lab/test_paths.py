@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import trio
 
+from harness.agent.messages import Migrate
+from harness.agent.remote import AskedRequest
 from harness.errors import HarnessError
 from harness.fabric.udp_packets import UdpPacket
 from harness.lab.conversation import Call
 from harness.lab.evidence import Evidence
 from harness.lab.paths import dialled_by
-from harness.lab.peer import Move
 
 BOB = ("198.51.100.66", 4433)
 
@@ -25,13 +26,14 @@ def packet(at: int, interface: str, *, outgoing: bool = True, destination: tuple
     return UdpPacket(f"alice/{interface}", at, at, outgoing, ("10.0.0.2", 5000), destination, 1200, b"\xc0")
 
 
-def lab_of(packets: list[UdpPacket], *, moves: tuple[Move, ...] = (), faults: tuple[int, ...] = ()) -> Any:
+def lab_of(packets: list[UdpPacket], *, faults: tuple[int, ...] = ()) -> Any:
     captured = SimpleNamespace(captured=lambda peer, whole: packets)
-    return SimpleNamespace(evidence=captured, moves=moves, faults=[SimpleNamespace(began=at) for at in faults], now=lambda: 10_000)
+    return SimpleNamespace(evidence=captured, faults=[SimpleNamespace(began=at) for at in faults], now=lambda: 10_000)
 
 
-def call(path: str) -> Any:
-    alice = SimpleNamespace(name="alice")
+def call(path: str, moved: int = 0) -> Any:
+    requests = [AskedRequest(moved, moved, Migrate(id=1, call="another", path="lte"))] if moved else []
+    alice = SimpleNamespace(name="alice", requests=requests)
     return SimpleNamespace(path=path, caller=alice, callee=SimpleNamespace(name="bob"), remote=BOB, asked=100, closed=None)
 
 
@@ -51,11 +53,13 @@ def test_one_that_leaves_by_another_is_not() -> None:
 
 @pytest.mark.parametrize("how", ["moves", "faults"])
 def test_it_is_looked_at_until_something_is_done_to_it(how: str) -> None:
-    made, packets = call("wifi"), [*(packet(at, "wifi") for at in range(100, 105)), *(packet(at, "lte") for at in range(200, 300))]
-    move: Any = Move(made.caller, "lte", 150, made)
-    lab = lab_of(packets, moves=(move,)) if how == "moves" else lab_of(packets, faults=(50, 150))
+    made, packets = (
+        call("wifi", 150 if how == "moves" else 0),
+        [*(packet(at, "wifi") for at in range(100, 105)), *(packet(at, "lte") for at in range(200, 300))],
+    )
+    lab = lab_of(packets) if how == "moves" else lab_of(packets, faults=(50, 150))
     assert [one.taken for one in dialled_by(lab, made)] == [True]
-    assert [one.taken for one in dialled_by(lab_of(packets), made)] == [False]
+    assert [one.taken for one in dialled_by(lab_of(packets), call("wifi"))] == [False]
 
 
 def test_nothing_is_said_where_no_path_is_named_or_nothing_left() -> None:
