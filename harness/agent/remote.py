@@ -325,7 +325,7 @@ class RemoteAgent:
 
     def _wrote(self, began: int, request: Request) -> None:
         written = time.monotonic_ns()
-        if isinstance(request, MediaStart | MediaStop | Hold | Resume | Migrate | End | Fail):
+        if isinstance(request, MediaStart | MediaStop | Hold | Resume | Migrate | Redial | End | Fail):
             self.requests.append(AskedRequest(began, written, request))
         if self._tee is not None:
             self._tee(Said(written, self.name, True, request))

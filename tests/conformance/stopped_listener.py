@@ -1,6 +1,7 @@
 """What only the socket shows, in real calls: a listener that is stopped takes nothing, while everything arrives at its host.
 
-What must be found rests on neither the harness nor its samples: the fault's own ends, and what tshark reads at the listener's host (`make judge` installs it and runs this).
+What must be found rests on neither the harness nor its samples: the fault's own ends, and what tshark reads at the listener's host
+(`make judge` installs it and runs this).
 """
 
 from __future__ import annotations

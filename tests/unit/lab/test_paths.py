@@ -22,19 +22,27 @@ from harness.lab.paths import dialled_by
 BOB = ("198.51.100.66", 4433)
 
 
-def packet(at: int, interface: str, *, outgoing: bool = True, destination: tuple[str, int] = BOB) -> UdpPacket:
-    return UdpPacket(f"alice/{interface}", at, at, outgoing, ("10.0.0.2", 5000), destination, 1200, b"\xc0")
+OPENED = {b"@%d" % number: SimpleNamespace(connection=f"connection {number}") for number in range(3)}
+
+
+def packet(at: int, interface: str, *, outgoing: bool = True, destination: tuple[str, int] = BOB, payload: bytes = b"\xc0") -> UdpPacket:
+    return UdpPacket(f"alice/{interface}", at, at, outgoing, ("10.0.0.2", 5000), destination, 1200, payload)
+
+
+def initial(source: bytes) -> bytes:
+    """The head of an Initial packet of version 1, from ``source``."""
+    return b"\xc0\0\0\0\1\x01d" + bytes([len(source)]) + source + b"\0\x40\x20" + bytes(32)
 
 
 def lab_of(packets: list[UdpPacket], *, faults: tuple[int, ...] = ()) -> Any:
-    captured = SimpleNamespace(captured=lambda peer, whole: packets)
+    captured = SimpleNamespace(captured=lambda peer, whole: packets, opened=OPENED.get)
     return SimpleNamespace(evidence=captured, faults=[SimpleNamespace(began=at) for at in faults], now=lambda: 10_000)
 
 
 def call(path: str, moved: int = 0) -> Any:
-    requests = [AskedRequest(moved, moved, Migrate(id=1, call="another", path="lte"))] if moved else []
+    requests = [AskedRequest(moved, moved, Migrate(id=1, call="c", path="lte"))] if moved else []
     alice = SimpleNamespace(name="alice", requests=requests)
-    return SimpleNamespace(path=path, caller=alice, callee=SimpleNamespace(name="bob"), remote=BOB, asked=100, closed=None)
+    return SimpleNamespace(id="c", path=path, caller=alice, callee=SimpleNamespace(name="bob"), remote=BOB, asked=100, closed=None)
 
 
 def test_a_call_that_leaves_by_the_path_that_is_named_is_proven() -> None:
@@ -60,6 +68,20 @@ def test_it_is_looked_at_until_something_is_done_to_it(how: str) -> None:
     lab = lab_of(packets) if how == "moves" else lab_of(packets, faults=(50, 150))
     assert [one.taken for one in dialled_by(lab, made)] == [True]
     assert [one.taken for one in dialled_by(lab_of(packets), call("wifi"))] == [False]
+
+
+@pytest.mark.parametrize("payload", [b"@1", initial(b"a")])
+def test_a_call_before_it_that_is_not_over_is_not_taken_for_it(payload: bytes) -> None:
+    """The end of a call that was redialled by the other radio goes on beside the next call's beginning."""
+    earlier = [packet(at, "lte", payload=payload) for at in (90, 110, 120, 130)]
+    mine = [packet(at, "wifi", payload=initial(b"b") if at < 105 else b"@2") for at in range(100, 110)]
+    (receipt,) = dialled_by(lab_of([*earlier, *mine]), call("wifi"))
+    assert (receipt.taken, receipt.observed) == (True, {"packets by alice/wifi": 10})
+
+
+def test_a_call_on_a_connection_that_was_there_is_no_reason_to_look_away() -> None:
+    (receipt,) = dialled_by(lab_of([packet(at, "lte", payload=b"@1") for at in range(90, 120)]), call("wifi"))
+    assert (receipt.taken, receipt.observed["packets by alice/lte"]) == (False, 20)
 
 
 def test_nothing_is_said_where_no_path_is_named_or_nothing_left() -> None:
