@@ -14,7 +14,8 @@
 * What has no time of its own (a count, a rate), and a gap of video, which a stack stops for seconds when it takes delay for congestion, is
   explained by a machine that kept every agent from the cores for ``BUSY`` of the run.  So are late packets of which most are explained one
   by one, and all late packets by one that did for ``CROWDED``: what a stalled sender hands over at once to a narrow link waits there for
-  longer than the stall.  Silences and unheard frames of audio are by one that did for ``SWAMPED``.
+  longer than the stall.  Likewise silences and unheard frames of audio: by a ``BUSY`` machine where it explains most of them (what takes
+  several round trips waits at each of them), all by one that did for ``SWAMPED``.
 
 What no delay can bring about stays a FAIL whatever the machine did: a packet lost on the way, doubled, changed.
 """
@@ -114,10 +115,9 @@ def excuse(verdict: Verdict, stalls: Iterable[Stall], life: Life | None = None) 
     known = _Known(stalls)
     judged, enough = verdict, BUSY
     if verdict.relation is Relation.AT_MOST and verdict.gaps and isinstance(verdict.bound, Duration):
-        judged = _excuse_gaps(verdict, verdict.bound, figure or Figure(None), known, life)
-        enough = BUSY if figure is not None and figure.yields else SWAMPED
+        judged, enough = _excuse_gaps(verdict, verdict.bound, figure or Figure(None), known, life)
     elif figure is not None and figure.interval and verdict.relation is not Relation.AT_LEAST:
-        judged, enough = _excuse_frames(verdict, figure, known, life), BUSY if figure.yields else SWAMPED
+        judged, enough = _excuse_frames(verdict, figure, known, life)
     elif figure is not None and figure.overdue and verdict.relation is not Relation.AT_LEAST:
         judged, enough = _excuse_packets(verdict, figure, known, life)
     if judged.result is not Result.FAIL or life is None or (stood := still(known.all, life)) < enough:
@@ -155,22 +155,25 @@ def still(stalls: Iterable[Stall], life: Life) -> Ratio:
     return share(least, life.until - life.since) or Ratio(0)
 
 
-def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Known, life: Life | None) -> tuple[Verdict, Ratio]:
+    """The verdict on what stalls do not explain, and from how busy a machine on it says nothing."""
     found = [(gap, _explain(gap, figure, known, life)) for gap in verdict.gaps]
     if not any(one.length for _, one in found):
-        return verdict
+        return verdict, BUSY if figure.yields else SWAMPED
     found.sort(key=lambda pair: pair[1].length - pair[0].excess.ns)
     standing = [(gap, one) for gap, one in found if gap.excess.ns - one.length > bound.ns]
     worst, one = found[0] if standing else max(found, key=lambda pair: pair[0].excess.ns)
     part = Duration(min(one.length, worst.excess.ns))
     said = f"{worst.excess}, of which the machine explains {part}: {one.words}" if one.length else ""
     if not standing:
-        return _inconclusive(verdict, said)
+        return _inconclusive(verdict, said), NEVER
+    mostly = all(2 * one.length > gap.excess.ns for gap, one in standing)
     gaps = tuple(gap for gap, _ in standing)
     left_out = len(found) - len(gaps)
     more = f"{left_out} further gap{'s' if left_out > 1 else ''} explained by the machine left out" if left_out else ""
     note = _joined(verdict.note, said, more)
-    return msgspec.structs.replace(verdict, value=worst.excess, gaps=gaps, where=worst, note=note)
+    judged = msgspec.structs.replace(verdict, value=worst.excess, gaps=gaps, where=worst, note=note)
+    return judged, BUSY if mostly or figure.yields else SWAMPED
 
 
 def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> tuple[Verdict, Ratio]:
@@ -197,7 +200,7 @@ def _without(packets: int, value: Quantity, figure: Figure) -> Quantity:
     return type(value)(value.count - (packets if part is None else part.count))
 
 
-def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> Verdict:
+def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> tuple[Verdict, Ratio]:
     """Of frames that were missed in a silence as many as are due in what is explained of it; of others those explained one by one.
 
     To half a frame; and only what stalled within the silence, since the aftermath of one stall would else explain frame after frame.
@@ -216,13 +219,14 @@ def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life |
     others = [explained for packet, explained in late if explained is not None and packet.start in rest]
     count += len(others)
     by += [stall for one in others for stall in one.by]
+    enough = BUSY if figure.yields or 2 * count > len(figure.moments) else SWAMPED
     if not count or verdict.value is None:
-        return verdict
+        return verdict, enough
     left = type(verdict.value)(verdict.value.count - count)
     said = f"{count} of these frames explained by stalls: {Explained(0, tuple(by)).words}"
     if verdict.holds(left) or (verdict.relation is Relation.EQUAL and left < verdict.bound):
-        return _inconclusive(verdict, said)
-    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out"))
+        return _inconclusive(verdict, said), NEVER
+    return msgspec.structs.replace(verdict, value=left, note=_joined(verdict.note, f"{said}; left out")), enough
 
 
 def _explain(gap: Gap, figure: Figure, known: _Known, life: Life | None, *, after: int | None = None) -> Explained:

@@ -356,6 +356,13 @@ class TestBusyMachine:
             assert excuse(verdict, stalls, spinning(own)).result.value == result
             assert excuse(verdict, stalls).result is Result.FAIL
 
+    @pytest.mark.parametrize(("until", "beside", "result"), [(8491, 300, "INCONCLUSIVE"), (8490, 300, "FAIL"), (8491, 0, "FAIL")])
+    def test_what_a_busy_machine_explains_most_of_says_nothing(self, until: int, beside: int, result: str) -> None:
+        """Of 980 ms of silence more than half, and both agents waited for 3 % of the run; one agent that waited is no busy machine."""
+        stalls = [stall(8000, until), stall(2000, 2000 + beside), stall(2000, 2000 + beside, BOB)]
+        found = excuse(at_most("silence", silence((8000, 9000)), 100 * ms), stalls, life())
+        assert found.result.value == result
+
     def test_a_gap_of_video_is_explained_by_a_machine_that_stood_still_too(self) -> None:
         """A stack that takes what the machine did for a narrow path stops its video for seconds; audio it never stops."""
         sound = silence((1000, 7250))
