@@ -159,7 +159,7 @@ def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Know
     """The verdict on what stalls do not explain, and from how busy a machine on it says nothing."""
     found = [(gap, _explain(gap, figure, known, life)) for gap in verdict.gaps]
     if not any(one.length for _, one in found):
-        return verdict, BUSY if figure.yields else SWAMPED
+        return verdict, _enough(figure, mostly=False)
     found.sort(key=lambda pair: pair[1].length - pair[0].excess.ns)
     standing = [(gap, one) for gap, one in found if gap.excess.ns - one.length > bound.ns]
     worst, one = found[0] if standing else max(found, key=lambda pair: pair[0].excess.ns)
@@ -173,7 +173,12 @@ def _excuse_gaps(verdict: Verdict, bound: Duration, figure: Figure, known: _Know
     more = f"{left_out} further gap{'s' if left_out > 1 else ''} explained by the machine left out" if left_out else ""
     note = _joined(verdict.note, said, more)
     judged = msgspec.structs.replace(verdict, value=worst.excess, gaps=gaps, where=worst, note=note)
-    return judged, BUSY if mostly or figure.yields else SWAMPED
+    return judged, _enough(figure, mostly=mostly)
+
+
+def _enough(figure: Figure, *, mostly: bool) -> Ratio:
+    """From how busy a machine on a silence, or its frames, say nothing; ``mostly``: stalls explain more than half of it."""
+    return BUSY if mostly or figure.yields else SWAMPED
 
 
 def _excuse_packets(verdict: Verdict, figure: Figure, known: _Known, life: Life | None) -> tuple[Verdict, Ratio]:
@@ -219,7 +224,7 @@ def _excuse_frames(verdict: Verdict, figure: Figure, known: _Known, life: Life |
     others = [explained for packet, explained in late if explained is not None and packet.start in rest]
     count += len(others)
     by += [stall for one in others for stall in one.by]
-    enough = BUSY if figure.yields or 2 * count > len(figure.moments) else SWAMPED
+    enough = _enough(figure, mostly=2 * count > len(figure.moments))
     if not count or verdict.value is None:
         return verdict, enough
     left = type(verdict.value)(verdict.value.count - count)

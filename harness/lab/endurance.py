@@ -353,10 +353,10 @@ class Endurance:
         found = {direction: one for (of, direction), one in self.silences.items() if of == kind}
         stalls, life = self.lab.outside_stalls(), self.lab.life_so_far()
         for direction, one in found.items():
-            most = Figure(Count(max(one.missed)), direction)
             worst = [one.most_missed[place] for place in sorted(one.most_missed, key=lambda place: -one.missed[place])]
+            worst = worst or [Figure(Count(0), direction)]  # nothing was owed after any of them
             judged = ((figure, excuse(judge(name, Relation.AT_MOST, figure, bound), stalls, life)) for figure in worst)
-            most = next((figure for figure, verdict in judged if verdict.result is Result.FAIL), (worst or [most])[0])
+            most = next((figure for figure, verdict in judged if verdict.result is Result.FAIL), worst[0])
             note = f"the most after one; the median of {len(one.missed)} is {round(median(one.missed))}"
             self.lab.at_most(name, replace(most, note=note), bound)
         if not found:

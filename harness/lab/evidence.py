@@ -297,8 +297,8 @@ class Evidence:
         """Whether the callee's host saw the call come from another address after ``move``, and go on from there.
 
         What it sees must have left the mover's host by the path that it was to move to: a NAT may rebind at the same time.  Where it was
-        told to move elsewhere meanwhile, a probe by that path is enough.  ``captured``, ``sent``: what was captured around it at the
-        callee's host and at the mover's, if that is known already.
+        told to move elsewhere meanwhile, a probe by that path is enough.  ``captured``, ``sent``: the packets around it at the callee's
+        host and at the mover's, if they are read already.
         """
         callee = move.call.callee
         known = self.captured(callee) if captured is None else captured

@@ -358,7 +358,7 @@ class Lab:
         if self._sampler is not None:
             self.samples = await self._sampler.end()
             self.stalls = self.outside_stalls()
-            self.life = life_of(self.samples)
+            self.life = self.life_so_far()
             self.timeline.note("lab", "machine", told(self.samples, self.stalls), aloud=bool(self.samples.lost))
             if self.samples.lost:
                 self.unfit.append(f"who took what, and what the machine kept from whom, is not known to the end: {self.samples.lost}")

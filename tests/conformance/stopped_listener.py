@@ -60,7 +60,7 @@ def test_the_socket_shows_how_long_a_listener_was_stopped(tmp_path: Path, stoppe
 
 
 def times(judged: Run) -> tuple[list[int], list[int]]:
-    """When audio came to Bob's host, and when his own left it, ns."""
+    """Return when audio arrived at Bob's host, and when his own departed from it, ns."""
     directions = {one.speaker: one for call in judged.calls for one in call.directions if one.name == "audio"}
     heard = sorted(one.arrived for one in directions["alice"].packets if one.arrived is not None)
     return heard, sorted(one.departed for one in directions["bob"].packets)
